@@ -1,0 +1,49 @@
+// The program `sampan`: splits into commands, and turns every failure into one line on stderr and an exit code (failure.hpp).
+// Data flow: argv -> options.cpp -> segment.cpp, encode.cpp or info.cpp. Start reading at segment.cpp: it is the way of one image.
+#include "commands.hpp"
+#include "console.hpp"
+
+#include <cstdio>
+#include <exception>
+#include <new>
+
+namespace {
+
+using namespace sampan::cli;
+
+void run(int argc, char** argv) {
+  const Options o = parse_arguments(argc, argv);
+  switch (o.command) {
+    case Command::none: return;
+    case Command::segment: return run_segment(o);
+    case Command::encode: return run_encode(o);
+    case Command::info: return run_info(o);
+  }
+}
+
+int fail(Exit code, const std::string& message) {
+  std::fprintf(stderr, "sampan: %s\n", one_line(message).c_str());
+  return static_cast<int>(code);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  catch_signals();
+  try {
+    run(argc, argv);
+    return static_cast<int>(Exit::ok);
+  } catch (const Failure& f) {
+    return fail(f.code, f.message);
+  } catch (const Cancelled&) {
+    const int number = interrupted();
+    fail(Exit::ok, number == SIGINT ? "stopped by SIGINT, nothing was written" : "stopped by SIGTERM, nothing was written");
+    std::signal(number, SIG_DFL);
+    std::raise(number);
+    return 128 + number;  // only if the signal is blocked
+  } catch (const std::bad_alloc&) {
+    return fail(Exit::out_of_memory, "the system gave no memory");
+  } catch (const std::exception& e) {
+    return fail(Exit::bad_model, cat("internal error, please report: ", e.what()));
+  }
+}

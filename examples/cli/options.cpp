@@ -1,0 +1,278 @@
+// The words of the command line: options, help with examples, and the checks that need no file. Data flow: argv -> CLI11 -> Options.
+// CLI11 only splits arguments into strings; every value is parsed by numbers.hpp, so that what is accepted does not depend on CLI11 or the locale, and every
+// refusal is one line that says what would be right.
+#include "options.hpp"
+
+#include <sampan/version.hpp>
+
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+#include <thread>
+
+namespace sampan::cli {
+namespace {
+
+/// The strings as given; vectors hold every repetition.
+struct Raw {
+  std::vector<std::string> boxes, points;
+  std::string mask_input, select = "iou", window, preset, trace, repeat = "1", progress = "terminal", threads, max_memory, isa = "auto";
+};
+
+std::string isa_words() {
+  std::string s = "auto";
+  for (const auto& isa : available_isas()) s += " | " + isa;
+  return s;
+}
+std::string preset_words() {
+  std::string s;
+  for (const WindowPreset& p : kWindowPresets) s += std::string(s.empty() ? "" : " | ") + p.name;
+  return s;
+}
+
+void add_engine(CLI::App& c, Options& o, Raw& r) {
+  c.add_option("--precision", o.precision, "how the encoder computes; f32 is the one of this version")->type_name("NAME")->group("Engine");
+  c.add_option("--device", o.device, "cpu, or reference: the scalar definition of every operation, slow, for comparison")->type_name("cpu | reference")->group("Engine");
+  c.add_option("--threads", r.threads, "1 to 256; default: all cores. The result does not depend on it")->type_name("N")->group("Engine");
+  c.add_option("--isa", r.isa, "instruction set level; auto takes the best of this machine")->type_name(isa_words())->group("Engine");
+  c.add_option("--max-memory", r.max_memory, "refuse to start if weights and activations need more, for example 4G")->type_name("SIZE")->group("Engine");
+}
+
+void add_image(CLI::App& c, Options& o, Raw& r, const char* image_help) {
+  c.add_option("IMAGE", o.image, image_help)->type_name("");
+  c.add_option("--model", o.model, "weights, written by sampan-convert")->type_name("M.safetensors");
+  c.add_option("--window", r.window, "grey values to show, for 16-bit images")->type_name("LEVEL,WIDTH");
+  c.add_option("--window-preset", r.preset, "the same by name, in Hounsfield units")->type_name(preset_words());
+}
+
+void add_report(CLI::App& c, Options& o, Raw& r) {
+  c.add_option("--trace", r.trace, "write intermediate tensors by their PyTorch names; ':' and a comma-separated list choose some, * stands for any characters")->type_name("T.safetensors[:NAMES]")->group("Report");
+  c.add_flag("--json", o.json, "one JSON object to stdout: objects, timings, memory, model, engine")->group("Report");
+  c.add_option("--repeat", r.repeat, "encode and decode N times and report medians")->type_name("N")->group("Report");
+  c.add_option("--progress", r.progress, "json: one JSON line per step to stderr; default: a bar if stderr is a terminal")->type_name("json")->group("Report");
+  c.add_flag("--quiet", o.quiet, "no progress and no notes on stderr; errors stay")->group("Report");
+}
+
+void check_engine(Options& o, const Raw& r) {
+  static constexpr std::pair<const char*, Precision> kPrecisions[] = {
+      {"f32", Precision::f32}, {"fast", Precision::fast}, {"bf16", Precision::bf16}, {"int8", Precision::int8}, {"f16", Precision::f16}};
+  static constexpr std::pair<const char*, Device> kDevices[] = {{"cpu", Device::cpu}, {"cuda", Device::cuda}, {"reference", Device::reference}};
+  const auto find = [](const auto& rows, const std::string& word, std::string_view option, auto& value) {
+    std::string known;
+    for (const auto& [name, v] : rows) {
+      if (word == name) {
+        value = v;
+        return;
+      }
+      known += std::string(known.empty() ? "" : ", ") + name;
+    }
+    usage(cat(option, " ", word, ": unknown; known: ", known));
+  };
+  find(kPrecisions, o.precision, "--precision", o.load.precision);
+  find(kDevices, o.device, "--device", o.load.device);
+  // Known words that this build or machine cannot serve are refused here: it is the call that must change, not the model.
+  if (o.load.precision != Precision::f32) usage(cat("--precision ", o.precision, ": this version computes in f32 only"));
+  if (o.load.device == Device::cuda) usage("--device cuda: this build has no CUDA backend; use --device cpu");
+  const auto isas = available_isas();
+  if (r.isa != "auto" && std::find(isas.begin(), isas.end(), r.isa) == isas.end()) usage(cat("--isa ", r.isa, ": not available here; available: ", isa_words()));
+  o.load.isa = r.isa;
+  o.load.threads = r.threads.empty() ? std::clamp(int(std::thread::hardware_concurrency()), 1, 256) : whole_number("--threads", r.threads, 1, 256);
+  if (!r.max_memory.empty()) o.load.max_memory = byte_size("--max-memory", r.max_memory);
+}
+
+void check_common(Options& o, const Raw& r) {
+  if (o.model.empty()) usage("--model M.safetensors is needed; sampan-convert makes it from a published checkpoint");
+  if (!r.window.empty() && !r.preset.empty()) usage("--window and --window-preset say the same thing twice; give one");
+  if (!r.window.empty()) {
+    const auto v = numbers("--window", r.window, "LEVEL,WIDTH");
+    o.window = WindowLevel{v[0], v[1]};
+    must(check(*o.window), Source::arguments);
+  }
+  if (!r.preset.empty()) o.window = must(window_preset(r.preset), Source::arguments);
+  o.repeat = whole_number("--repeat", r.repeat, 1, 10000);
+  if (r.progress == "json") o.progress = ProgressMode::json;
+  else if (r.progress != "terminal") usage(cat("--progress ", r.progress, ": json is possible, or leave the option out"));
+  if (!r.trace.empty()) {
+    // Tensor names hold no slash: "dir:1/t.safetensors" is a path.
+    const auto colon = r.trace.rfind(':');
+    const bool has_names = colon != std::string::npos && r.trace.find('/', colon) == std::string::npos;
+    TraceRequest t{r.trace.substr(0, has_names ? colon : std::string::npos), {}};
+    for (std::size_t from = has_names ? colon + 1 : r.trace.size() + 1; from <= r.trace.size();) {
+      const std::size_t end = std::min(r.trace.find(',', from), r.trace.size());
+      t.names.push_back(r.trace.substr(from, end - from));
+      from = end + 1;
+    }
+    if (t.path.empty() || std::find(t.names.begin(), t.names.end(), "") != t.names.end()) usage(cat("--trace ", r.trace, ": T.safetensors or T.safetensors:NAME,NAME is needed"));
+    if (o.repeat > 1) usage("--trace and --repeat do not go together: traced layers run unfused, so their times mean nothing");
+    o.trace = std::move(t);
+  }
+  check_engine(o, r);
+}
+
+LabeledPoint parse_point(const std::string& text) {
+  const auto v = numbers("--point", text, "X,Y,LABEL");
+  if (v[2] != 0 && v[2] != 1) usage(cat("--point ", text, ": the label must be 1 (object) or 0 (background)"));
+  return {v[0], v[1], int(v[2])};
+}
+
+void check_prompts(Options& o, const Raw& r) {
+  static constexpr std::pair<const char*, Masks> kMasks[] = {{"iou", Masks::iou}, {"first", Masks::first}, {"stability", Masks::stability}, {"largest", Masks::largest}, {"all", Masks::all}};
+  const auto chosen = std::find_if(std::begin(kMasks), std::end(kMasks), [&](const auto& m) { return r.select == m.first; });
+  if (chosen == std::end(kMasks)) usage(cat("--select ", r.select, ": unknown; known: iou, first, stability, largest, all"));
+  o.select = chosen->second;
+  if (o.select == Masks::all && !o.multimask) usage("--select all writes three masks: add --multimask");
+  if (o.select == Masks::all && o.output.empty()) usage("--select all writes OUT_0.png, OUT_1.png, OUT_2.png: add -o OUT.png");
+  if (!o.prompts_file.empty()) {
+    if (!r.boxes.empty() || !r.points.empty() || !r.mask_input.empty()) usage("--prompts cannot be mixed with --box, --point or --mask-input: put all objects into the file");
+    return;
+  }
+  if (r.boxes.size() > 1 && (!r.points.empty() || !r.mask_input.empty()))
+    usage(cat(r.boxes.size(), " boxes together with ", r.points.empty() ? "a mask input" : "points", ": which object is meant? Write the objects to a file and use --prompts FILE.json"));
+  if (r.boxes.size() > kMaxObjects) throw Failure{Exit::refused, cat(r.boxes.size(), " boxes, at most ", kMaxObjects, " are possible")};
+  for (const auto& text : r.boxes) {
+    const auto v = numbers("--box", text, "X0,Y0,X1,Y1");
+    ObjectPrompt p;
+    p.prompt.box = Box{v[0], v[1], v[2], v[3]};
+    p.said = "--box " + text;
+    o.objects.push_back(std::move(p));
+  }
+  if (o.objects.empty()) o.objects.emplace_back();
+  ObjectPrompt& one = o.objects[0];
+  for (const auto& text : r.points) one.prompt.points.push_back(parse_point(text));
+  one.mask_file = r.mask_input;
+  if (one.said.empty()) one.said = !r.points.empty() ? "--point" : !r.mask_input.empty() ? "--mask-input " + r.mask_input : "no prompt";
+}
+
+/// Empty words are typing mistakes (an unset shell variable), never "not given".
+void refuse_empty_values(const CLI::App& command) {
+  for (const CLI::Option* option : command.get_options())
+    for (const std::string& value : option->results())
+      if (value.empty()) usage(cat(option->get_name(), " was given an empty value"));
+}
+
+[[noreturn]] void usage_of(const std::string& command, const std::string& message) {
+  usage(cat(message.substr(0, message.find('\n')), " (sampan ", command, command.empty() ? "" : " ", "--help shows the options)"));
+}
+
+constexpr const char* kFooter = R"(
+Start:
+  sampan-convert lite_medsam.pth lite_medsam.safetensors
+  sampan segment slice.png --model lite_medsam.safetensors --box 95,255,190,350 -o mask.png
+  sampan info lite_medsam.safetensors
+
+Exit codes: 0 ok, 2 usage, 3 input file or output, 4 refused by a limit, 5 model, 6 out of memory.
+An error is one line on stderr. SIGINT and SIGTERM stop between layers and leave no file.
+sampan is not a medical device.)";
+
+constexpr const char* kSegmentFooter = R"(
+Coordinates are pixels of the original image, x before y, counted from 0; decimals are allowed.
+One object gives a mask of 0 and 255, several a label map 1..N (8-bit, 16-bit above 255), later objects over earlier ones.
+
+Examples:
+  one box                sampan segment ct.png --model M.safetensors --box 95,255,190,350 -o mask.png
+  several objects        sampan segment ct.png --model M.safetensors --box 10,20,60,80 --box 90,20,140,80 -o labels.png
+  clicks on one object   sampan segment ct.png --model M.safetensors --point 120,90,1 --point 40,90,0 -o mask.png
+  three candidates       sampan segment ct.png --model M.safetensors --point 120,90,1 --multimask --select all -o mask.png
+  16-bit CT              sampan segment ct16.png --model M.safetensors --window-preset liver --box 95,255,190,350 -o mask.png
+  look at the result     sampan segment ct.png --model M.safetensors --box 95,255,190,350 -o mask.png --overlay seen.png --json
+  encode once            sampan encode ct.png --model M.safetensors -o ct.safetensors
+                         sampan segment --embedding ct.safetensors --model M.safetensors --box 95,255,190,350 -o mask.png
+  refine a mask          sampan segment ct.png --model M.safetensors --point 120,90,1 -o mask.png --dump first.safetensors
+                         sampan segment ct.png --model M.safetensors --point 120,90,1 --point 90,90,0 --mask-input first.safetensors -o mask2.png
+  look inside            sampan segment ct.png --model M.safetensors --box 95,255,190,350 -o mask.png --trace t.safetensors:image_encoder.blocks.*
+
+FILE.json of --prompts:
+  {"objects": [{"label": 1, "name": "liver", "box": [95,255,190,350], "points": [[120,300,1]], "mask_input": "first.safetensors"}]})";
+
+constexpr const char* kEncodeFooter = R"(
+Examples:
+  sampan encode ct.png --model M.safetensors -o ct.safetensors
+  sampan segment --embedding ct.safetensors --model M.safetensors --box 95,255,190,350 -o mask.png
+  sampan encode ct.png --model M.safetensors -o ct.safetensors --repeat 5 --json
+  sampan encode ct.png --model M.safetensors -o ct.safetensors --trace t.safetensors:image_encoder)";
+
+constexpr const char* kInfoFooter = R"(
+Examples:
+  sampan info
+  sampan info lite_medsam.safetensors
+  sampan info lite_medsam.safetensors --json)";
+
+}  // namespace
+
+Options parse_arguments(int argc, const char* const* argv) {
+  Options o;
+  Raw r;
+  CLI::App app("Segments medical images by prompts: Segment Anything models without a framework runtime.", "sampan");
+  app.set_version_flag("--version", std::string("sampan ") + SAMPAN_VERSION);
+  app.footer(kFooter);
+  app.require_subcommand(1);
+
+  auto& segment = *app.add_subcommand("segment", "one image and prompts to a mask");
+  add_image(segment, o, r, "PNG, JPEG, BMP or PNM, 8 or 16 bits");
+  segment.add_option("--embedding", o.embedding, "an image that `sampan encode` encoded; IMAGE is then needed for --overlay only")->type_name("E.safetensors");
+  segment.add_option("--box", r.boxes, "two corners; repeat it: one object each")->type_name("X0,Y0,X1,Y1")->allow_extra_args(false)->group("Prompts");
+  segment.add_option("--point", r.points, "label 1 on the object, 0 on the background; repeat it: all belong to the one object, with the one box if given")->type_name("X,Y,LABEL")->allow_extra_args(false)->group("Prompts");
+  segment.add_option("--mask-input", r.mask_input, "tensor low_res_logits of an earlier --dump")->type_name("L.safetensors")->group("Prompts");
+  segment.add_option("--prompts", o.prompts_file, "several objects with mixed prompts")->type_name("FILE.json")->group("Prompts");
+  segment.add_flag("--multimask", o.multimask, "three candidates per object (whole, part, subpart)")->group("Prompts");
+  segment.add_option("--select", r.select, "which candidate counts; all: OUT_0.png, OUT_1.png, OUT_2.png. Default iou")->type_name("iou | first | stability | largest | all")->group("Prompts");
+  segment.add_option("-o", o.output, "the mask, or the label map of several objects")->type_name("OUT.png")->group("Output");
+  segment.add_flag("--labels", o.labels, "a label map for one object too")->group("Output");
+  segment.add_option("--overlay", o.overlay, "the image with contours of the masks")->type_name("O.png")->group("Output");
+  segment.add_option("--dump", o.dump, "image_embedding, low_res_logits, iou_predictions in f32")->type_name("D.safetensors")->group("Output");
+  add_report(segment, o, r);
+  add_engine(segment, o, r);
+  segment.footer(kSegmentFooter);
+
+  auto& encode = *app.add_subcommand("encode", "the image embedding, to prompt it later");
+  add_image(encode, o, r, "PNG, JPEG, BMP or PNM, 8 or 16 bits");
+  encode.add_option("-o", o.output, "the embedding")->type_name("E.safetensors")->group("Output");
+  add_report(encode, o, r);
+  add_engine(encode, o, r);
+  encode.footer(kEncodeFooter);
+
+  auto& info = *app.add_subcommand("info", "what a model is and needs; without a file: this program");
+  info.add_option("FILE", o.model, "weights")->type_name("");
+  info.add_flag("--json", o.json, "the same as one JSON object");
+  info.footer(kInfoFooter);
+
+  const std::string commands = "segment, encode, info";
+  if (argc < 2) usage(cat("a command is needed: ", commands, " (sampan --help shows examples)"));
+  std::string name = argv[1];
+  if (!name.empty() && name[0] != '-' && !app.get_subcommand_no_throw(name)) usage(cat("unknown command ", name, "; known: ", commands));
+  if (name.empty() || name[0] == '-') name.clear();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForVersion& e) {
+    std::puts(e.what());
+    return o;
+  } catch (const CLI::CallForHelp&) {
+    std::fputs(app.help().c_str(), stdout);
+    return o;
+  } catch (const CLI::ParseError& e) {
+    usage_of(name, e.what());
+  }
+  const CLI::App& chosen = *app.get_subcommands().at(0);
+  refuse_empty_values(chosen);
+
+  if (&chosen == &info) {
+    o.command = Command::info;
+    return o;
+  }
+  check_common(o, r);
+  if (&chosen == &encode) {
+    o.command = Command::encode;
+    if (o.image.empty()) usage("IMAGE is needed: sampan encode IMAGE --model M.safetensors -o E.safetensors");
+    if (o.output.empty()) usage("-o E.safetensors is needed: the embedding is the result");
+    return o;
+  }
+  o.command = Command::segment;
+  if (o.image.empty() && o.embedding.empty()) usage("IMAGE is needed: sampan segment IMAGE --model M.safetensors --box X0,Y0,X1,Y1 -o OUT.png");
+  if (o.image.empty() && !o.overlay.empty()) usage("--overlay draws over the image: give IMAGE beside --embedding");
+  if (!o.embedding.empty() && o.window && o.overlay.empty()) usage("--window belongs to encoding; the embedding was made with its own");
+  if (o.output.empty() && o.overlay.empty() && o.dump.empty() && !o.json) usage("-o OUT.png is needed, or --overlay, --dump or --json");
+  check_prompts(o, r);
+  return o;
+}
+
+}  // namespace sampan::cli

@@ -1,0 +1,56 @@
+// What the command line can ask for, typed and checked as far as words alone go. Data flow: main.cpp -> parse_arguments (options.cpp, the only user of CLI11) -> segment.cpp, encode.cpp, info.cpp.
+// The options are a public interface that scripts depend on. An option is listed here when it works, not before.
+#pragma once
+#include "prompts.hpp"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace sampan::cli {
+
+enum class Command { none, segment, encode, info };  ///< none: help or version was printed
+
+/// Select of the library, or all candidates, one file each.
+enum class Masks { iou, first, stability, largest, all };
+
+enum class ProgressMode { terminal, json };
+
+/// --trace T.safetensors[:names]
+struct TraceRequest {
+  std::string path;
+  std::vector<std::string> names;  ///< with '*' for any run of characters; empty: everything
+};
+
+struct Options {
+  Command command = Command::none;
+
+  // input
+  std::string image, model;
+  std::optional<WindowLevel> window;
+  std::string embedding;  ///< segment: an encoded image instead of encoding
+
+  // prompts of segment; mask files are not read yet
+  std::vector<ObjectPrompt> objects;  ///< from options; one empty prompt if none is given
+  std::string prompts_file;           ///< then objects is empty
+  bool multimask = false;
+  Masks select = Masks::iou;
+
+  // output
+  std::string output;  ///< segment: mask or label map; encode: embedding
+  bool labels = false;
+  std::string overlay, dump;
+  std::optional<TraceRequest> trace;
+  bool json = false, quiet = false;
+  ProgressMode progress = ProgressMode::terminal;
+  int repeat = 1;
+
+  // engine
+  LoadOptions load;
+  std::string precision = "f32", device = "cpu";  ///< the words, for the report
+};
+
+/// Prints help or version to stdout if asked (command none). Throws Failure{usage}.
+Options parse_arguments(int argc, const char* const* argv);
+
+}  // namespace sampan::cli

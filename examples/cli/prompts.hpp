@@ -1,0 +1,147 @@
+// Prompts as the command line has them: one ObjectPrompt per object, from options or from a prompts file, and the check against image and model.
+// Data flow: --box, --point, --mask-input (options.cpp) or FILE.json -> here -> Prompt (predict/predictor.hpp).
+// FILE.json: {"objects": [{"label": 1, "name": "liver", "box": [x0,y0,x1,y1], "points": [[x,y,1]], "mask_input": "f.safetensors"}]}; every part of an object is
+// optional, but one of box, points and mask_input must be there. Unknown and repeated keys, wrong types, numbers beyond double are errors: a typing mistake must
+// not become another mask. Coordinates: pixels of the original image. Bounds: 16 MiB of text, 10000 objects, 100000 points.
+// Deliberately absent: relative paths resolved against FILE.json (a path means what it means to the shell), prompts of volumes.
+#pragma once
+#include "numbers.hpp"
+
+#include <sampan/predict/predictor.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <cmath>
+#include <set>
+
+namespace sampan::cli {
+
+struct ObjectPrompt {
+  std::optional<int> label;  ///< 1..65535 in the label map; without it the position counts
+  std::string name;
+  Prompt prompt;             ///< mask_input is still empty: mask_file names it
+  std::string mask_file;
+  std::string said;          ///< how the user said it, to begin messages with: "--box 1,2,3,4" or "p.json: object 2"
+};
+
+inline constexpr std::size_t kMaxPromptBytes = std::size_t(16) << 20, kMaxObjects = 10'000, kMaxPoints = 100'000;
+inline constexpr int kMaxLabel = 65535;  // of a 16-bit label map
+
+namespace detail {
+
+using Json = nlohmann::json;
+
+[[noreturn]] inline void bad_prompts(const std::string& where, std::string_view what) { throw Failure{Exit::bad_file, cat(where, ": ", what)}; }
+
+/// Parses text, and refuses what nlohmann-json would let pass: a key given twice, deep nesting (the schema needs 5 levels).
+inline Json parse_strict(std::string_view text, const std::string& file) {
+  if (text.size() > kMaxPromptBytes) throw Failure{Exit::refused, cat(file, ": ", text.size(), " bytes of prompts, at most ", kMaxPromptBytes, " are read")};
+  std::vector<std::set<std::string>> open;  // keys of the objects that are being read
+  const auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
+    if (depth > 8) bad_prompts(file, "nested too deeply for a prompts file");
+    if (event == Json::parse_event_t::object_start) open.emplace_back();
+    if (event == Json::parse_event_t::object_end) open.pop_back();
+    if (event == Json::parse_event_t::key && !open.back().insert(value.get<std::string>()).second) bad_prompts(file, cat("key \"", value.get<std::string>(), "\" is given twice"));
+    return true;
+  };
+  try {
+    return Json::parse(text, watch);
+  } catch (const nlohmann::json::parse_error& e) {
+    std::size_t line = 1, column = 1;
+    for (std::size_t i = 0; i + 1 < e.byte && i < text.size(); ++i) text[i] == '\n' ? (++line, column = 1) : ++column;
+    bad_prompts(file, cat("line ", line, ", column ", column, ": not JSON"));
+  } catch (const nlohmann::json::exception&) {  // a number beyond double
+    bad_prompts(file, "not JSON: a number is out of range");
+  }
+}
+
+inline double coordinate(const Json& v, const std::string& where) {
+  if (!v.is_number()) bad_prompts(where, cat("is a ", v.type_name(), ", a number is needed"));
+  return v.get<double>();
+}
+
+inline void read_object(const Json& j, ObjectPrompt& o, std::size_t& points) {
+  if (!j.is_object()) bad_prompts(o.said, cat("is a ", j.type_name(), ", an object in braces is needed"));
+  for (const auto& [key, v] : j.items()) {
+    const std::string where = cat(o.said, ": ", key);
+    if (key == "label") {
+      if (!v.is_number_integer() || v.get<double>() < 1 || v.get<double>() > kMaxLabel) bad_prompts(where, cat("a whole number from 1 to ", kMaxLabel, " is needed"));
+      o.label = v.get<int>();
+    } else if (key == "name") {
+      if (!v.is_string()) bad_prompts(where, "text is needed");
+      o.name = v.get<std::string>();
+    } else if (key == "mask_input") {
+      if (!v.is_string() || v.get<std::string>().empty()) bad_prompts(where, "the name of a safetensors file is needed");
+      o.mask_file = v.get<std::string>();
+    } else if (key == "box") {
+      if (!v.is_array() || v.size() != 4) bad_prompts(where, "[x0,y0,x1,y1] is needed");
+      o.prompt.box = Box{coordinate(v[0], where), coordinate(v[1], where), coordinate(v[2], where), coordinate(v[3], where)};
+    } else if (key == "points") {
+      if (!v.is_array() || v.empty()) bad_prompts(where, "[[x,y,label],...] with at least one point is needed");
+      if ((points += v.size()) > kMaxPoints) throw Failure{Exit::refused, cat(where, ": more than ", kMaxPoints, " points in one file")};
+      for (const Json& p : v) {
+        if (!p.is_array() || p.size() != 3 || !p[2].is_number_integer()) bad_prompts(where, "[[x,y,label],...] is needed, label 1 (object) or 0 (background)");
+        if (std::abs(p[2].get<double>()) > 1000) bad_prompts(where, cat("label ", p[2].dump(), ": 1 (object) or 0 (background) is needed"));  // must fit int; 0 or 1 is check_prompt's business
+        o.prompt.points.push_back({coordinate(p[0], where), coordinate(p[1], where), p[2].get<int>()});
+      }
+    } else {
+      bad_prompts(o.said, cat("unknown key \"", key.substr(0, 60), "\"; known: label, name, box, points, mask_input"));
+    }
+  }
+  if (!o.prompt.box && o.prompt.points.empty() && o.mask_file.empty()) bad_prompts(o.said, "is empty: a box, points or a mask_input is needed");
+}
+
+}  // namespace detail
+
+/// The objects of a prompts file; `file` names it in messages. Throws Failure{bad_file | refused}.
+inline std::vector<ObjectPrompt> parse_prompts(std::string_view text, const std::string& file) {
+  const nlohmann::json root = detail::parse_strict(text, file);
+  if (!root.is_object()) detail::bad_prompts(file, cat("holds a ", root.type_name(), ", {\"objects\": [...]} is needed"));
+  for (const auto& [key, v] : root.items())
+    if (key != "objects") detail::bad_prompts(file, cat("unknown key \"", key.substr(0, 60), "\"; known: objects"));
+  if (!root.contains("objects") || !root["objects"].is_array() || root["objects"].empty()) detail::bad_prompts(file, "\"objects\": [...] with at least one object is needed");
+  if (root["objects"].size() > kMaxObjects) throw Failure{Exit::refused, cat(file, ": ", root["objects"].size(), " objects, at most ", kMaxObjects, " are possible")};
+  std::vector<ObjectPrompt> objects;
+  std::size_t points = 0, labels = 0;
+  for (const auto& j : root["objects"]) {
+    objects.emplace_back();
+    objects.back().said = cat(file, ": object ", objects.size());
+    detail::read_object(j, objects.back(), points);
+    labels += objects.back().label.has_value();
+  }
+  if (labels != 0 && labels != objects.size()) detail::bad_prompts(file, "some objects have a label and some have none: give all or none");
+  return objects;
+}
+
+// The library's own rules (impl/session.ipp), asked as soon as image and model are known and before the encoder has run, so that a slip costs no minute.
+
+/// Against the image. Throws Failure{usage}.
+inline void check_geometry(const ObjectPrompt& o, std::int64_t width, std::int64_t height) {
+  const auto refuse = [&](std::string_view what) { usage(cat(o.said, ": ", what)); };
+  const std::string image = cat("the image is ", width, "x", height, " pixels");
+  const double w = double(width), h = double(height);
+  if (o.prompt.box) {
+    const Box& b = *o.prompt.box;
+    if (!std::isfinite(b.x0) || !std::isfinite(b.y0) || !std::isfinite(b.x1) || !std::isfinite(b.y1)) refuse("the box is not finite: four numbers X0,Y0,X1,Y1 are needed");
+    if (!(b.x0 < b.x1 && b.y0 < b.y1)) refuse("the box is empty or inverted: X0 < X1 and Y0 < Y1 are needed");
+    if (b.x0 < 0 || b.y0 < 0 || b.x1 > w || b.y1 > h) refuse(cat("the box reaches outside the image: ", image));
+  }
+  for (const LabeledPoint& q : o.prompt.points) {
+    const std::string shown = cat("point ", to_text(q.x), ",", to_text(q.y), ",", q.label);
+    if (q.label != 0 && q.label != 1) refuse(cat(shown, " has label ", q.label, ": 1 (object) or 0 (background) is needed"));
+    if (!std::isfinite(q.x) || !std::isfinite(q.y)) refuse(cat(shown, " is not finite"));
+    if (q.x < -w || q.x > 2 * w || q.y < -h || q.y > 2 * h) refuse(cat(shown, " lies far outside: ", image));
+  }
+}
+
+/// Against what the model was trained for. Throws Failure{usage}.
+inline void check_capability(const ObjectPrompt& o, const ModelInfo& m) {
+  const auto refuse = [&](std::string_view what) { usage(cat(o.said, ": ", m.name, " ", what)); };
+  const Prompt& p = o.prompt;
+  if (p.box && !m.boxes) refuse("takes no boxes");
+  if (!p.points.empty() && !m.points) refuse("takes no points; it was trained with boxes only");
+  if (!o.mask_file.empty() && !m.mask_input) refuse("takes no mask input; it was trained with boxes only");
+  if (!p.box && p.points.empty() && o.mask_file.empty() && !m.points) refuse("needs a box, --box X0,Y0,X1,Y1");
+}
+
+}  // namespace sampan::cli

@@ -1,0 +1,346 @@
+// attend and attention on Cpu: windowed and global self-attention of the encoders, without a partition copy.
+// Data flow: ops/attention.hpp, ops/attend.hpp declare -> here -> attend_tile.hpp and gemm.hpp.
+// Identities of architecture.md: 1 (softmax does not see a constant per query, probabilities sum to 1: subtracting the pad token's key from all keys and its value
+// from all values makes pads zero; the attention op folds the difference into the qkv and proj biases when it packs), 2 (the position bias is the initial
+// accumulator), 3 (rel-pos tables are multiplied with q as one product per tile, rows reversed so that a query reads a contiguous slice), 4 (TinyViT's pads as 1).
+// Work items: (window, head) where windows are many; otherwise keys are packed first, then (window, head, block of queries). Borders depend on the shape only.
+#pragma once
+#include <sampan/cpu/attend_tile.hpp>
+#include <sampan/cpu/gemm.hpp>
+#include <sampan/ops/attention.hpp>
+
+namespace sampan::inline SAMPAN_ABI {
+namespace cpu {
+
+/// Position bias as the tiles read it.
+struct BiasPanels {
+  const float* rel_h = nullptr;  ///< packed weights [2 wh - 1, d], rows reversed
+  const float* rel_w = nullptr;  ///< packed weights [2 ww - 1, d], rows reversed
+  const float* table = nullptr;  ///< [heads, wh, 2 ww - 1]: the row of |dy|, mirrored around dx = 0
+  bool any() const { return rel_h || table; }
+};
+
+/// Floats that `pack_bias` writes, and the scratch it needs behind them.
+struct BiasSize {
+  Index rel_h = 0, rel_w = 0, table = 0, scratch = 0;
+  Index total() const { return rel_h + rel_w + table + scratch; }
+};
+inline BiasSize bias_size(const Kernels& level, const AttendBias& b, Index ww) {
+  auto up = [](Index n) { return (n + 15) / 16 * 16; };
+  BiasSize s;
+  if (!b.table.empty()) s.table = up(b.table.extent(0) * (b.table.extent(1) / ww) * (2 * ww - 1));
+  if (b.rel_h.empty()) return s;
+  const Index nh = b.rel_h.extent(0), nw = b.rel_w.extent(0), d = b.rel_h.extent(1);
+  s.rel_h = up(level.weights_size(nh, d)), s.rel_w = up(level.weights_size(nw, d)), s.scratch = (nh > nw ? nh : nw) * d;
+  return s;
+}
+inline BiasPanels bias_panels(const BiasSize& s, const float* base) {
+  BiasPanels p;
+  if (s.rel_h) p.rel_h = base, p.rel_w = base + s.rel_h;
+  if (s.table) p.table = base + s.rel_h + s.rel_w;
+  return p;
+}
+inline void pack_bias(const Kernels& level, const AttendBias& b, Index ww, const BiasSize& s, float* out) {
+  float* scratch = out + s.rel_h + s.rel_w + s.table;
+  auto reversed = [&](const View<const float, 2>& rel, float* to) {
+    const Index n = rel.extent(0), d = rel.extent(1);
+    for (Index i = 0; i < n; ++i)
+      for (Index j = 0; j < d; ++j) scratch[i * d + j] = rel(n - 1 - i, j);
+    level.pack_weights(scratch, d, false, n, d, to);
+  };
+  if (s.rel_h) reversed(b.rel_h, out), reversed(b.rel_w, out + s.rel_h);
+  if (s.table) {
+    float* to = out + s.rel_h + s.rel_w;
+    for (Index head = 0; head < b.table.extent(0); ++head)
+      for (Index dy = 0; dy < b.table.extent(1) / ww; ++dy)
+        for (Index dx = 1 - ww; dx < ww; ++dx) *to++ = b.table(head, dy * ww + (dx < 0 ? -dx : dx));
+  }
+}
+
+/// One window of the grid: its real tokens, and the places in it that no token fills.
+struct Window {
+  Index y, x, rows, cols;  ///< first token and real extents
+  Index wh, ww;            ///< full extents
+  Index grid_w;
+  Index tokens() const { return rows * cols; }
+  Index pads() const { return wh * ww - rows * cols; }
+  Index token(Index j) const { return (y + j / cols) * grid_w + x + j % cols; }
+
+  /// f(ky, kx, at, n): runs of neighbours among real tokens [first, first + count); `at` counts from 0.
+  template <class F>
+  void runs(Index first, Index count, F&& f) const {
+    for (Index at = 0; at < count;) {
+      const Index j = first + at, kx = j % cols, n = smaller(cols - kx, count - at);
+      f(j / cols, kx, at, n);
+      at += n;
+    }
+  }
+  /// The same for the empty places: right of the real rows, then the rows below.
+  template <class F>
+  void pad_runs(Index first, Index count, F&& f) const {
+    const Index side = ww - cols, right = rows * side;
+    for (Index at = 0; at < count;) {
+      const Index j = first + at;
+      const bool beside = j < right;
+      const Index ky = beside ? j / side : rows + (j - right) / ww, kx = beside ? cols + j % side : (j - right) % ww;
+      const Index n = smaller(ww - kx, count - at);
+      f(ky, kx, at, n);
+      at += n;
+    }
+  }
+};
+
+/// Everything the work items share.
+struct AttendJob {
+  const Kernels& level;
+  AttendShape s;
+  QkvView qkv;
+  View<float, 3> out;
+  BiasPanels bias;
+  const float* minus_pad_k = nullptr;  ///< [heads, d]; null: pads are zero already
+  const float* minus_pad_v = nullptr;
+  const float* plus_pad_v = nullptr;  ///< added back to the mixed values
+  Index wh, ww, across, windows, most_keys, tile_rows;
+
+  AttendJob(const Kernels& k, const AttendShape& shape, const QkvView& in, const View<float, 3>& to)
+      : level(k), s(shape), qkv(in), out(to), wh(s.window ? s.window : s.h), ww(s.window ? s.window : s.w), across(windows_along(s.w, ww)), windows(windows_along(s.h, wh) * across),
+        most_keys(smaller(wh, s.h) * smaller(ww, s.w)), tile_rows(query_rows(most_keys)) {}
+  Window window(Index i) const {
+    const Index y = i / across * wh, x = i % across * ww;
+    return {y, x, smaller(wh, s.h - y), smaller(ww, s.w - x), wh, ww, s.w};
+  }
+  /// Enough windows and heads to fill the threads, and keys that fit a core's cache.
+  bool by_window() const { return windows * s.heads >= 64 && most_keys <= 1024; }
+};
+
+/// Scratch of one thread of an AttendJob.
+struct AttendScratch {
+  TileScratch tile;
+  float *gather, *scaled, *rel_h, *rel_w;
+  AttendScratch(Carver& c, const AttendJob& job)
+      : tile(c, job.level, job.tile_rows, job.s.d), gather(c.take(kKeyBlock * job.s.d)), scaled(c.take(job.level.rows_size(job.tile_rows, job.s.d))),
+        rel_h(c.take(job.bias.rel_h ? job.tile_rows * (2 * job.wh - 1) : 0)), rel_w(c.take(job.bias.rel_w ? job.tile_rows * (2 * job.ww - 1) : 0)) {}
+};
+
+/// Packs block b of a window's keys and values.
+inline void pack_keys(const AttendJob& job, const Window& win, Index head, Index b, float* gather, const KeyPanels& to) {
+  const Index d = job.s.d, first = b * kKeyBlock, count = smaller(kKeyBlock, win.tokens() - first);
+  auto collect = [&](const View<const float, 3>& from, const float* minus_pad) {
+    win.runs(first, count, [&](Index ky, Index kx, Index at, Index n) {
+      const float* row = from.data() + ((win.y + ky) * win.grid_w + win.x + kx) * from.stride(0) + head * from.stride(1);
+      for (Index i = 0; i < n; ++i, row += from.stride(0)) {
+        float* g = gather + (at + i) * d;
+        if (minus_pad) {
+          job.level.add(row, minus_pad + head * d, g, d);
+        } else {
+          std::memcpy(g, row, std::size_t(d) * sizeof(float));
+        }
+      }
+    });
+  };
+  collect(job.qkv.k, job.minus_pad_k);
+  job.level.pack_weights(gather, d, false, count, d, to.k + b * KeyPanels::k_step(job.level, d));
+  collect(job.qkv.v, job.minus_pad_v);
+  job.level.pack_weights(gather, d, true, d, count, to.v + b * KeyPanels::v_step(job.level, d));
+}
+
+/// Queries [first, first + m) of a window against all its keys.
+inline void attend_queries(const AttendJob& job, const Window& win, Index head, Index first, Index m, const AttendScratch& scratch, const KeyPanels& keys) {
+  const Kernels& level = job.level;
+  const TileScratch& t = scratch.tile;
+  const auto& q = job.qkv.q;
+  const Index d = job.s.d, nh = 2 * job.wh - 1, nw = 2 * job.ww - 1;
+  if (job.bias.rel_h) {  // the table products take q as it is, the scores take it scaled
+    for (Index i = 0; i < m; ++i) std::memcpy(t.rows + i * d, q.data() + win.token(first + i) * q.stride(0) + head * q.stride(1), std::size_t(d) * sizeof(float));
+    level.pack_rows({t.rows, d, m, d, t.packed});
+    level.gemm({t.packed, job.bias.rel_h, m, nh, d, 0, nh, scratch.rel_h, nh, t.gemm});
+    level.gemm({t.packed, job.bias.rel_w, m, nw, d, 0, nw, scratch.rel_w, nw, t.gemm});
+  }
+  for (Index i = 0; i < m; ++i) level.scale(q.data() + win.token(first + i) * q.stride(0) + head * q.stride(1), job.s.scale, t.rows + i * d, d);
+  level.pack_rows({t.rows, d, m, d, scratch.scaled});
+
+  // A run of places (ky, kx ..) gives each query a slice of its row products, or of the mirrored table.
+  auto place = [&](float* scores, Index ld, Index ky, Index kx, Index at, Index n) {
+    for (Index i = 0; i < m; ++i) {
+      const Index qy = (first + i) / win.cols, qx = (first + i) % win.cols;
+      float* s = scores + i * ld + at;
+      if (job.bias.rel_h) {
+        const float a = scratch.rel_h[i * nh + job.wh - 1 - qy + ky];
+        level.add_scalar(scratch.rel_w + i * nw + job.ww - 1 - qx + kx, a, s, n);
+      } else if (job.bias.table) {
+        const Index dy = qy > ky ? qy - ky : ky - qy;
+        std::memcpy(s, job.bias.table + (head * job.wh + dy) * nw + kx - qx + job.ww - 1, std::size_t(n) * sizeof(float));
+      } else {
+        for (Index j = 0; j < n; ++j) s[j] = 0;
+      }
+    }
+  };
+  attend_tile(
+      level, t, scratch.scaled, m, d, keys, win.tokens(), job.bias.any(),
+      [&](float* scores, Index ld, Index from, Index count) { win.runs(from, count, [&](Index ky, Index kx, Index at, Index n) { place(scores, ld, ky, kx, at, n); }); }, win.pads(),
+      [&](float* scores, Index ld, Index from, Index count) { win.pad_runs(from, count, [&](Index ky, Index kx, Index at, Index n) { place(scores, ld, ky, kx, at, n); }); });
+  for (Index i = 0; i < m; ++i) {
+    float* out = job.out.data() + win.token(first + i) * job.out.stride(0) + head * job.out.stride(1);
+    level.scale(t.out + i * d, 1.0f / t.sum[i], out, d);
+    if (job.plus_pad_v) level.add(out, job.plus_pad_v + head * d, out, d);
+  }
+}
+
+/// Takes the scratch of a checked job, then runs it unless this is a plan. `prepare` fills what the job points to, before the first item.
+template <class F>
+void run_attend(Context<Cpu>& ctx, AttendJob& job, F&& prepare) {
+  const Kernels& level = job.level;
+  const Index d = job.s.d, heads = job.s.heads, k_size = KeyPanels::k_size(level, job.most_keys, d), v_size = KeyPanels::v_size(level, job.most_keys, d);
+  const bool by_window = job.by_window();
+  Carver sizes;
+  AttendScratch(sizes, job);
+  auto scope = ctx.arena.scope();
+  const Slots slots(scope, ctx.pool, sizes.used() + (by_window ? k_size + v_size : 0));
+  float* all = scope.template make<float>(by_window ? Index(0) : job.windows * heads * (k_size + v_size)).data();
+  if (!ctx.begin(detail::attend_cost(job.s))) return;
+  prepare();
+  if (by_window) {
+    ctx.pool.parallel_for(job.windows * heads, [&](Index item, int slot) {
+      const Window win = job.window(item / heads);
+      const Index head = item % heads, tokens = win.tokens();
+      Carver carve(slots[slot]);
+      const AttendScratch scratch(carve, job);
+      float* k = carve.take(k_size);
+      const KeyPanels keys{k, carve.take(v_size)};
+      for (Index b = 0; b < blocks_of(tokens, kKeyBlock); ++b) pack_keys(job, win, head, b, scratch.gather, keys);
+      for (Index i = 0; i < tokens; i += job.tile_rows) attend_queries(job, win, head, i, smaller(job.tile_rows, tokens - i), scratch, keys);
+    });
+    return;
+  }
+  auto panels = [&](Index pair) { return KeyPanels{all + pair * (k_size + v_size), all + pair * (k_size + v_size) + k_size}; };
+  const Index key_blocks = blocks_of(job.most_keys, kKeyBlock), query_blocks = blocks_of(job.most_keys, job.tile_rows);
+  ctx.pool.parallel_for(job.windows * heads * key_blocks, [&](Index item, int slot) {
+    const Index pair = item / key_blocks, b = item % key_blocks;
+    const Window win = job.window(pair / heads);
+    if (b * kKeyBlock >= win.tokens()) return;
+    Carver carve(slots[slot]);
+    pack_keys(job, win, pair % heads, b, AttendScratch(carve, job).gather, panels(pair));
+  });
+  ctx.pool.parallel_for(job.windows * heads * query_blocks, [&](Index item, int slot) {
+    const Index pair = item / query_blocks, first = item % query_blocks * job.tile_rows;
+    const Window win = job.window(pair / heads);
+    if (first >= win.tokens()) return;
+    Carver carve(slots[slot]);
+    attend_queries(job, win, pair % heads, first, smaller(job.tile_rows, win.tokens() - first), AttendScratch(carve, job), panels(pair));
+  });
+}
+
+inline bool check_attend_layout(Context<Cpu>& ctx, const QkvView& qkv, const View<float, 3>& out) {
+  return ctx.require(packed_channels(qkv.q) && packed_channels(qkv.k) && packed_channels(qkv.v) && packed_channels(out), "attend: the elements of a head must lie side by side");
+}
+
+}  // namespace cpu
+
+/// As ops/attend.hpp says, for any pad token.
+inline void attend(Context<Cpu>& ctx, const AttendShape& s, const QkvView& qkv, const AttendBias& bias, const PadToken& pad, const View<float, 3>& out) {
+  if (!detail::check_attend(ctx, s, qkv, bias, pad, out) || !cpu::check_attend_layout(ctx, qkv, out)) return;
+  cpu::AttendJob job(ctx.backend.kernels(), s, qkv, out);
+  const bool shifted = !pad.k.empty() && (s.h % job.wh != 0 || s.w % job.ww != 0);  // without missing tokens nobody sees the pad
+  const cpu::BiasSize size = cpu::bias_size(job.level, bias, job.ww);
+  auto scope = ctx.arena.scope();
+  float* panels = scope.make<float>(size.total()).data();
+  const Index c = s.heads * s.d;
+  float* minus = scope.make<float>(shifted ? 3 * c : Index(0)).data();
+  job.bias = cpu::bias_panels(size, panels);
+  if (shifted) job.minus_pad_k = minus, job.minus_pad_v = minus + c, job.plus_pad_v = minus + 2 * c;
+  cpu::run_attend(ctx, job, [&] {
+    cpu::pack_bias(job.level, bias, job.ww, size, panels);
+    for (Index i = 0; shifted && i < c; ++i) {
+      minus[i] = -pad.k(i / s.d, i % s.d);
+      minus[c + i] = -pad.v(i / s.d, i % s.d);
+      minus[2 * c + i] = pad.v(i / s.d, i % s.d);
+    }
+  });
+}
+
+template <>
+struct PackedAttention<Cpu> {
+  PackedLinear<Cpu> qkv, proj;      // biases folded: pads are zero
+  Tensor<float, 2, Cpu> shift;      // [1, 3c]: what the fold took from qkv's output; the trace adds it back
+  Tensor<float, 1, Cpu> rel;        // panels of the rel-pos tables
+  cpu::BiasSize rel_size;
+  View<float, 2>::Extents rel_h{}, rel_w{};  // shapes of the tables, to check a grid against
+  Tensor<float, 2, Cpu> table;
+  Index heads = 0, window = 0;
+  QkvLayout layout = QkvLayout::split;
+  std::string name;
+  bool valid() const { return qkv.valid() && proj.valid() && shift.valid() && rel.valid() && table.valid() && !qkv.bias.empty() && !proj.bias.empty(); }
+};
+
+/// Folds the pad token: qkv gives k - pad.k and v - pad.v, and proj's bias takes W_proj pad.v.
+inline PackedAttention<Cpu> pack(const Cpu& b, const AttentionParams& p) {
+  const Index c3 = p.qkv.weight.extent(0), c = c3 / 3;
+  PackedAttention<Cpu> w;
+  w.heads = p.heads, w.window = p.window, w.layout = p.layout, w.name = p.name;
+  w.rel_h = p.rel_pos_h.extents(), w.rel_w = p.rel_pos_w.extents();
+  w.table = Tensor<float, 2, Cpu>::copy_of(p.bias_table);
+  w.qkv = pack(b, p.qkv, p.norm);
+  w.proj = pack(b, p.proj);
+  w.shift = Tensor<float, 2, Cpu>({1, c3});
+  w.qkv.bias = Tensor<float, 1, Cpu>({c3});
+  w.proj.bias = Tensor<float, 1, Cpu>({p.proj.weight.extent(0)});
+  const AttendBias rel{p.rel_pos_h, p.rel_pos_w, {}};
+  w.rel_size = cpu::bias_size(b.kernels(), rel, 1);
+  w.rel = Tensor<float, 1, Cpu>({w.rel_size.total()});
+  if (!w.valid() || p.heads <= 0 || c3 % (3 * p.heads) != 0) return w;  // attention() refuses the widths
+  cpu::pack_bias(b.kernels(), rel, 1, w.rel_size, w.rel.view().data());
+
+  auto shift = w.shift.view();
+  detail::pad_row(p, shift);
+  const QkvView pad = detail::split_qkv(View<const float, 2>(shift), p.heads, p.layout);
+  const Index d = c / p.heads;
+  for (Index h = 0; h < p.heads; ++h)
+    for (Index i = 0; i < d; ++i) shift(0, pad.q.data() - shift.data() + h * pad.q.stride(1) + i) = 0;  // queries stay as they are
+  auto bias = w.qkv.bias.view();
+  for (Index o = 0; o < c3; ++o) bias(o) = (p.qkv.bias.empty() ? 0.0f : p.qkv.bias(o)) - shift(0, o);
+  for (Index o = 0; o < p.proj.weight.extent(0); ++o) {
+    double sum = p.proj.bias.empty() ? 0.0 : double(p.proj.bias(o));
+    for (Index i = 0; i < c && i < p.proj.weight.extent(1); ++i) sum += double(p.proj.weight(o, i)) * double(pad.v(0, i / d, i % d));
+    w.proj.bias.view()(o) = float(sum);
+  }
+  return w;
+}
+
+/// As ops/attention.hpp says.
+inline void attention(Context<Cpu>& ctx, const PackedAttention<Cpu>& w, const View<const float, 3>& x, const View<float, 3>& y, const View<const float, 3>& residual = {}) {
+  if (!detail::check_attention(ctx, w, x, y, residual)) return;
+  if (!ctx.require(cpu::packed_rows(x) && cpu::packed_rows(y) && (residual.empty() || cpu::packed_rows(residual)), "attention: rows of the map must follow one another")) return;
+  if (detail::attention_unfused(ctx, w, x, y, residual)) return;
+  const Index n = x.extent(0) * x.extent(1), c3 = w.qkv.out_features(), c = c3 / 3, d = c / w.heads;
+  auto scope = ctx.arena.scope();
+  auto qkv = scope.make<float>(n, c3);
+  auto mixed = scope.make<float>(n, c);
+  if (ctx.traced(w.qkv.name)) {  // PyTorch's qkv has its biases
+    cpu::tap_norm(ctx, w.qkv.norm, tokens(x));
+    {
+      TraceOff off(ctx);
+      linear(ctx, w.qkv, tokens(x), qkv);
+    }
+    auto inner = ctx.arena.scope();
+    auto plain = inner.make<float>(n, c3);
+    add(ctx, qkv, w.shift.view(), plain);
+    ctx.tap_rows(w.qkv.name, plain);
+  } else {
+    linear(ctx, w.qkv, tokens(x), qkv);
+  }
+  const AttendShape s{x.extent(0), x.extent(1), w.heads, d, w.window, 1.0f / std::sqrt(float(d))};
+  const QkvView in = detail::split_qkv(View<const float, 2>(qkv), w.heads, w.layout);
+  const View<float, 3> out = mixed.reshape<3>({n, w.heads, d});
+  if (!detail::check_attend(ctx, s, in, {{nullptr, w.rel_h}, {nullptr, w.rel_w}, w.table.view()}, {}, out)) return;
+  cpu::AttendJob job(ctx.backend.kernels(), s, in, out);
+  const AttendBias table{{}, {}, w.table.view()};
+  const cpu::BiasSize size = cpu::bias_size(job.level, table, job.ww);
+  float* mirrored = scope.make<float>(size.total()).data();
+  job.bias = cpu::bias_panels(w.rel_size, w.rel.view().data());
+  job.bias.table = cpu::bias_panels(size, mirrored).table;
+  cpu::run_attend(ctx, job, [&] { cpu::pack_bias(job.level, table, job.ww, size, mirrored); });
+  linear(ctx, w.proj, mixed, tokens(y), {.residual = residual.empty() ? View<const float, 2>() : tokens(residual)});
+  if (residual.empty()) ctx.tap_rows(w.name, tokens(View<const float, 3>(y)));
+}
+
+}  // namespace sampan::inline SAMPAN_ABI

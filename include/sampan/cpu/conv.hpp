@@ -1,0 +1,191 @@
+// conv2d and conv_transpose2d on Cpu, as products of packed rows with packed weights; BatchNorm folded into weight and bias at pack.
+// Data flow: ops/conv2d.hpp, ops/conv_transpose2d.hpp declare -> here -> the level's gemm. Patch embed, 1x1, 3x3, and the decoder's 2x2 upscaling.
+// conv2d: a block of output pixels gathers its patches (kh runs of kw * in floats; channels-last makes each run contiguous) into rows that never leave the cache;
+// a 1x1 kernel reads the map itself. conv_transpose2d: input pixels are rows, and for each dy the outputs (dx, o) of a pixel lie side by side in y already.
+#pragma once
+#include <sampan/cpu/gemm.hpp>
+#include <sampan/ops/conv_transpose2d.hpp>
+
+namespace sampan::inline SAMPAN_ABI {
+namespace cpu {
+
+/// What a folded convolution keeps, whatever its kind.
+struct FoldedConv {
+  PackedMatrix weight;
+  Tensor<float, 1, Cpu> bias;
+  Index in = 0, out = 0, kh = 0, kw = 0;
+  int stride = 1, pad = 0;
+  std::string name, bn_name;
+  bool valid() const { return weight.valid() && bias.valid() && !bias.empty(); }
+  Index in_channels() const { return in; }
+  Index out_channels() const { return out; }
+  Index kernel_h() const { return kh; }
+  Index kernel_w() const { return kw; }
+};
+
+/// Factor and bias of output channel o after folding: bn(w x + b) = (w f) x + bias.
+struct BatchNormFold {
+  double factor, bias;
+};
+inline BatchNormFold fold_batch_norm(const ConvParams& p, Index o) {
+  const double b = p.bias.empty() ? 0.0 : double(p.bias(o));
+  if (!p.bn.present()) return {1.0, b};
+  const double f = double(p.bn.weight(o)) / std::sqrt(double(p.bn.var(o)) + double(p.bn.eps));
+  return {f, (b - double(p.bn.mean(o))) * f + double(p.bn.bias(o))};
+}
+
+/// Row blocks of a map: pixels as rows where they follow one another, else per line.
+struct Pixels {
+  Index per_line, lines, block;
+  Index blocks() const { return blocks_of(per_line, block); }
+  Index items() const { return lines * blocks(); }
+};
+inline Pixels cut_pixels(Index lines, Index per_line, bool joined) {
+  if (joined) per_line *= lines, lines = 1;
+  return {per_line, lines, smaller(per_line, kRowBlock)};
+}
+
+}  // namespace cpu
+
+template <>
+struct PackedConv<Cpu> : cpu::FoldedConv {};
+
+inline PackedConv<Cpu> pack_conv(const Cpu& b, const ConvParams& p) {
+  const auto& k = p.weight;
+  PackedConv<Cpu> w;
+  w.in = k.extent(1), w.out = k.extent(0), w.kh = k.extent(2), w.kw = k.extent(3);
+  w.stride = p.stride, w.pad = p.pad, w.name = p.name, w.bn_name = p.bn.name;
+  Tensor<float, 2, Cpu> rows({w.out, w.kh * w.kw * w.in});
+  w.bias = Tensor<float, 1, Cpu>({w.out});
+  if (!rows.valid() || !w.bias.valid()) return w;
+  for (Index o = 0; o < w.out; ++o) {
+    const cpu::BatchNormFold fold = cpu::fold_batch_norm(p, o);
+    w.bias.view()(o) = float(fold.bias);
+    for (Index y = 0; y < w.kh; ++y)
+      for (Index x = 0; x < w.kw; ++x)
+        for (Index c = 0; c < w.in; ++c) rows.view()(o, (y * w.kw + x) * w.in + c) = float(double(k(o, c, y, x)) * fold.factor);
+  }
+  w.weight = cpu::pack_matrix(b, rows.view());
+  return w;
+}
+
+namespace cpu {
+
+/// The patch of output pixel (oy, ox) as one row of kh * kw * in floats; zeros outside the map.
+inline void gather_patch(const FoldedConv& w, const View<const float, 3>& x, Index oy, Index ox, float* row) {
+  const Index c = w.in, x0 = ox * w.stride - w.pad;
+  const Index left = x0 < 0 ? smaller(-x0, w.kw) : 0, right = x0 + w.kw > x.extent(1) ? smaller(x0 + w.kw - x.extent(1), w.kw) : 0;
+  const bool joined = x.stride(1) == c;
+  for (Index ky = 0; ky < w.kh; ++ky, row += w.kw * c) {
+    const Index iy = oy * w.stride + ky - w.pad;
+    if (iy < 0 || iy >= x.extent(0)) {
+      std::memset(row, 0, std::size_t(w.kw * c) * sizeof(float));
+      continue;
+    }
+    std::memset(row, 0, std::size_t(left * c) * sizeof(float));
+    std::memset(row + (w.kw - right) * c, 0, std::size_t(right * c) * sizeof(float));
+    const float* from = x.data() + iy * x.stride(0) + (x0 + left) * x.stride(1);
+    const Index n = w.kw - left - right;
+    if (joined && n > 0) {
+      std::memcpy(row + left * c, from, std::size_t(n * c) * sizeof(float));
+    } else {
+      for (Index i = 0; i < n; ++i) std::memcpy(row + (left + i) * c, from + i * x.stride(1), std::size_t(c) * sizeof(float));
+    }
+  }
+}
+
+}  // namespace cpu
+
+/// As ops/conv2d.hpp says; channels must lie side by side.
+inline void conv2d(Context<Cpu>& ctx, const PackedConv<Cpu>& w, const View<const float, 3>& x, const View<float, 3>& y, Activation a = Activation::none) {
+  if (!detail::check_conv(ctx, w, x, y)) return;
+  if (!ctx.require(cpu::packed_channels(x) && cpu::packed_channels(y), "conv: channels must lie side by side")) return;
+  if (detail::conv_unfused(ctx, w, y, a, [&](Activation n) { conv2d(ctx, w, x, y, n); })) return;
+  const cpu::Kernels& level = ctx.backend.kernels();
+  const bool direct = w.kh == 1 && w.kw == 1 && w.stride == 1 && w.pad == 0, joined = cpu::packed_rows(y) && (!direct || cpu::packed_rows(x));
+  const cpu::Pixels cut = cpu::cut_pixels(y.extent(0), y.extent(1), joined);
+  const Index k = w.weight.k, packed = level.rows_size(cut.block, k), patches = direct ? 0 : cut.block * k;
+  const cpu::GemmCut columns = cpu::cut_gemm(cut.lines == 1 ? cut.per_line : y.extent(0) * cpu::kRowBlock, w.out);
+  auto scope = ctx.arena.scope();
+  const cpu::Slots slots(scope, ctx.pool, packed + (patches + 15) / 16 * 16 + level.gemm_scratch(cut.block));
+  if (!ctx.begin(detail::conv_cost(w, x, y, w.in))) return;
+  ctx.pool.parallel_for(cut.items() * columns.column_blocks, [&](Index item, int slot) {
+    const Index j = item % columns.column_blocks * columns.columns, count = cpu::smaller(columns.columns, w.out - j);
+    const Index pixels = item / columns.column_blocks, line = pixels / cut.blocks(), first = pixels % cut.blocks() * cut.block;
+    const Index m = cpu::smaller(cut.block, cut.per_line - first);
+    cpu::Carver carve(slots[slot]);
+    float* rows = carve.take(packed);
+    float* patch = carve.take(patches);
+    if (direct) {
+      level.pack_rows({x.data() + line * x.stride(0) + first * x.stride(1), x.stride(1), m, k, rows});
+    } else {
+      for (Index i = 0; i < m; ++i) {
+        const Index at = first + i;
+        cpu::gather_patch(w, x, joined ? at / y.extent(1) : line, joined ? at % y.extent(1) : at, patch + i * k);
+      }
+      level.pack_rows({patch, k, m, k, rows});
+    }
+    cpu::Gemm g{rows, w.weight.get(), m, w.out, k, j, count, y.data() + line * y.stride(0) + first * y.stride(1) + j, y.stride(1), carve.take(0)};
+    g.bias = w.bias.view().data() + j;
+    g.activation = cpu::kernel_activation(a);
+    level.gemm(g);
+  });
+}
+
+template <>
+struct PackedConvTranspose<Cpu> : cpu::FoldedConv {
+  std::vector<cpu::PackedMatrix> lines;  // per dy: [s * out, in]
+  bool valid() const {
+    for (const auto& m : lines)
+      if (!m.valid()) return false;
+    return bias.valid() && !bias.empty() && Index(lines.size()) == stride;
+  }
+};
+
+/// A kernel other than stride x stride gives an invalid result.
+inline PackedConvTranspose<Cpu> pack_conv_transpose(const Cpu& b, const ConvParams& p) {
+  const auto& k = p.weight;
+  PackedConvTranspose<Cpu> w;
+  const Index s = p.stride;
+  w.in = k.extent(0), w.out = k.extent(1), w.kh = k.extent(2), w.kw = k.extent(3);
+  w.stride = p.stride, w.pad = p.pad, w.name = p.name, w.bn_name = p.bn.name;
+  w.bias = Tensor<float, 1, Cpu>({s * w.out});  // repeated for each dx
+  Tensor<float, 2, Cpu> rows({s * w.out, w.in});
+  if (!rows.valid() || !w.bias.valid() || w.kh != s || w.kw != s) return w;
+  for (Index dy = 0; dy < s; ++dy) {
+    for (Index dx = 0; dx < s; ++dx)
+      for (Index o = 0; o < w.out; ++o) {
+        const cpu::BatchNormFold fold = cpu::fold_batch_norm(p, o);
+        w.bias.view()(dx * w.out + o) = float(fold.bias);
+        for (Index c = 0; c < w.in; ++c) rows.view()(dx * w.out + o, c) = float(double(k(c, o, dy, dx)) * fold.factor);
+      }
+    w.lines.push_back(cpu::pack_matrix(b, rows.view()));
+  }
+  return w;
+}
+
+/// As ops/conv_transpose2d.hpp says; channels and the pixels of a line of y must lie side by side.
+inline void conv_transpose2d(Context<Cpu>& ctx, const PackedConvTranspose<Cpu>& w, const View<const float, 3>& x, const View<float, 3>& y, Activation a = Activation::none) {
+  if (!detail::check_conv_transpose(ctx, w, x, y)) return;
+  if (!ctx.require(cpu::packed_channels(x) && cpu::packed_channels(y) && (y.extent(1) <= 1 || y.stride(1) == w.out), "conv_transpose2d: channels of x and pixels of y must lie side by side")) return;
+  if (detail::conv_unfused(ctx, w, y, a, [&](Activation n) { conv_transpose2d(ctx, w, x, y, n); })) return;
+  const cpu::Kernels& level = ctx.backend.kernels();
+  const cpu::Pixels cut = cpu::cut_pixels(x.extent(0), x.extent(1), false);
+  const Index packed = level.rows_size(cut.block, w.in), n = w.stride * w.out;
+  auto scope = ctx.arena.scope();
+  const cpu::Slots slots(scope, ctx.pool, packed + level.gemm_scratch(cut.block));
+  if (!ctx.begin(detail::conv_transpose_cost(w, x, y))) return;
+  ctx.pool.parallel_for(cut.items(), [&](Index item, int slot) {
+    const Index line = item / cut.blocks(), first = item % cut.blocks() * cut.block, m = cpu::smaller(cut.block, cut.per_line - first);
+    float* rows = slots[slot];
+    level.pack_rows({x.data() + line * x.stride(0) + first * x.stride(1), x.stride(1), m, w.in, rows});
+    for (Index dy = 0; dy < w.stride; ++dy) {
+      cpu::Gemm g{rows, w.lines[std::size_t(dy)].get(), m, n, w.in, 0, n, y.data() + (line * w.stride + dy) * y.stride(0) + first * n, n, rows + packed};
+      g.bias = w.bias.view().data();
+      g.activation = cpu::kernel_activation(a);
+      level.gemm(g);
+    }
+  });
+}
+
+}  // namespace sampan::inline SAMPAN_ABI

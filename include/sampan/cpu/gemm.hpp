@@ -1,0 +1,129 @@
+// linear and mlp on Cpu: rows are cut into blocks; per block the rows are packed once (LayerNorm on the way) and multiplied with packed weights.
+// Data flow: ops/linear.hpp, ops/mlp.hpp declare -> here -> the level's pack_rows and gemm (cpu/kernels.hpp). conv.hpp and attention.hpp use the same blocks.
+// Borders depend on the shape only, and every item writes its own part of y: results are bit-identical for any number of threads.
+// Memory: per thread kRowBlock * k floats and a tile; mlp keeps the hidden rows of a block instead of the whole hidden layer (50 MB in SAM-B).
+#pragma once
+#include <sampan/cpu/norm.hpp>
+#include <sampan/cpu/pack.hpp>
+#include <sampan/ops/mlp.hpp>
+
+namespace sampan::inline SAMPAN_ABI {
+
+template <>
+struct PackedLinear<Cpu> {
+  cpu::PackedMatrix weight;
+  Tensor<float, 1, Cpu> bias;
+  PackedNorm<Cpu> norm;
+  std::string name;
+  Index in_features() const { return weight.k; }
+  Index out_features() const { return weight.n; }
+  bool valid() const { return weight.valid() && (!norm.present() || norm.valid()); }
+  const float* bias_at(Index column) const { return bias.empty() ? nullptr : bias.view().data() + column; }
+};
+
+inline PackedLinear<Cpu> pack(const Cpu& b, const LinearParams& p, const NormParams& norm = {}) {
+  PackedLinear<Cpu> w{cpu::pack_matrix(b, p.weight), Tensor<float, 1, Cpu>::copy_of(p.bias), {}, p.name};
+  if (norm.present()) w.norm = pack(b, norm);
+  return w;
+}
+
+namespace cpu {
+
+/// Work items of a product: blocks of rows, and blocks of columns where the rows alone are too few for several threads.
+struct GemmCut {
+  Index rows, columns, row_blocks, column_blocks;
+  Index items() const { return row_blocks * column_blocks; }
+};
+inline GemmCut cut_gemm(Index m, Index n) {
+  const Index row_blocks = blocks_of(m, kRowBlock);
+  const Index columns = row_blocks >= 8 ? n : smaller(n, kColumnBlock);
+  return {smaller(m, kRowBlock), columns, row_blocks, columns > 0 ? blocks_of(n, columns) : 0};
+}
+
+/// Packs the rows of a block, with the norm of `w` if it has one.
+inline void pack_block(const Kernels& level, const PackedLinear<Cpu>& w, const float* x, Index ldx, Index m, float* out) {
+  PackRows rows{x, ldx, m, w.in_features(), out};
+  if (w.norm.present()) rows.gamma = w.norm.weight.view().data(), rows.beta = w.norm.bias.view().data(), rows.eps = w.norm.eps;
+  level.pack_rows(rows);
+}
+
+}  // namespace cpu
+
+/// As ops/linear.hpp says. Rows of x, y and residual may be strided; their channels must lie side by side.
+inline void linear(Context<Cpu>& ctx, const PackedLinear<Cpu>& w, const View<const float, 2>& x, const View<float, 2>& y, const Epilogue& e = {}) {
+  if (!detail::check_linear(ctx, w, x, y, e)) return;
+  if (!ctx.require(cpu::packed_channels(x) && cpu::packed_channels(y) && cpu::packed_channels(e.residual), "linear: channels must lie side by side")) return;
+  if (detail::linear_unfused(ctx, w, x, y, e)) return;
+  cpu::tap_norm(ctx, w.norm, x);
+  const cpu::Kernels& level = ctx.backend.kernels();
+  const Index m = x.extent(0), n = w.out_features(), k = w.in_features();
+  const cpu::GemmCut cut = cpu::cut_gemm(m, n);
+  const Index packed = level.rows_size(cut.rows, k);
+  auto scope = ctx.arena.scope();
+  const cpu::Slots slots(scope, ctx.pool, packed + level.gemm_scratch(cut.rows));
+  Cost cost = detail::gemm_cost(m, n, k);
+  if (w.norm.present()) cost.flop += 8.0 * double(x.size());
+  if (!ctx.begin(cost)) return;
+  ctx.pool.parallel_for(cut.items(), [&](Index item, int slot) {
+    const Index i = item / cut.column_blocks * cut.rows, j = item % cut.column_blocks * cut.columns;
+    const Index rows = cpu::smaller(cut.rows, m - i), columns = cpu::smaller(cut.columns, n - j);
+    float* scratch = slots[slot];
+    cpu::pack_block(level, w, x.data() + i * x.stride(0), x.stride(0), rows, scratch);
+    cpu::Gemm g{scratch, w.weight.get(), rows, n, k, j, columns, y.data() + i * y.stride(0) + j, y.stride(0), scratch + packed};
+    g.bias = w.bias_at(j);
+    g.activation = cpu::kernel_activation(e.activation);
+    if (!e.residual.empty()) g.residual = e.residual.data() + i * e.residual.stride(0) + j, g.ldr = e.residual.stride(0);
+    level.gemm(g);
+  });
+}
+
+template <>
+struct PackedMlp<Cpu> {
+  PackedLinear<Cpu> lin1, lin2;
+  Activation activation = Activation::none;
+  std::string name, act_name;
+  bool valid() const { return lin1.valid() && lin2.valid(); }
+};
+
+inline PackedMlp<Cpu> pack(const Cpu& b, const MlpParams& p) { return {pack(b, p.lin1, p.norm), pack(b, p.lin2), p.activation, p.name, p.name + ".act"}; }
+
+/// As ops/mlp.hpp says; y may be the residual, and x may be both (a block of rows is read before it is written).
+inline void mlp(Context<Cpu>& ctx, const PackedMlp<Cpu>& w, const View<const float, 2>& x, const View<float, 2>& y, const View<const float, 2>& residual = {}) {
+  const Index m = x.extent(0);
+  const cpu::GemmCut cut = cpu::cut_gemm(m, w.lin2.out_features());
+  const bool inside = ctx.traced(w.name) || ctx.traced(w.act_name) || ctx.traced(w.lin1.name) || ctx.traced(w.lin2.name) || ctx.traced(w.lin1.norm.name);
+  if (inside || cut.column_blocks != 1) {  // few rows: the columns of each product are cut as well
+    detail::mlp_composed(ctx, w, x, y, residual);
+    return;
+  }
+  const Index c = w.lin1.in_features(), hidden = w.lin1.out_features(), out = w.lin2.out_features();
+  if (!ctx.require(x.extent(1) == c && w.lin2.in_features() == hidden && y.extent(0) == m && y.extent(1) == out, "mlp: x, y and the weights disagree in shape") ||
+      !ctx.require(residual.empty() || same_extents(residual, y), "mlp: residual and y differ in shape") ||
+      !ctx.require(cpu::packed_channels(x) && cpu::packed_channels(y) && cpu::packed_channels(residual), "mlp: channels must lie side by side"))
+    return;
+  const cpu::Kernels& level = ctx.backend.kernels();
+  auto scope = ctx.arena.scope();
+  const Index packed = level.rows_size(cut.rows, c > hidden ? c : hidden), middle = cut.rows * hidden;
+  const cpu::Slots slots(scope, ctx.pool, packed + middle + level.gemm_scratch(cut.rows));
+  const Cost a = detail::gemm_cost(m, hidden, c), b = detail::gemm_cost(m, out, hidden);
+  const double norm = w.lin1.norm.present() ? 8.0 * double(x.size()) : 0;
+  if (!ctx.begin({a.flop + b.flop + norm, a.bytes + b.bytes - 8.0 * double(m) * double(hidden)})) return;
+  ctx.pool.parallel_for(cut.row_blocks, [&](Index item, int slot) {
+    const Index i = item * cut.rows, rows = cpu::smaller(cut.rows, m - i);
+    float* rows_packed = slots[slot];
+    float* h = rows_packed + packed;
+    float* tile = h + middle;
+    cpu::pack_block(level, w.lin1, x.data() + i * x.stride(0), x.stride(0), rows, rows_packed);
+    cpu::Gemm g{rows_packed, w.lin1.weight.get(), rows, hidden, c, 0, hidden, h, hidden, tile};
+    g.bias = w.lin1.bias_at(0);
+    g.activation = cpu::kernel_activation(w.activation);
+    level.gemm(g);
+    cpu::pack_block(level, w.lin2, h, hidden, rows, rows_packed);
+    cpu::Gemm g2{rows_packed, w.lin2.weight.get(), rows, out, hidden, 0, out, y.data() + i * y.stride(0), y.stride(0), tile};
+    g2.bias = w.lin2.bias_at(0);
+    if (!residual.empty()) g2.residual = residual.data() + i * residual.stride(0), g2.ldr = residual.stride(0);
+    level.gemm(g2);
+  });
+}
+
+}  // namespace sampan::inline SAMPAN_ABI

@@ -1,0 +1,98 @@
+// Kernels: the table of tile arithmetic that one instruction-set level offers. Everything above it (cutting, threads, scratch, epilogue choice) is common.
+// Data flow: cpu/gemm.hpp, attention.hpp, conv.hpp, ... -> ctx.backend.kernels() -> cpu/scalar.hpp or cpu/x86/*.hpp.
+// Units: all sizes count floats or elements; m rows (tokens, pixels), n output columns, k input columns.
+// A kernel works on one thread's tile, takes plain pointers, allocates nothing, touches nothing outside the sizes it is given, and keeps NaN.
+// Deliberately absent: threads, views, error handling; arguments were checked by the op.
+#pragma once
+#include <sampan/ops/params.hpp>
+
+namespace sampan::inline SAMPAN_ABI::cpu {
+
+/// Rows of one GEMM work item: a multiple of every level's register tile (4, 6, 8, 12 rows); with k = 768 the packed rows (288 KiB) stay in L2.
+inline constexpr Index kRowBlock = 96;
+/// Columns may be cut at multiples of this: a multiple of every level's panel (12, 16, 48, 64 columns).
+inline constexpr Index kColumnBlock = 192;
+/// Keys per step of attention: 64 x 256 scores are 64 KiB.
+inline constexpr Index kKeyBlock = 256;
+
+/// Activation as the kernels take it.
+inline constexpr int kPlain = 0, kRelu = 1, kGelu = 2;
+constexpr int kernel_activation(Activation a) { return a == Activation::relu ? kRelu : a == Activation::gelu_erf ? kGelu : kPlain; }
+
+/// x [m, k] -> the level's row format; with gamma, LayerNorm on the way.
+struct PackRows {
+  const float* x;
+  Index ldx, m, k;
+  float* out;  ///< rows_size(m, k) floats, 64-byte aligned
+  const float* gamma = nullptr;
+  const float* beta = nullptr;
+  float eps = 0;
+};
+
+/// y [m, columns n0 .. n0 + count of W] = act(x W^T + bias) + residual. n0 is a multiple of kColumnBlock; so is count unless it reaches n.
+struct Gemm {
+  const float* x;  ///< packed rows
+  const float* w;  ///< packed weights [n, k]
+  Index m, n, k, n0, count;
+  float* y;  ///< at column n0
+  Index ldy;
+  float* scratch;                  ///< gemm_scratch(m) floats
+  const float* bias = nullptr;     ///< [count], at column n0; may be null
+  const float* residual = nullptr; ///< [m, count], at column n0; may be y; may be null
+  Index ldr = 0;
+  int activation = kPlain;
+};
+
+struct NormRows {
+  const float* x;
+  Index ldx;
+  float* y;  ///< may be x
+  Index ldy, m, c;
+  const float* gamma;
+  const float* beta;
+  float eps;
+  int activation;
+};
+
+/// One step of online softmax over a block of scores, per row: top' = max(top, scores), alpha = e^(top - top'), scores = e^(scores - top'), sum = sum alpha + scores.
+struct SoftmaxBlock {
+  float* scores;
+  Index ld, m, n;
+  float* top;
+  float* sum;
+  float* alpha;
+};
+
+/// `count` neighbouring pixels of one output row of a depthwise convolution.
+struct DepthwiseRow {
+  const float* const* rows;  ///< [kh] start of each input row (column 0 of the map); null: outside, counts as zeros
+  Index x_stride;            ///< floats between input pixels
+  Index x_begin, x_end;      ///< input columns that exist; the others count as zeros
+  Index x0;                  ///< input column of tap 0 of the first output pixel; may lie outside
+  Index kh, kw, stride, c, count;
+  const float* w;     ///< [kh * kw, c]
+  const float* bias;  ///< [c]
+  float* y;
+  Index y_stride;
+  int activation;
+};
+
+struct Kernels {
+  const char* name;
+  Index (*weights_size)(Index n, Index k);
+  /// W [n, k] with row stride ld, or with `transposed` W^T [k, n] with row stride ld.
+  void (*pack_weights)(const float* w, Index ld, bool transposed, Index n, Index k, float* out);
+  Index (*rows_size)(Index m, Index k);
+  void (*pack_rows)(const PackRows&);
+  Index (*gemm_scratch)(Index m);
+  void (*gemm)(const Gemm&);
+  void (*layer_norm)(const NormRows&);
+  void (*activate)(int activation, const float* x, float* y, Index n);
+  void (*add)(const float* a, const float* b, float* y, Index n);
+  void (*add_scalar)(const float* a, float b, float* y, Index n);
+  void (*scale)(const float* x, float factor, float* y, Index n);
+  void (*softmax)(const SoftmaxBlock&);
+  void (*depthwise)(const DepthwiseRow&);
+};
+
+}  // namespace sampan::inline SAMPAN_ABI::cpu

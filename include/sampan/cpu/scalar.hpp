@@ -1,0 +1,78 @@
+// Level `scalar`: what the compiler's baseline gives (SSE2 on x86-64, NEON on AArch64, SIMD128 on WebAssembly); matrix products on Eigen.
+// Data flow: cpu/cpu.hpp -> here -> cpu/micro/*.inl, ops/eigen_gemm.hpp.
+// The floor under every other level: runs everywhere, needs no dispatch. Its layouts (blocks of 192 x 256) are eigen_gemm.hpp's.
+#pragma once
+#include <sampan/cpu/kernels.hpp>
+#include <sampan/ops/eigen_gemm.hpp>
+
+#define SAMPAN_KERNEL_INLINE static inline __attribute__((always_inline))
+#define SAMPAN_VECTOR_BYTES 16
+
+namespace sampan::inline SAMPAN_ABI::cpu::scalar {
+
+#include <sampan/cpu/micro/vec.inl>
+//
+#include <sampan/cpu/micro/vmath.inl>
+//
+#include <sampan/cpu/micro/depthwise.inl>
+#include <sampan/cpu/micro/rows.inl>
+
+static_assert(kColumnBlock == eigen_gemm::kN);
+
+inline Index weights_size(Index n, Index k) { return n * k; }
+inline void pack_weights(const float* w, Index ld, bool transposed, Index n, Index k, float* out) {
+  transposed ? eigen_gemm::pack_transposed(w, ld, n, k, out) : eigen_gemm::pack_weights(w, ld, n, k, out);
+}
+
+/// The packed rows, then room for one block of normalised columns and the moments of each row.
+inline Index rows_size(Index m, Index k) { return (m * k + m * eigen_gemm::kK + 2 * m + 15) / 16 * 16; }
+inline void pack_rows(const PackRows& p) {
+  float* block = p.out + p.m * p.k;
+  float* moments = block + p.m * eigen_gemm::kK;
+  if (p.gamma)
+    for (Index i = 0; i < p.m; ++i) row_moments(p.x + i * p.ldx, p.k, p.eps, moments[2 * i], moments[2 * i + 1]);
+  for (Index k0 = 0; k0 < p.k; k0 += eigen_gemm::kK) {
+    const Index k1 = p.k - k0 < eigen_gemm::kK ? p.k : k0 + eigen_gemm::kK;
+    if (p.gamma) {
+      for (Index i = 0; i < p.m; ++i) normalise(p.x + i * p.ldx, moments[2 * i], moments[2 * i + 1], p.gamma, p.beta, k0, k1, kPlain, block + i * eigen_gemm::kK);
+      eigen_gemm::pack_rows(block, eigen_gemm::kK, p.m, k1 - k0, p.out + p.m * k0);
+    } else {
+      eigen_gemm::pack_rows(p.x + k0, p.ldx, p.m, k1 - k0, p.out + p.m * k0);
+    }
+  }
+}
+
+/// y = act(sums + bias) + residual for one row of n columns.
+SAMPAN_KERNEL_INLINE void finish_row(const float* sums, const float* bias, int activation, const float* residual, float* y, Index n) {
+  for (Index j = 0; j < n; j += kLanes) {
+    const Index left = n - j;
+    const bool whole = left >= kLanes;
+    Vec v = whole ? load(sums + j) : load_part(sums + j, left);
+    if (bias) v += whole ? load(bias + j) : load_part(bias + j, left);
+    v = activate(v, activation);
+    if (residual) v += whole ? load(residual + j) : load_part(residual + j, left);
+    if (whole) {
+      store(y + j, v);
+    } else {
+      store_part(y + j, v, left);
+    }
+  }
+}
+
+inline Index gemm_scratch(Index m) { return m * eigen_gemm::kN; }
+inline void gemm(const Gemm& p) {
+  for (Index j = 0; j < p.count; j += eigen_gemm::kN) {
+    const Index n = p.count - j < eigen_gemm::kN ? p.count - j : eigen_gemm::kN;
+    for (Index i = 0; i < p.m * n; ++i) p.scratch[i] = 0;
+    eigen_gemm::multiply(p.x, p.w, p.m, p.n, p.k, p.n0 + j, n, p.scratch, n);
+    for (Index i = 0; i < p.m; ++i)
+      finish_row(p.scratch + i * n, p.bias ? p.bias + j : nullptr, p.activation, p.residual ? p.residual + i * p.ldr + j : nullptr, p.y + i * p.ldy + j, n);
+  }
+}
+
+inline constexpr Kernels kTable{"scalar", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, add_scalar_row, scale_row, softmax_block, depthwise_row};
+
+}  // namespace sampan::inline SAMPAN_ABI::cpu::scalar
+
+#undef SAMPAN_KERNEL_INLINE
+#undef SAMPAN_VECTOR_BYTES

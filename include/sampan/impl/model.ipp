@@ -1,0 +1,155 @@
+// Definitions of Model (predict/predictor.hpp): reading a weight file, choosing the backend, packing, and what `info` says.
+#pragma once
+#include <sampan/core/sha256.hpp>
+#include <sampan/predict/model_state.hpp>
+#include <sampan/weights/open.hpp>
+
+#include <thread>
+
+namespace sampan::inline SAMPAN_ABI {
+namespace detail {
+
+inline Status check_supported(const LoadOptions& o) {
+  if (o.device == Device::cuda) return Error(ErrorCode::unsupported, "device cuda: this build has no CUDA backend; use device cpu");
+  const char* missing = o.precision == Precision::fast ? "fast" : o.precision == Precision::bf16 ? "bf16" : o.precision == Precision::int8 ? "int8" : o.precision == Precision::f16 ? "f16" : nullptr;
+  if (missing) return Error(ErrorCode::unsupported, cat("precision ", missing, ": this version computes in f32 only; use precision f32"));
+  if (o.threads < 0 || o.threads > 256) return Error(ErrorCode::invalid_argument, cat("threads ", o.threads, ": 0 (all cores) to 256 are possible"));
+  return {};
+}
+
+/// Names of LoadOptions::isa: the levels of the fast backend in this build that this machine can run.
+inline std::vector<std::string> cpu_isa_names() { return {"scalar"}; }
+
+inline Result<Cpu> make_cpu(const std::string& isa) {
+  if (isa == "auto") return Cpu{};
+  std::string known;
+  for (const auto& name : cpu_isa_names()) {
+    if (name == isa) return Cpu{};
+    known += (known.empty() ? "" : ", ") + name;
+  }
+  return Error(ErrorCode::unsupported, cat("isa ", isa, ": this build and machine have auto, ", known));
+}
+
+inline std::string preprocessing_text(const weights::Contract& c) {
+  const auto& i = c.image;
+  std::string s = cat("resize ", weights::to_text(i.resize), i.keep_aspect ? ", longest side to " : ", both sides to ", c.network.image_size, ", ");
+  s += i.normalise == weights::NormaliseKind::min_max ? "min-max of the image to [0,1]" : "(x - mean) / std per channel";
+  return s += i.pad == weights::PadKind::right_bottom ? ", then zeros right and below" : "";
+}
+
+template <class B>
+ModelInfo describe(const models::Network<B>& net, const weights::Contract& c, const TensorTable& table, ThreadPool& pool) {
+  ModelInfo m;
+  m.family = c.family;
+  m.name = c.name;
+  m.licence = c.licence;
+  const auto& n = c.network;
+  m.encoder = n.encoder == weights::EncoderKind::sam_vit
+                  ? cat("sam_vit: width ", n.sam_vit.embed_dim, ", depth ", n.sam_vit.depth, ", ", n.sam_vit.heads, " heads, window ", n.sam_vit.window, ", ", n.sam_vit.global_blocks.size(), " global blocks")
+                  : cat("tiny_vit: widths ", n.tiny_vit.dims[0], ",", n.tiny_vit.dims[1], ",", n.tiny_vit.dims[2], ",", n.tiny_vit.dims[3], ", stem ", weights::to_text(n.tiny_vit.stem));
+  m.preprocessing = preprocessing_text(c);
+  m.image_size = n.image_size;
+  m.embedding_grid = n.grid;
+  m.low_res = 4 * n.grid;
+  for (const auto& r : table.rows()) m.parameters += weights::element_count(r.entry->shape).value_or(0);
+  m.weight_bytes = std::uint64_t(m.parameters) * sizeof(float);
+  m.points = c.prompt.points;
+  m.boxes = c.prompt.boxes;
+  m.mask_input = c.prompt.mask_input;
+  m.multimask = c.mask.multimask;
+  const Index g = net.grid(), s = net.image_size(), ch = net.channels();
+  const auto whole = plan(net.backend, pool, [&](Context<B>& ctx) {
+    auto scope = ctx.arena.scope();
+    net.encode(ctx, scope.template make<float>(s, s, 3), scope.template make<float>(g, g, ch));
+  });
+  const auto one = plan(net.backend, pool, [&](Context<B>& ctx) {
+    auto scope = ctx.arena.scope();
+    const auto embedding = scope.template make<float>(g, g, ch);
+    const auto sparse = scope.template make<float>(1, 2, ch), dense = scope.template make<float>(1, g * g, ch), masks = scope.template make<float>(1, 1, 16 * g * g);
+    const float box[4] = {};
+    net.prompt_encoder.encode_sparse(ctx, nullptr, 0, box, sparse[0]);
+    net.prompt_encoder.encode_dense(ctx, {}, as_map(dense[0], g, g));
+    net.mask_decoder.forward(ctx, {embedding, net.prompt_encoder.dense_pe.view(), sparse, dense}, false, masks, scope.template make<float>(1, 1));
+  });
+  if (whole) m.encode_flop = whole->cost.flop, m.encode_bytes = whole->arena_bytes;
+  if (one) m.decode_flop = one->cost.flop, m.decode_bytes = one->arena_bytes;
+  return m;
+}
+
+template <class B>
+Result<std::shared_ptr<const ModelState>> build(B backend, weights::OpenModel& file, const LoadOptions& options) {
+  int threads = options.threads;
+  if (threads == 0) threads = int(std::thread::hardware_concurrency());
+  SAMPAN_TRY(net, models::Network<B>::load(std::move(backend), file.contract, file.table));
+  auto state = std::make_shared<ModelState>(file.file.path(), file.contract, models::AnyNetwork(std::move(net)), ThreadPool(threads));
+  state->options = options;
+  state->info = describe(std::get<models::Network<B>>(state->network), state->contract, file.table, state->pool);
+  return std::shared_ptr<const ModelState>(std::move(state));
+}
+
+inline Result<Model> load_model(const std::string& path, const LoadOptions& options) {
+  SAMPAN_CHECK(check_supported(options));
+  SAMPAN_TRY(file, weights::open_model(path));
+  std::uint64_t bytes = 0;
+  for (const auto& r : file->table.rows()) bytes += std::uint64_t(weights::element_count(r.entry->shape).value_or(0)) * sizeof(float);
+  if (options.max_memory && bytes > options.max_memory)
+    return Error(ErrorCode::limit, cat(path, ": the weights alone need ", bytes >> 20, " MiB, the memory limit is ", options.max_memory >> 20, " MiB"));
+  if (options.device == Device::reference) {
+    SAMPAN_TRY(state, build(Reference{}, *file, options));
+    return Access::make(std::move(state));
+  }
+  SAMPAN_TRY(backend, make_cpu(options.isa));
+  SAMPAN_TRY(state, build(std::move(backend), *file, options));
+  return Access::make(std::move(state));
+}
+
+}  // namespace detail
+
+SAMPAN_INLINE Result<Model> Model::try_load(const std::string& path, const LoadOptions& options) noexcept {
+  return detail::guarded([&] { return detail::load_model(path, options); });
+}
+
+SAMPAN_INLINE const ModelInfo& Model::info() const noexcept { return state_->info; }
+
+SAMPAN_INLINE Result<std::string> Model::try_sha256() const noexcept {
+  return detail::guarded([&]() -> Result<std::string> {
+    SAMPAN_TRY(file, MappedFile::open(state_->path));
+    return sha256_hex(file.bytes());
+  });
+}
+
+SAMPAN_INLINE std::vector<std::string> available_isas() { return detail::cpu_isa_names(); }
+
+SAMPAN_INLINE std::string build_info() {
+  std::string s = cat("sampan ", SAMPAN_VERSION, "\n");
+#if defined(__clang__)
+  s += cat("compiler clang ", __clang_major__, ".", __clang_minor__, ".", __clang_patchlevel__, "\n");
+#elif defined(__GNUC__)
+  s += cat("compiler g++ ", __GNUC__, ".", __GNUC_MINOR__, ".", __GNUC_PATCHLEVEL__, "\n");
+#endif
+#if defined(__AVX512F__)
+  s += "baseline AVX-512\n";
+#elif defined(__AVX2__)
+  s += "baseline AVX2\n";
+#elif defined(__x86_64__)
+  s += "baseline x86-64\n";
+#endif
+#if defined(__FAST_MATH__)
+  s += "fast-math yes: results differ from the parity build\n";
+#endif
+#if defined(SAMPAN_CHECKS)
+  s += "checks on\n";
+#else
+  s += "checks off\n";
+#endif
+#if defined(SAMPAN_COMPILED)
+  s += "mode compiled\n";
+#else
+  s += "mode header-only\n";
+#endif
+  s += "isa";
+  for (const auto& isa : available_isas()) s += " " + isa;
+  return s + "\ncuda not in this build\n";
+}
+
+}  // namespace sampan::inline SAMPAN_ABI

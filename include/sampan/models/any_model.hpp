@@ -1,0 +1,114 @@
+// Network<B>: encoder, prompt encoder and mask decoder of one checkpoint on backend B; AnyNetwork: the one variant over backends.
+// Data flow: impl/model.ipp loads it, impl/session.ipp visits it. The seam between templates and the public class; the only model header that sees cpu/.
+// Sizes come from the contract record (weights/contract.hpp) and from nothing else; a new encoder is one more alternative of Network::encoder.
+#pragma once
+#include <sampan/cpu/cpu_backend.hpp>
+#include <sampan/models/mask_decoder.hpp>
+#include <sampan/models/prompt_encoder.hpp>
+#include <sampan/models/sam_vit.hpp>
+#include <sampan/models/tiny_vit.hpp>
+#include <sampan/weights/contract.hpp>
+
+#include <variant>
+
+namespace sampan::inline SAMPAN_ABI::models {
+
+inline SamVitSizes sam_vit_sizes(const weights::Contract& c) {
+  const auto& n = c.network;
+  const auto& v = n.sam_vit;
+  SamVitSizes s;
+  s.image_size = n.image_size;
+  s.patch = v.patch;
+  s.width = v.embed_dim;
+  s.depth = v.depth;
+  s.heads = v.heads;
+  s.mlp = v.mlp_dim;
+  s.window = v.window;
+  s.out = n.out_channels;
+  s.global_blocks.assign(v.global_blocks.begin(), v.global_blocks.end());
+  s.eps = float(c.eps.encoder_ln);
+  s.eps_neck = float(c.eps.ln2d);
+  return s;
+}
+
+inline TinyVitSizes tiny_vit_sizes(const weights::Contract& c) {
+  const auto& n = c.network;
+  const auto& t = n.tiny_vit;
+  const bool wide_stem = t.stem == weights::TinyStem::conv3x3_stride2;
+  TinyVitSizes s;
+  s.image_size = n.image_size;
+  s.stem_kernel = wide_stem ? 3 : 1;
+  s.stem_stride = wide_stem ? 2 : 1;
+  s.stem_pad = wide_stem ? 1 : 0;
+  s.dims.assign(t.dims.begin(), t.dims.end());
+  s.depths.assign(t.depths.begin(), t.depths.end());
+  s.heads.assign(t.heads.begin(), t.heads.end());
+  s.windows.assign(t.windows.begin(), t.windows.end());
+  s.strides.assign(t.strides.begin(), t.strides.end());
+  s.out = n.out_channels;
+  s.eps = float(c.eps.encoder_ln);
+  s.eps_bn = float(c.eps.bn);
+  s.eps_neck = float(c.eps.ln2d);
+  return s;
+}
+
+inline PromptEncoderSizes prompt_encoder_sizes(const weights::Contract& c) {
+  return {.channels = c.network.out_channels, .grid = c.network.grid, .image_size = c.network.image_size, .eps = float(c.eps.ln2d)};
+}
+
+inline MaskDecoderSizes mask_decoder_sizes(const weights::Contract& c) {
+  using N = weights::NetworkSizes;
+  MaskDecoderSizes s;
+  s.channels = c.network.out_channels;
+  s.grid = c.network.grid;
+  s.masks = N::kMaskTokens;
+  s.depth = N::kDecoderDepth;
+  s.heads = N::kDecoderHeads;
+  s.mlp = c.network.decoder_mlp;
+  s.iou_hidden = c.network.iou_hidden;
+  s.eps = float(c.eps.decoder_ln);
+  s.eps_final = float(c.eps.decoder_final_ln);
+  s.eps_upscale = float(c.eps.ln2d);
+  return s;
+}
+
+template <Backend B>
+struct Network {
+  B backend;
+  std::variant<SamVit<B>, TinyVit<B>> encoder;
+  PromptEncoder<B> prompt_encoder;
+  MaskDecoder<B> mask_decoder;
+
+  /// Every tensor of the table must be used. Error{bad_model | out_of_memory}.
+  static Result<Network> load(B backend, const weights::Contract& c, TensorTable& table) {
+    Network n{std::move(backend), {}, {}, {}};
+    typename Loader<B>::Load load{table, n.backend, {}, {}, {}};
+    const Loader<B> w(load);
+    const bool vit = c.network.encoder == weights::EncoderKind::sam_vit;
+    if (vit) {
+      n.encoder.template emplace<SamVit<B>>(SamVit<B>::load(w / "image_encoder", sam_vit_sizes(c)));
+    } else {
+      n.encoder.template emplace<TinyVit<B>>(TinyVit<B>::load(w / "image_encoder", tiny_vit_sizes(c)));
+    }
+    n.prompt_encoder = PromptEncoder<B>::load(w / "prompt_encoder", prompt_encoder_sizes(c));
+    n.mask_decoder = MaskDecoder<B>::load(w / "mask_decoder", mask_decoder_sizes(c));
+    w.check_all_used();
+    SAMPAN_CHECK(w.status());
+    return n;
+  }
+
+  Index image_size() const {
+    return std::visit([](const auto& e) { return e.input_size().height; }, encoder);
+  }
+  Index grid() const { return prompt_encoder.sizes.grid; }
+  Index channels() const { return prompt_encoder.sizes.channels; }
+
+  /// image [s, s, 3], normalised and padded -> embedding [g, g, c].
+  void encode(Context<B>& ctx, const View<const float, 3>& image, const View<float, 3>& embedding) const {
+    std::visit([&](const auto& e) { e.forward(ctx, image, embedding); }, encoder);
+  }
+};
+
+using AnyNetwork = std::variant<Network<Reference>, Network<Cpu>>;
+
+}  // namespace sampan::inline SAMPAN_ABI::models

@@ -1,0 +1,97 @@
+// SAM's mask decoder: tokens and image embedding through the two-way transformer, upscaling, hypernetwork heads, IoU head.
+// Data flow: image embedding + prompt tokens -> here -> predict/postprocess.hpp.
+// Shapes (b prompts, n tokens each): embedding [g, g, c]; sparse [b, n, c]; dense [b or 1, g*g, c]; masks [b, m, 4g*4g] logits; iou [b, m].
+// m = 1 (token 0, single mask) or 3 (tokens 1..3, multimask); only the requested hypernetworks run.   Cost: 3.6 GFLOP per prompt at g = 64 (kernels.md 2.1).
+// Source: segment_anything/modeling/mask_decoder.py. GELU erf in the upscaling, ReLU in the heads, no sigmoid on the IoU.
+#pragma once
+#include <sampan/nn/relu_mlp.hpp>
+#include <sampan/nn/two_way_transformer.hpp>
+
+namespace sampan::inline SAMPAN_ABI::models {
+
+struct MaskDecoderSizes {
+  Index channels = 256, grid = 0, masks = 4, depth = 2, heads = 8, mlp = 2048, iou_hidden = 256;
+  float eps = 1e-5f, eps_final = 1e-5f, eps_upscale = 1e-6f;
+};
+
+/// Views that must stay valid during the call.
+struct MaskDecoderInput {
+  View<const float, 3> embedding, dense_pe, sparse, dense;
+};
+
+template <Backend B>
+struct MaskDecoder {
+  MaskDecoderSizes sizes;
+  Tensor<float, 2, B> fixed_tokens;  // iou_token, then mask_tokens [1 + masks, c]
+  nn::TwoWayTransformer<B> transformer;
+  PackedConvTranspose<B> up0, up3;  // output_upscaling.0, .3
+  PackedNorm<B> up1;                // output_upscaling.1
+  std::vector<nn::ReluMlp<B>> hyper;
+  nn::ReluMlp<B> iou_head;
+
+  static MaskDecoder load(const Loader<B>& w, const MaskDecoderSizes& s) {
+    MaskDecoder m;
+    m.sizes = s;
+    const Index c = s.channels;
+    const auto iou = w.template tensor<2>("iou_token.weight", {1, c}), masks = w.template tensor<2>("mask_tokens.weight", {s.masks, c});
+    const auto all = w.template scratch<2>({1 + s.masks, c});
+    for (Index j = 0; w.ok() && j < c; ++j) {
+      all(0, j) = iou(0, j);
+      for (Index i = 0; i < s.masks; ++i) all(1 + i, j) = masks(i, j);
+    }
+    m.fixed_tokens = w.keep(View<const float, 2>(all));
+    m.transformer = nn::TwoWayTransformer<B>::load(w / "transformer", s.depth, c, s.heads, s.mlp, s.eps, s.eps_final);
+    const auto up = w / "output_upscaling";
+    m.up0 = w.pack_conv_transpose(up.conv_transpose("0", c, c / 4, 2));
+    m.up1 = w.pack(up.norm("1", c / 4, s.eps_upscale));
+    m.up3 = w.pack_conv_transpose(up.conv_transpose("3", c / 4, c / 8, 2));
+    for (Index i = 0; i < s.masks; ++i) m.hyper.push_back(nn::ReluMlp<B>::load(w / "output_hypernetworks_mlps" / i, c, c, c / 8, 3));
+    m.iou_head = nn::ReluMlp<B>::load(w / "iou_prediction_head", c, s.iou_hidden, s.masks, 3);
+    w.release();
+    return m;
+  }
+
+  Index mask_count(bool multimask) const { return multimask ? sizes.masks - 1 : 1; }
+
+  void forward(Context<B>& ctx, const MaskDecoderInput& in, bool multimask, const View<float, 3>& masks, const View<float, 2>& iou) const {
+    const Index b = in.sparse.extent(0), n = in.sparse.extent(1), g = sizes.grid, c = sizes.channels, fixed = 1 + sizes.masks;
+    const Index first = multimask ? 1 : 0, count = mask_count(multimask), shared = in.dense.extent(0);
+    if (!ctx.require(b >= 1 && (n == 0 || in.sparse.extent(2) == c) && in.embedding.extent(0) == g && in.embedding.extent(1) == g && in.embedding.extent(2) == c && (shared == 1 || shared == b),
+                     "mask decoder: embedding [g,g,c], sparse [b,n,c], dense [b or 1,g*g,c] disagree") ||
+        !ctx.require(masks.extent(0) == b && masks.extent(1) == count && masks.extent(2) == 16 * g * g && iou.extent(0) == b && iou.extent(1) == count, "mask decoder: masks [b,m,4g*4g] and iou [b,m] disagree"))
+      return;
+    auto scope = ctx.arena.scope();
+    const auto queries = scope.template make<float>(b, fixed + n, c);
+    const auto keys = scope.template make<float>(b, g * g, c);
+    const auto image = shared == b ? keys : scope.template make<float>(shared, g * g, c);
+    ctx.batch = b;
+    for (Index i = 0; i < b; ++i) {
+      copy(ctx, fixed_tokens.view(), queries[i].slice(0, 0, fixed));
+      if (n > 0) copy(ctx, in.sparse[i], queries[i].slice(0, fixed, n));
+    }
+    for (Index i = 0; i < shared; ++i) add(ctx, tokens(in.embedding), in.dense[i], image[i]);
+    transformer.forward(ctx, queries, image, in.dense_pe, keys);
+    ctx.tap("mask_decoder.transformer", View<const float, 3>(queries), TraceLayout::batch);
+
+    const auto all_iou = scope.template make<float>(b, sizes.masks);
+    const auto heads = scope.template make<float>(b, count, c / 8);
+    const auto token = [&](Index i) { return View<const float, 2>(queries.data() + i * c, {b, c}, {queries.stride(0), 1}); };
+    iou_head.forward(ctx, token(0), all_iou);
+    copy(ctx, View<const float, 2>(all_iou.data() + first, {b, count}, {all_iou.stride(0), 1}), iou);
+    for (Index m = 0; m < count; ++m)
+      hyper[std::size_t(first + m)].forward(ctx, token(1 + first + m), View<float, 2>(heads.data() + m * heads.stride(1), {b, c / 8}, {heads.stride(0), 1}));
+
+    const auto mid = scope.template make<float>(2 * g, 2 * g, c / 4);
+    const auto fine = scope.template make<float>(4 * g, 4 * g, c / 8);
+    for (Index i = 0; i < b; ++i) {
+      conv_transpose2d(ctx, up0, View<const float, 3>(as_map(keys[i], g, g)), mid);
+      layer_norm(ctx, up1, tokens(View<const float, 3>(mid)), tokens(mid), Activation::gelu_erf);
+      conv_transpose2d(ctx, up3, View<const float, 3>(mid), fine, Activation::gelu_erf);
+      ctx.tap("mask_decoder.output_upscaling", View<const float, 3>(fine), TraceLayout::nchw);
+      mask_head(ctx, View<const float, 2>(heads[i]), tokens(View<const float, 3>(fine)), masks[i]);
+    }
+    ctx.batch = 1;
+  }
+};
+
+}  // namespace sampan::inline SAMPAN_ABI::models

@@ -1,0 +1,73 @@
+// SAM's image encoder: a plain ViT with windowed and global blocks and decomposed relative positions, in every published and any other size.
+// Data flow: predict/ (preprocessed image) -> here -> nn/block.hpp -> nn/neck.hpp -> models/mask_decoder.hpp.
+// Shapes: image [s, s, 3] -> embedding [s/16, s/16, 256], channels-last.   Cost: ViT-B 1024: 938 GFLOP useful (kernels.md 2.1).
+// Source: segment_anything/modeling/image_encoder.py, class ImageEncoderViT. Sizes are run-time data; one instantiation serves B, L and H.
+#pragma once
+#include <sampan/nn/block.hpp>
+#include <sampan/nn/neck.hpp>
+
+#include <vector>
+
+namespace sampan::inline SAMPAN_ABI::models {
+
+struct SamVitSizes {
+  Index image_size = 0, patch = 16;
+  Index width = 0, depth = 0, heads = 0, mlp = 0, window = 14, out = 256;
+  std::vector<Index> global_blocks;
+  float eps = 1e-6f, eps_neck = 1e-6f;
+  Index grid() const { return image_size / patch; }
+};
+
+template <Backend B>
+struct SamVit {
+  SamVitSizes sizes;
+  PackedConv<B> patch_embed;
+  Tensor<float, 3, B> pos_embed;
+  std::vector<nn::Block<B>> blocks;
+  nn::Neck<B> neck;
+
+  static SamVit load(const Loader<B>& w, const SamVitSizes& s) {
+    SamVit m;
+    m.sizes = s;
+    m.patch_embed = w.pack_conv(w.conv("patch_embed.proj", s.width, 3, s.patch, s.patch, {.stride = int(s.patch)}));
+    m.pos_embed = w.keep(nn::load_pos_embed(w, s.grid(), s.width));
+    for (Index i = 0; i < s.depth; ++i) {
+      bool global = false;
+      for (Index g : s.global_blocks) global |= g == i;
+      m.blocks.push_back(nn::Block<B>::load(w / "blocks" / i, {s.width, s.heads, s.mlp, global ? 0 : s.window, s.grid(), s.eps}));
+      w.release();
+    }
+    m.neck = nn::Neck<B>::load(w / "neck", s.width, s.out, s.eps_neck);
+    w.release();
+    return m;
+  }
+
+  Extent2 input_size() const { return {sizes.image_size, sizes.image_size}; }
+  Extent2 output_grid() const { return {sizes.grid(), sizes.grid()}; }
+  Index out_channels() const { return sizes.out; }
+
+  void forward(Context<B>& ctx, const View<const float, 3>& image, const View<float, 3>& embedding) const {
+    auto scope = ctx.arena.scope();
+    const Index g = sizes.grid();
+    const auto x = scope.template make<float>(g, g, sizes.width);
+    const auto rows = tokens(x);
+    ctx.grid = {g, g};
+    ctx.step("image_encoder.patch_embed");
+    {
+      TraceOff off(ctx);  // PyTorch's PatchEmbed gives [1,h,w,c]; the convolution alone would be recorded as [1,c,h,w]
+      conv2d(ctx, patch_embed, image, x);
+    }
+    ctx.tap("image_encoder.patch_embed", View<const float, 3>(x));
+    add(ctx, rows, pos_embed.view().template reshape<2>({g * g, sizes.width}), rows);
+    for (const auto& block : blocks) {
+      ctx.step(block.name);
+      block.forward(ctx, x);
+    }
+    neck.forward(ctx, x, embedding);
+    ctx.tap("image_encoder", View<const float, 3>(embedding), TraceLayout::nchw);
+    ctx.step("image_encoder");
+    ctx.grid = {};
+  }
+};
+
+}  // namespace sampan::inline SAMPAN_ABI::models

@@ -1,0 +1,48 @@
+// Stored position tables brought to the size a model runs at: absolute embeddings and relative-position rows.
+// Data flow: models/sam_vit.hpp and nn/block.hpp at load. A file fine-tuned at another input size holds its own tables and nothing happens here.
+// Source: segment_anything/modeling/image_encoder.py, get_rel_pos (linear over rows, align_corners=False); SAM-Med2D and SAMed loaders (bilinear pos_embed,
+// align_corners=False, no antialias): models that keep the tables of 1024 px and run at 256 or 512 px.   Cost: once per load.
+#pragma once
+#include <sampan/ops/resize_torch_bilinear.hpp>
+#include <sampan/weights/loader.hpp>
+
+#include <new>
+
+namespace sampan::inline SAMPAN_ABI::nn {
+
+/// Linear resampling along axis 0 of [in, c] to [out, c]: torch's "linear", align_corners=False (ops/resize_torch_bilinear.hpp has the taps).
+template <Backend B>
+void resample_rows(const Loader<B>& w, const View<const float, 2>& in, const View<float, 2>& out) {
+  using sampan::detail::BilinearTap;
+  const auto memory = w.template scratch<1>({out.extent(0) * Index(sizeof(BilinearTap) / sizeof(float))});
+  if (!w.ok()) return;
+  auto* taps = new (memory.data()) BilinearTap[std::size_t(out.extent(0))];
+  sampan::detail::bilinear_taps(in.extent(0), out.extent(0), taps);
+  for (Index o = 0; o < out.extent(0); ++o)
+    for (Index c = 0; c < in.extent(1); ++c) out(o, c) = taps[o].w0 * in(taps[o].i0, c) + taps[o].w1 * in(taps[o].i1, c);
+}
+
+/// The table `name` [2*size-1, d]; resampled if the file holds another number of rows.
+template <Backend B>
+View<const float, 2> load_rel_pos(const Loader<B>& w, std::string_view name, Index size, Index d) {
+  const auto stored = w.template tensor<2>(name, {kAnyExtent, d});
+  if (!w.ok() || stored.extent(0) == 2 * size - 1) return stored;
+  const auto table = w.template scratch<2>({2 * size - 1, d});
+  if (w.ok()) resample_rows(w, stored, table);
+  return table;
+}
+
+/// The absolute embedding `pos_embed` [1, g, g, c] as [grid, grid, c]; resampled bilinearly if the file holds another grid.
+template <Backend B>
+View<const float, 3> load_pos_embed(const Loader<B>& w, Index grid, Index c) {
+  const auto stored = w.template tensor<4>("pos_embed", {1, kAnyExtent, kAnyExtent, c});
+  if (!w.ok() || (stored.extent(1) == grid && stored.extent(2) == grid)) return stored[0];
+  const Index g0 = stored.extent(1), g1 = stored.extent(2);
+  const auto rows = w.template scratch<3>({grid, g1, c}), out = w.template scratch<3>({grid, grid, c});
+  if (!w.ok()) return stored[0];
+  resample_rows(w, stored[0].template reshape<2>({g0, g1 * c}), rows.template reshape<2>({grid, g1 * c}));
+  for (Index y = 0; y < grid; ++y) resample_rows(w, View<const float, 2>(rows[y]), out[y]);
+  return out;
+}
+
+}  // namespace sampan::inline SAMPAN_ABI::nn

@@ -1,0 +1,33 @@
+// Small multi-layer perceptron with ReLU between its layers: the hypernetwork heads and the IoU head of the mask decoder.
+// Data flow: models/mask_decoder.hpp -> here -> ops/linear.hpp.   Shapes: x [n, in], y [n, out]; hidden widths come from the file.
+// Source: segment_anything/modeling/mask_decoder.py, class MLP (sigmoid_output=False).
+#pragma once
+#include <sampan/weights/loader.hpp>
+
+#include <vector>
+
+namespace sampan::inline SAMPAN_ABI::nn {
+
+template <Backend B>
+struct ReluMlp {
+  std::vector<PackedLinear<B>> layers;
+
+  static ReluMlp load(const Loader<B>& w, Index in, Index hidden, Index out, int depth) {
+    ReluMlp m;
+    for (int i = 0; i < depth; ++i) m.layers.push_back(w.pack(w.linear("layers." + std::to_string(i), i == 0 ? in : hidden, i + 1 == depth ? out : hidden)));
+    return m;
+  }
+
+  void forward(Context<B>& ctx, const View<const float, 2>& x, const View<float, 2>& y) const {
+    auto scope = ctx.arena.scope();
+    View<const float, 2> in = x;
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+      const bool last = i + 1 == layers.size();
+      const auto out = last ? y : scope.template make<float>(x.extent(0), layers[i].out_features());
+      linear(ctx, layers[i], in, out, {.activation = last ? Activation::none : Activation::relu});
+      in = out;
+    }
+  }
+};
+
+}  // namespace sampan::inline SAMPAN_ABI::nn

@@ -1,0 +1,49 @@
+// Parameters of layers as PyTorch stores them: views into the weight file, with the layer's full name for errors and traces.
+// Data flow: weights/loader.hpp fills these; pack(backend, params) turns them into the backend's own Packed type, once, at load.
+// Scaling, reversal, folding of BatchNorm and of biases happen in the fast backends' pack, never here.
+#pragma once
+#include <sampan/core/context.hpp>
+
+#include <string>
+
+namespace sampan::inline SAMPAN_ABI {
+
+enum class Activation { none, relu, gelu_erf };
+
+/// LayerNorm over the last (channel) axis: y = (x - mean) / sqrt(var + eps) * weight + bias, biased variance. Empty weight: no norm.
+struct NormParams {
+  View<const float, 1> weight, bias;
+  float eps = 1e-5f;
+  std::string name;
+  bool present() const { return !weight.empty(); }
+};
+
+/// BatchNorm at inference: y = (x - mean) / sqrt(var + eps) * weight + bias per channel. Empty weight: no norm.
+struct BatchNormParams {
+  View<const float, 1> weight, bias, mean, var;
+  float eps = 1e-5f;
+  std::string name;
+  bool present() const { return !weight.empty(); }
+};
+
+/// y = x W^T + b, W [out, in]; bias may be empty.
+struct LinearParams {
+  View<const float, 2> weight;
+  View<const float, 1> bias;
+  std::string name;
+};
+
+/// Convolution, PyTorch's weight order [out, in/groups, kh, kw] (transposed: [in, out, kh, kw]); bias may be empty; BatchNorm may follow.
+struct ConvParams {
+  View<const float, 4> weight;
+  View<const float, 1> bias;
+  BatchNormParams bn;
+  int stride = 1, pad = 0;
+  std::string name;
+};
+
+namespace detail {
+inline bool same(const View<const float, 2>& a, const View<float, 2>& b) { return a.extents() == b.extents(); }
+}  // namespace detail
+
+}  // namespace sampan::inline SAMPAN_ABI

@@ -1,0 +1,97 @@
+// Low-resolution logits -> mask of the original size, with its area, extent and stability score.
+// Data flow: models/mask_decoder.hpp -> here -> Prediction.   Shapes: low [l, l] logits, mask [h, w] bytes 0/1.
+// Three published orders (weights/contract.hpp, UpsampleKind): SAM resizes to the input square, crops the padding, resizes to the image; LiteMedSAM crops first;
+// MedSAM applies the sigmoid first. Bilinear, align_corners=False; comparison is strict (> threshold).
+// Source: SamPredictor / Sam.postprocess_masks; MedSAM_Inference.py; CVPR24_LiteMedSAM_infer.py; utils/amg.py, calculate_stability_score (offset 1.0).
+// Cost: 6 FLOP per pixel; the full-size logits never exist as a whole: rows are compared as they are made.
+#pragma once
+#include <sampan/ops/resize_torch_bilinear.hpp>
+#include <sampan/predict/frame.hpp>
+#include <sampan/predict/predictor.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace sampan::inline SAMPAN_ABI::predict {
+
+namespace detail {
+struct RowCount {
+  Index area, inner, outer, first, last;  // pixels above the threshold, above +1, above -1; first and last column of the mask
+};
+inline float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
+}  // namespace detail
+
+/// Fills `out` (its mask keeps its memory); while planning only the scratch is counted.
+template <class B>
+void finish_mask(Context<B>& ctx, const weights::Contract& c, const InputFrame& f, const View<const float, 2>& low, Candidate& out) {
+  using weights::UpsampleKind;
+  const Index h = f.original.height, w = f.original.width, l = low.extent(0);
+  const float threshold = float(c.mask.threshold);
+  auto scope = ctx.arena.scope();
+  const auto counts = scope.template make<detail::RowCount>(h);
+  View<const float, 2> source = low;
+  float inner = threshold + 1, outer = threshold - 1;
+  if (c.mask.upsample == UpsampleKind::input_crop_original) {
+    const auto square = scope.template make<float>(f.side, f.side);
+    resize_torch_bilinear(ctx, low, square);
+    source = View<const float, 2>(square).slice(0, 0, f.resized.height).slice(1, 0, f.resized.width);
+  } else if (c.mask.upsample == UpsampleKind::crop_low_original) {
+    if (!ctx.require(l == f.side, "postprocess: cropping at low resolution needs logits of the input's size")) return;
+    source = low.slice(0, 0, f.resized.height).slice(1, 0, f.resized.width);
+  } else {
+    const auto probability = scope.template make<float>(l, l);
+    if (ctx.begin({double(l * l) * 10, double(l * l) * 8}))
+      for (Index y = 0; y < l; ++y)
+        for (Index x = 0; x < l; ++x) probability(y, x) = detail::sigmoid(low(y, x));
+    source = probability;
+    inner = detail::sigmoid(1), outer = detail::sigmoid(-1);
+  }
+  std::uint8_t* mask = nullptr;
+  if (!ctx.planning() && ctx.ok()) {
+    out.mask.width = w;
+    out.mask.height = h;
+    out.mask.data.resize(std::size_t(h * w));
+    mask = out.mask.data.data();
+  }
+  const View<const float, 3> plane(source.data(), {source.extent(0), source.extent(1), 1}, {source.stride(0), source.stride(1), 1});
+  sampan::detail::bilinear_rows(
+      ctx, plane, h, w, [](Index) -> float* { return nullptr; },
+      [&](Index y, const float* row) {
+        std::uint8_t* to = mask + y * w;
+        Index area = 0, above = 0, around = 0;
+        for (Index x = 0; x < w; ++x) {
+          to[x] = row[x] > threshold;
+          area += to[x];
+          above += row[x] > inner;
+          around += row[x] > outer;
+        }
+        const auto* first = area ? static_cast<const std::uint8_t*>(std::memchr(to, 1, std::size_t(w))) : to;
+        Index last = w - 1;
+        while (area && to[last] == 0) --last;
+        counts(y) = {area, above, around, first - to, last};
+      });
+  if (ctx.planning() || !ctx.ok()) return;
+  Index area = 0, above = 0, around = 0, x0 = w, x1 = 0, y0 = h, y1 = 0;
+  for (Index y = 0; y < h; ++y) {
+    const auto& r = counts(y);
+    area += r.area, above += r.inner, around += r.outer;
+    if (r.area) x0 = std::min(x0, r.first), x1 = std::max(x1, r.last + 1), y0 = std::min(y0, y), y1 = y + 1;
+  }
+  out.area = area;
+  out.extent = area ? Box{double(x0), double(y0), double(x1), double(y1)} : Box{};
+  out.stability = around ? float(double(above) / double(around)) : std::numeric_limits<float>::quiet_NaN();
+}
+
+/// Index of the candidate that a rule picks; ties and NaN go to the earlier one.
+inline std::size_t select(const std::vector<Candidate>& all, Select rule) {
+  const auto value = [&](const Candidate& c) { return rule == Select::iou ? double(c.predicted_iou) : rule == Select::stability ? double(c.stability) : rule == Select::largest ? double(c.area) : 0.0; };
+  std::size_t best = 0;
+  for (std::size_t i = 1; i < all.size(); ++i) {
+    const double a = value(all[best]), b = value(all[i]);
+    if (b > a || (a != a && b == b)) best = i;
+  }
+  return best;
+}
+
+}  // namespace sampan::inline SAMPAN_ABI::predict

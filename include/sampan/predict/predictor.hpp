@@ -1,0 +1,179 @@
+// Model, Session and what goes in and comes out: the public classes, declarations only.
+// Data flow: sampan.hpp (include that one) -> here -> impl/model.ipp, impl/session.ipp -> predict/preprocess.hpp, models/any_model.hpp, predict/postprocess.hpp.
+// Coordinates are pixels of the original image, x before y; boxes are two corners (core/geometry.hpp says it once for all).
+// Every function that can fail exists twice: `f` throws sampan::Error, `try_f` is noexcept and returns Result<T>. Without exceptions only the twins exist.
+// Source of the behaviour: segment_anything/predictor.py (SamPredictor), with each checkpoint's own contract (weights/contract.hpp).
+#pragma once
+#include <sampan/core/error.hpp>
+#include <sampan/core/geometry.hpp>
+#include <sampan/core/progress.hpp>
+#include <sampan/image/image.hpp>
+#include <sampan/image/window_level.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sampan::inline SAMPAN_ABI {
+
+class Trace;
+namespace detail {
+struct ModelState;
+struct SessionState;
+struct Access;
+}  // namespace detail
+
+/// How the encoder computes. f32 is the parity path; the others are refused with Error{unsupported} until a build has them.
+enum class Precision { f32, fast, bf16, int8, f16 };
+
+/// Where it computes. `reference` is the scalar definition of every op: for tiny models, tests and teaching.
+enum class Device { cpu, cuda, reference };
+
+struct LoadOptions {
+  Precision precision = Precision::f32;
+  Device device = Device::cpu;
+  int threads = 0;            ///< 0: all cores. The result does not depend on it.
+  std::string isa = "auto";   ///< a name from available_isas(), or "auto"
+  std::uint64_t max_memory = 0;  ///< bytes for weights and activations together, checked before they are taken; 0: no limit
+};
+
+/// What a model is and what it accepts.
+struct ModelInfo {
+  std::string family;        ///< sam, medsam, lite_medsam, mobile_sam
+  std::string name;          ///< "SAM ViT-B"
+  std::string licence;       ///< of the weights, as the file says
+  std::string encoder;       ///< "sam_vit" or "tiny_vit", with its sizes
+  std::string preprocessing; ///< resize, normalisation and padding in words
+  std::int64_t image_size = 0;      ///< side of the square that the network sees
+  std::int64_t embedding_grid = 0;  ///< the embedding is [1, 256, grid, grid]
+  std::int64_t low_res = 0;         ///< side of low_res_logits
+  std::int64_t parameters = 0;
+  bool points = false, boxes = false, mask_input = false, multimask = false;
+  double encode_flop = 0, decode_flop = 0;           ///< useful FLOP of one image, of one box
+  std::uint64_t weight_bytes = 0;                    ///< packed weights in memory
+  std::uint64_t encode_bytes = 0, decode_bytes = 0;  ///< activations of set_image (a square image of image_size) and of one box
+};
+
+/// Weights of one network, packed once; immutable, cheap to copy, shared between threads.
+class Model {
+ public:
+  /// Reads a file written by sampan-convert (or any safetensors file of a known network). Error{io | bad_file | bad_model | unsupported | limit | out_of_memory}.
+  static Result<Model> try_load(const std::string& path, const LoadOptions& options = {}) noexcept;
+#if SAMPAN_EXCEPTIONS
+  static Model load(const std::string& path, const LoadOptions& options = {}) { return try_load(path, options).value(); }
+#endif
+  const ModelInfo& info() const noexcept;
+  /// Hex SHA-256 of the weight file; read on the first call.
+  Result<std::string> try_sha256() const noexcept;
+
+ private:
+  friend struct detail::Access;
+  explicit Model(std::shared_ptr<const detail::ModelState> s) : state_(std::move(s)) {}
+  std::shared_ptr<const detail::ModelState> state_;
+};
+
+/// A click: label 1 on the object, 0 on the background.
+struct LabeledPoint {
+  double x = 0, y = 0;
+  int label = 1;
+};
+
+/// Everything said about one object. At least one part; an entirely empty prompt is allowed (the network then decides alone).
+struct Prompt {
+  std::vector<LabeledPoint> points = {};
+  std::optional<Box> box = {};
+  std::vector<float> mask_input = {};  ///< low_res_logits of an earlier prediction, low_res * low_res values
+};
+
+/// Rule that picks one of several candidate masks.
+enum class Select { iou, first, stability, largest };
+
+struct PredictOptions {
+  bool multimask = false;  ///< three candidates (whole, part, subpart) instead of one
+  Select select = Select::iou;
+};
+
+/// One byte per pixel of the original image, 0 or 1, row-major.
+struct Mask {
+  std::int64_t width = 0, height = 0;
+  std::vector<std::uint8_t> data;
+};
+
+struct Candidate {
+  Mask mask;
+  float predicted_iou = 0;  ///< the network's own guess; may exceed 1
+  float stability = 0;      ///< |logit > 1| / |logit > -1| at image size; NaN if nothing is above -1
+  std::int64_t area = 0;    ///< pixels of the mask
+  Box extent;               ///< first and one past the last pixel; all 0 if the mask is empty
+};
+
+struct Prediction {
+  std::vector<Candidate> candidates;  ///< 1, or 3 with multimask
+  std::size_t selected = 0;
+  std::int64_t low_res = 0;           ///< side of each low-resolution logit map
+  std::vector<float> low_res_logits;  ///< [candidates, low_res, low_res], before any resize; good as the next prompt's mask_input
+  const Candidate& best() const { return candidates[selected]; }
+  const Mask& mask() const { return best().mask; }
+  float score() const { return best().predicted_iou; }
+};
+
+/// Milliseconds of the last calls.
+struct Timings {
+  double preprocess = 0, encode = 0, decode = 0, postprocess = 0;
+};
+
+/// One image and its prompts; belongs to one thread. Sessions of one model may run side by side.
+class Session {
+ public:
+  explicit Session(const Model& model);
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+  ~Session();
+
+  /// Encodes an image. Pixels other than 8-bit need a window. The second image of the same size allocates nothing.
+  /// On an error or a cancellation the session holds no image.
+  Status try_set_image(const ImageView& image, const std::optional<WindowLevel>& window = {}, const Progress& progress = {}) noexcept;
+  /// Segments one object; `out` keeps its memory between calls.
+  Status try_predict_into(const Prompt& prompt, Prediction& out, const PredictOptions& options = {}) noexcept;
+  Result<Prediction> try_predict(const Prompt& prompt, const PredictOptions& options = {}) noexcept;
+  /// Several objects of one image; equal prompts are decoded together. `out` has one entry per prompt.
+  Status try_predict_into(std::span<const Prompt> prompts, std::span<Prediction> out, const PredictOptions& options = {}) noexcept;
+
+  /// Writes what decoding needs (safetensors: image_embedding [1,c,g,g] and sizes) / reads it back for the same model.
+  Status try_save_embedding(const std::string& path) const noexcept;
+  Status try_load_embedding(const std::string& path) noexcept;
+  /// The embedding in PyTorch's order [1, c, g, g].
+  Result<std::vector<float>> try_image_embedding() const noexcept;
+
+#if SAMPAN_EXCEPTIONS
+  void set_image(const ImageView& image, const std::optional<WindowLevel>& window = {}, const Progress& progress = {}) { try_set_image(image, window, progress).value(); }
+  Prediction predict(const Prompt& prompt, const PredictOptions& options = {}) { return try_predict(prompt, options).value(); }
+  void predict_into(const Prompt& prompt, Prediction& out, const PredictOptions& options = {}) { try_predict_into(prompt, out, options).value(); }
+  void predict_into(std::span<const Prompt> prompts, std::span<Prediction> out, const PredictOptions& options = {}) { try_predict_into(prompts, out, options).value(); }
+  void save_embedding(const std::string& path) const { try_save_embedding(path).value(); }
+  void load_embedding(const std::string& path) { try_load_embedding(path).value(); }
+#endif
+
+  bool has_image() const noexcept;
+  /// Size of the encoded image, all 0 without one.
+  ImageSize image_size() const noexcept;
+  const Timings& timings() const noexcept;
+  /// Records intermediate tensors of later calls (core/trace.hpp); nullptr stops. Traced calls allocate and run unfused where a name asks for it.
+  void set_trace(Trace* trace) noexcept;
+
+ private:
+  friend struct detail::Access;
+  std::unique_ptr<detail::SessionState> state_;
+};
+
+/// Version, compiler, baseline, checks, ISA levels: one fact per line.
+std::string build_info();
+/// Names that LoadOptions::isa accepts on this machine, best last.
+std::vector<std::string> available_isas();
+
+}  // namespace sampan::inline SAMPAN_ABI

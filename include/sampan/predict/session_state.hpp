@@ -1,0 +1,167 @@
+// What stands behind the public Session: the encoded image, the arena, remembered plans; and the calls that run a network on its backend.
+// Data flow: impl/session.ipp -> here -> predict/preprocess.hpp, models/any_model.hpp, predict/postprocess.hpp.
+// Each call plans first (the same forward without arithmetic), makes the arena large enough, then runs. Plans of sizes already seen are remembered,
+// so the second image of a size and the second prompt of a shape allocate nothing.
+#pragma once
+#include <sampan/predict/embedding.hpp>
+#include <sampan/predict/model_state.hpp>
+#include <sampan/predict/postprocess.hpp>
+#include <sampan/predict/preprocess.hpp>
+
+#include <array>
+
+namespace sampan::inline SAMPAN_ABI::detail {
+
+/// Prompts decoded as one batch at most: bounds the decoder's activations (about 20 MB per prompt at a 64x64 grid).
+inline constexpr Index kPromptBatch = 4;
+
+struct SessionState {
+  std::shared_ptr<const ModelState> model;
+  Arena arena;
+  Trace* trace = nullptr;
+  predict::Embedding embedding;  // of the current image; allocated once
+  bool has_image = false;
+  ImageSize size;
+  predict::InputFrame frame;
+  Timings timings;
+
+  struct KnownPlan {
+    std::array<Index, 6> key;
+    Plan plan;
+  };
+  std::vector<KnownPlan> plans;
+
+  explicit SessionState(std::shared_ptr<const ModelState> m) : model(std::move(m)) {}
+
+  /// Plans `forward`, reserves the arena, runs it. `key` identifies the shapes of the call.
+  template <class B, class F>
+  Status run(const B& backend, const std::array<Index, 6>& key, const Progress* progress, F&& forward) {
+    Plan known;
+    bool found = false;
+    for (const auto& p : plans)
+      if (!trace && p.key == key) known = p.plan, found = true;
+    if (!found) {
+      SAMPAN_TRY(fresh, plan(backend, model->pool, forward, trace));
+      known = fresh;
+      if (!trace) plans.push_back({key, known});
+    }
+    const std::uint64_t limit = model->options.max_memory, have = model->info.weight_bytes + embedding.bytes();
+    if (limit && have + known.arena_bytes > limit)
+      return Error(ErrorCode::limit, cat("this call needs ", (have + known.arena_bytes) >> 20, " MiB (weights ", have >> 20, ", activations ", known.arena_bytes >> 20, "), the memory limit is ", limit >> 20, " MiB"));
+    if (!arena.reserve(known.arena_bytes)) return Error(ErrorCode::out_of_memory, cat("no memory for ", known.arena_bytes >> 20, " MiB of activations"));
+    Context<B> ctx(backend, model->pool, arena);
+    ctx.trace = trace;
+    ctx.progress = progress;
+    ctx.planned_flop = known.cost.flop;
+    forward(ctx);
+    return ctx.status();
+  }
+
+  template <class B>
+  Status set_image(const models::Network<B>& net, const ImageView& image, const std::optional<WindowLevel>& window, const Progress* progress) {
+    has_image = false;
+    const auto& c = model->contract;
+    const Index g = net.grid(), s = net.image_size();
+    SAMPAN_CHECK(check(image));
+    SAMPAN_CHECK(predict::check_window(image, window));
+    frame = predict::make_frame(c, {image.size.height, image.size.width});
+    SAMPAN_CHECK(embedding.reserve(g, net.channels()));
+    double start = 0, prepared = 0;
+    SAMPAN_CHECK(run(net.backend, {0, image.size.width, image.size.height, image.size.channels, Index(image.type), image.row_stride}, progress, [&](Context<B>& ctx) {
+      start = now_ms();
+      auto scope = ctx.arena.scope();
+      const auto input = scope.template make<float>(s, s, 3);
+      ctx.step("preprocess");
+      predict::prepare_image(ctx, c, image, window, frame, input);
+      ctx.tap("input", View<const float, 3>(input), TraceLayout::nchw);
+      prepared = now_ms();
+      net.encode(ctx, input, embedding.view());
+    }));
+    timings = {prepared - start, now_ms() - prepared, 0, 0};
+    size = image.size;
+    has_image = true;
+    return {};
+  }
+
+  Status check_prompt(const Prompt& p, const PredictOptions& o) const;
+
+  template <class B>
+  Status predict(const models::Network<B>& net, std::span<const Prompt> prompts, std::span<Prediction> out, const PredictOptions& o) {
+    if (!has_image) return Error(ErrorCode::invalid_argument, "predict: the session holds no image; call set_image or load_embedding first");
+    if (prompts.size() != out.size()) return Error(ErrorCode::invalid_argument, "predict: as many predictions as prompts are needed");
+    for (std::size_t i = 0; i < prompts.size(); ++i)
+      if (auto s = check_prompt(prompts[i], o); !s) return prompts.size() > 1 ? std::move(s).error().at(cat("prompt ", i + 1)) : std::move(s).error();
+    timings.decode = timings.postprocess = 0;
+    const auto alike = [](const Prompt& a, const Prompt& b) { return a.points.size() == b.points.size() && a.box.has_value() == b.box.has_value() && a.mask_input.empty() && b.mask_input.empty(); };
+    for (std::size_t i = 0; i < prompts.size();) {
+      std::size_t n = 1;
+      while (i + n < prompts.size() && n < std::size_t(kPromptBatch) && alike(prompts[i], prompts[i + n])) ++n;
+      SAMPAN_CHECK(decode(net, prompts.subspan(i, n), out.subspan(i, n), o));
+      i += n;
+    }
+    return {};
+  }
+
+  /// Prompts with the same number of tokens, decoded as one batch.
+  template <class B>
+  Status decode(const models::Network<B>& net, std::span<const Prompt> prompts, std::span<Prediction> out, const PredictOptions& o) {
+    const auto& c = model->contract;
+    const Prompt& first = prompts[0];
+    const Index b = Index(prompts.size()), g = net.grid(), low = 4 * g, channels = net.channels();
+    const Index tokens_each = models::PromptEncoder<B>::token_count(Index(first.points.size()), first.box.has_value()), masks = net.mask_decoder.mask_count(o.multimask);
+    const bool multimask = o.multimask;
+    double start = 0, decoded = 0;
+    SAMPAN_CHECK(run(net.backend, {1 + Index(multimask), b, Index(first.points.size()) * 2 + first.box.has_value(), Index(!first.mask_input.empty()), size.width, size.height}, nullptr, [&](Context<B>& ctx) {
+      start = now_ms();
+      auto scope = ctx.arena.scope();
+      const auto logits = scope.template make<float>(b, masks, low * low);
+      const auto iou = scope.template make<float>(b, masks);
+      {
+        auto inner = ctx.arena.scope();
+        const auto sparse = inner.template make<float>(b, tokens_each, channels);
+        const auto dense = inner.template make<float>(Index(1), g * g, channels);
+        for (Index i = 0; i < b; ++i) encode_prompt(ctx, net, prompts[std::size_t(i)], sparse[i]);
+        net.prompt_encoder.encode_dense(ctx, View<const float, 2>(first.mask_input.data(), {first.mask_input.empty() ? 0 : low, low}), as_map(dense[0], g, g));
+        net.mask_decoder.forward(ctx, {embedding.view(), net.prompt_encoder.dense_pe.view(), sparse, dense}, multimask, logits, iou);
+      }
+      decoded = now_ms();
+      for (Index i = 0; i < b; ++i) {
+        Prediction& p = out[std::size_t(i)];
+        if (!ctx.planning() && ctx.ok()) {
+          p.low_res = low;
+          p.candidates.resize(std::size_t(masks));
+          p.low_res_logits.assign(&logits(i, 0, 0), &logits(i, 0, 0) + masks * low * low);
+        }
+        Candidate unused;
+        for (Index m = 0; m < masks; ++m) {
+          Candidate& slot = ctx.planning() || !ctx.ok() ? unused : p.candidates[std::size_t(m)];
+          predict::finish_mask(ctx, c, frame, View<const float, 2>(logits.data() + (i * masks + m) * low * low, {low, low}), slot);
+          if (!ctx.planning() && ctx.ok()) slot.predicted_iou = iou(i, m);
+        }
+        if (!ctx.planning() && ctx.ok()) p.selected = predict::select(p.candidates, o.select);
+      }
+    }));
+    timings.decode += decoded - start;
+    timings.postprocess += now_ms() - decoded;
+    return {};
+  }
+
+ private:
+  template <class B>
+  void encode_prompt(Context<B>& ctx, const models::Network<B>& net, const Prompt& p, const View<float, 2>& sparse) {
+    auto scope = ctx.arena.scope();
+    const auto points = scope.template make<models::ModelPoint>(Index(p.points.size()));
+    const auto& c = model->contract;
+    if (!ctx.planning() && ctx.ok())
+      for (std::size_t i = 0; i < p.points.size(); ++i)
+        points(Index(i)) = {predict::to_model(c, frame, p.points[i].x, true), predict::to_model(c, frame, p.points[i].y, false), p.points[i].label};
+    float box[4] = {};
+    if (p.box) {
+      box[0] = predict::to_model(c, frame, p.box->x0, true), box[1] = predict::to_model(c, frame, p.box->y0, false);
+      box[2] = predict::to_model(c, frame, p.box->x1, true), box[3] = predict::to_model(c, frame, p.box->y1, false);
+    }
+    net.prompt_encoder.encode_sparse(ctx, points.data(), Index(p.points.size()), p.box ? box : nullptr, sparse);
+  }
+};
+
+}  // namespace sampan::inline SAMPAN_ABI::detail

@@ -1,0 +1,376 @@
+// Contract: everything a checkpoint's numbers do not say themselves: sizes, eps, resize, normalisation, prompt scaling, mask rules, origin, licence.
+// Data flow: sampan-convert writes it as versioned JSON under the metadata key `sampan.contract`; models/ and predict/ are built from it and from nothing else.
+// Reading is strict: an unknown version, key or value is an error, because a wrong entry here gives plausible wrong masks.
+// Source of the values: weights/family.hpp (one row per family). Deliberately absent: defaults for missing fields.
+#pragma once
+#include <sampan/core/json.hpp>
+
+#include <array>
+#include <optional>
+
+namespace sampan::inline SAMPAN_ABI::weights {
+
+inline constexpr const char* kContractKey = "sampan.contract";
+inline constexpr int kContractVersion = 1;
+
+// Each enum's texts stand in its order in kNames below; they are the words in the file.
+enum class EncoderKind { sam_vit, tiny_vit };
+enum class TinyStem {
+  conv3x3_stride2,  ///< two 3x3 convolutions with stride 2 (MobileSAM): image / 4
+  conv1x1_stride1,  ///< two 1x1 convolutions (LiteMedSAM): the image's own resolution
+};
+enum class Activation { gelu_erf };
+enum class ResizeKind { pillow_bilinear, cv2_area, skimage_cubic_aa };
+enum class PadKind {
+  none,          ///< the image fills the square input, aspect ratio not kept
+  right_bottom,  ///< longest side fills the input, zeros to the right and below
+};
+enum class NormaliseKind {
+  mean_std,  ///< (x - mean) / std per channel on 0..255
+  min_max,   ///< (x - min) / max(max - min, 1e-8) over all pixels and channels of the resized image
+};
+enum class PadOrder { normalise_then_pad, pad_then_normalise };
+enum class CoordinateKind {
+  scale_per_axis,          ///< x * (resized width / width), y * (resized height / height), in f64
+  truncate_single_factor,  ///< int(v * (input size / longest side)) for both axes
+};
+enum class MaskSelect { iou, first, stability, largest };
+enum class UpsampleKind {
+  input_crop_original,    ///< low-res logits -> input size -> crop the padding -> original size, then compare
+  crop_low_original,      ///< crop the padding at low resolution -> original size, then compare
+  sigmoid_then_original,  ///< sigmoid at low resolution -> original size, then compare
+};
+enum class SourceLayout { meta_sam, hf_sam, tiny_vit_sam };
+
+namespace detail {
+template <class E>
+struct Names;
+#define SAMPAN_NAMES(E, ...)                                     \
+  template <>                                                    \
+  struct Names<E> {                                              \
+    static constexpr std::string_view kAll[] = {__VA_ARGS__};    \
+  }
+SAMPAN_NAMES(EncoderKind, "sam_vit", "tiny_vit");
+SAMPAN_NAMES(TinyStem, "conv3x3_stride2", "conv1x1_stride1");
+SAMPAN_NAMES(Activation, "gelu_erf");
+SAMPAN_NAMES(ResizeKind, "pillow_bilinear", "cv2_area", "skimage_cubic_aa");
+SAMPAN_NAMES(PadKind, "none", "right_bottom");
+SAMPAN_NAMES(NormaliseKind, "mean_std", "min_max");
+SAMPAN_NAMES(PadOrder, "normalise_then_pad", "pad_then_normalise");
+SAMPAN_NAMES(CoordinateKind, "scale_per_axis", "truncate_single_factor");
+SAMPAN_NAMES(MaskSelect, "iou", "first", "stability", "largest");
+SAMPAN_NAMES(UpsampleKind, "input_crop_original", "crop_low_original", "sigmoid_then_original");
+SAMPAN_NAMES(SourceLayout, "meta_sam", "hf_sam", "tiny_vit_sam");
+#undef SAMPAN_NAMES
+}  // namespace detail
+
+template <class E>
+  requires requires { detail::Names<E>::kAll; }
+constexpr std::string_view to_text(E e) {
+  return detail::Names<E>::kAll[static_cast<std::size_t>(e)];
+}
+
+/// SAM's ViT. head size = embed_dim / heads.
+struct SamVitSizes {
+  int patch = 0, embed_dim = 0, depth = 0, heads = 0, mlp_dim = 0;
+  int window = 0;                  ///< edge of the windowed blocks, in tokens
+  std::vector<int> global_blocks;  ///< ascending; all other blocks are windowed
+  friend bool operator==(const SamVitSizes&, const SamVitSizes&) = default;
+};
+
+/// TinyViT: layer 0 is convolutional (MBConv), layers 1..3 attend in windows. Expansion is 4 in MBConv and MLP, local_conv is 3x3, as in every published file.
+struct TinyVitSizes {
+  TinyStem stem = TinyStem::conv3x3_stride2;
+  std::array<int, 4> dims{}, depths{}, heads{}, windows{};  ///< heads[0] and windows[0] are unused and stored as published (2, 7)
+  std::array<int, 3> strides{};                             ///< of the downsample behind layers 0..2
+  friend bool operator==(const TinyVitSizes&, const TinyVitSizes&) = default;
+};
+
+struct NetworkSizes {
+  EncoderKind encoder = EncoderKind::sam_vit;
+  int image_size = 0;    ///< edge of the square model input in pixels; also the prompt encoder's coordinate frame
+  int grid = 0;          ///< edge of the image embedding in tokens; low-res masks have 4 * grid
+  int out_channels = 0;  ///< of the image embedding = width of prompt tokens and decoder
+  int decoder_mlp = 0, iou_hidden = 0;
+  SamVitSizes sam_vit;    ///< used if encoder is sam_vit
+  TinyVitSizes tiny_vit;  ///< used if encoder is tiny_vit
+  static constexpr int kMaskTokens = 4, kDecoderDepth = 2, kDecoderHeads = 8;  ///< the same in every supported family
+  friend bool operator==(const NetworkSizes&, const NetworkSizes&) = default;
+};
+
+struct Eps {
+  double encoder_ln = 0, decoder_ln = 0, decoder_final_ln = 0, ln2d = 0, bn = 0;
+  friend bool operator==(const Eps&, const Eps&) = default;
+};
+
+struct ImageContract {
+  ResizeKind resize = ResizeKind::pillow_bilinear;
+  bool keep_aspect = true;
+  PadKind pad = PadKind::right_bottom;
+  PadOrder order = PadOrder::normalise_then_pad;
+  NormaliseKind normalise = NormaliseKind::mean_std;
+  std::array<double, 3> mean{}, std{};  ///< RGB on 0..255; zeros and ones for min_max
+  friend bool operator==(const ImageContract&, const ImageContract&) = default;
+};
+
+struct PromptContract {
+  CoordinateKind coordinates = CoordinateKind::scale_per_axis;
+  bool points = true, boxes = true, mask_input = true;  ///< what the checkpoint was trained for
+  friend bool operator==(const PromptContract&, const PromptContract&) = default;
+};
+
+struct MaskContract {
+  bool single = true, multimask = true;  ///< which outputs the checkpoint was trained for: mask 0; masks 1..3
+  MaskSelect select = MaskSelect::iou;   ///< how one of several masks is chosen unless the caller says otherwise
+  UpsampleKind upsample = UpsampleKind::input_crop_original;
+  double threshold = 0;  ///< a pixel belongs to the mask if its value is greater (logit, or probability after sigmoid_then_original)
+  friend bool operator==(const MaskContract&, const MaskContract&) = default;
+};
+
+struct Contract {
+  std::string family;   ///< key of weights/family.hpp: "sam", "lite_medsam", ...
+  std::string name;     ///< for people: "SAM ViT-B"
+  std::string licence;  ///< of the family's published weights
+  std::string source_file, source_sha256;
+  SourceLayout layout = SourceLayout::meta_sam;  ///< key names of the source
+  std::string converter;                         ///< program and version
+  std::string data_sha256;                       ///< of all bytes behind the header of the converted file; identifies the model
+  NetworkSizes network;
+  Eps eps;
+  Activation activation = Activation::gelu_erf;
+  ImageContract image;
+  PromptContract prompt;
+  MaskContract mask;
+  friend bool operator==(const Contract&, const Contract&) = default;
+};
+
+namespace detail {
+
+/// Reads the members of one JSON object, keeps the first problem, and refuses members nobody asked for.
+class FieldReader {
+ public:
+  FieldReader(const Json* j, std::string where) : json_(j), where_(std::move(where)) {
+    if (!json_ || !json_->object()) fail("", "an object is needed");
+  }
+  void text(const char* key, std::string& out) {
+    const Json* v = get(key);
+    if (v && !v->string()) return fail(key, "text is needed");
+    if (v) out = *v->string();
+  }
+  void flag(const char* key, bool& out) {
+    const Json* v = get(key);
+    if (v && !v->boolean()) return fail(key, "true or false is needed");
+    if (v) out = *v->boolean();
+  }
+  void integer(const char* key, int& out, int min, int max) {
+    if (const Json* v = get(key)) whole(key, *v, out, min, max);
+  }
+  void real(const char* key, double& out, double min, double max) {
+    if (const Json* v = get(key)) decimal(key, *v, out, min, max);
+  }
+  template <class E>
+  void choice(const char* key, E& out) {
+    const Json* v = get(key);
+    if (!v) return;
+    std::string known;
+    for (std::size_t i = 0; i < std::size(Names<E>::kAll); ++i) {
+      if (v->string() && *v->string() == Names<E>::kAll[i]) {
+        out = static_cast<E>(i);
+        return;
+      }
+      known += cat(i ? ", " : "", Names<E>::kAll[i]);
+    }
+    fail(key, cat(v->string() ? cat("\"", v->string()->substr(0, 60), "\" is unknown to this build; ") : std::string(), "known: ", known));
+  }
+  template <std::size_t N>
+  void integers(const char* key, std::array<int, N>& out, int min, int max) {
+    if (const Json::Array* a = array(key, N))
+      for (std::size_t i = 0; i < N; ++i) whole(key, (*a)[i], out[i], min, max);
+  }
+  void integers(const char* key, std::vector<int>& out, int min, int max) {
+    const Json* v = get(key);
+    if (v && (!v->array() || v->array()->size() > 4096)) return fail(key, "a list of whole numbers is needed");
+    if (!v) return;
+    out.assign(v->array()->size(), 0);
+    for (std::size_t i = 0; i < out.size(); ++i) whole(key, (*v->array())[i], out[i], min, max);
+  }
+  template <std::size_t N>
+  void reals(const char* key, std::array<double, N>& out, double min, double max) {
+    if (const Json::Array* a = array(key, N))
+      for (std::size_t i = 0; i < N; ++i) decimal(key, (*a)[i], out[i], min, max);
+  }
+  FieldReader object(const char* key) { return FieldReader(get(key), cat(where_, where_.empty() ? "" : ".", key)); }
+
+  bool ok() const { return problem_.empty(); }
+  /// The first problem, or success.
+  Status finish() {
+    if (problem_.empty())
+      for (const std::string& k : json_->object()->keys)
+        if (std::find(asked_.begin(), asked_.end(), k) == asked_.end()) {
+          fail(k.substr(0, 60), "unknown to this build");
+          break;
+        }
+    if (problem_.empty()) return {};
+    return Error(ErrorCode::bad_model, cat("contract record: ", problem_));
+  }
+
+ private:
+  const Json* get(const char* key) {
+    if (!problem_.empty()) return nullptr;
+    asked_.emplace_back(key);
+    const Json* v = json_->find(key);
+    if (!v) fail(key, "is missing");
+    return v;
+  }
+  const Json::Array* array(const char* key, std::size_t n) {
+    const Json* v = get(key);
+    if (v && v->array() && v->array()->size() == n) return v->array();
+    if (v) fail(key, cat("a list of ", n, " numbers is needed"));
+    return nullptr;
+  }
+  void whole(const char* key, const Json& v, int& out, int min, int max) {
+    if (!v.integer() || *v.integer() < min || *v.integer() > max) return fail(key, cat("a whole number from ", min, " to ", max, " is needed"));
+    out = static_cast<int>(*v.integer());
+  }
+  void decimal(const char* key, const Json& v, double& out, double min, double max) {
+    if (!v.number() || !(v.number()->value >= min && v.number()->value <= max)) return fail(key, cat("a number from ", min, " to ", max, " is needed"));
+    out = v.number()->value;
+  }
+  void fail(std::string_view key, std::string_view what) {
+    if (problem_.empty()) problem_ = cat(where_, where_.empty() || key.empty() ? "" : ".", key, where_.empty() && key.empty() ? "" : ": ", what);
+  }
+
+  const Json* json_;
+  std::string where_, problem_;
+  std::vector<std::string> asked_;
+};
+
+}  // namespace detail
+
+/// Relations between the sizes that no single field shows. Error{bad_model}.
+inline Status check_sizes(const NetworkSizes& n) {
+  const auto refuse = [](std::string_view what) { return Error(ErrorCode::bad_model, cat("network sizes: ", what)); };
+  if (n.out_channels % 16 != 0) return refuse(cat("out_channels ", n.out_channels, " must be a multiple of 16 (8 decoder heads at half width)"));
+  if (n.encoder == EncoderKind::sam_vit) {
+    const SamVitSizes& v = n.sam_vit;
+    if (v.patch * n.grid != n.image_size) return refuse(cat("image_size ", n.image_size, " must be patch ", v.patch, " times grid ", n.grid));
+    if (v.embed_dim % v.heads != 0) return refuse(cat("embed_dim ", v.embed_dim, " must be a multiple of heads ", v.heads));
+    for (std::size_t i = 0; i < v.global_blocks.size(); ++i)
+      if (v.global_blocks[i] >= v.depth || (i > 0 && v.global_blocks[i] <= v.global_blocks[i - 1])) return refuse("global_blocks must ascend and stay below depth");
+    return {};
+  }
+  const TinyVitSizes& t = n.tiny_vit;
+  int side = t.stem == TinyStem::conv3x3_stride2 ? n.image_size / 4 : n.image_size;
+  for (int s : t.strides) side = (side + s - 1) / s;
+  if (side != n.grid || (t.stem == TinyStem::conv3x3_stride2 && n.image_size % 4 != 0)) return refuse(cat("an image of ", n.image_size, " px gives a grid of ", side, ", not ", n.grid));
+  for (std::size_t i = 1; i < 4; ++i)
+    if (t.dims[i] % t.heads[i] != 0) return refuse(cat("dims of layer ", i, " must be a multiple of its heads"));
+  return {};
+}
+
+inline std::string to_json(const Contract& c) {
+  JsonWriter w;
+  w.begin_object().member("version", kContractVersion).member("family", c.family).member("name", c.name).member("licence", c.licence);
+  w.key("source").begin_object().member("file", c.source_file).member("sha256", c.source_sha256).member("layout", to_text(c.layout)).end_object();
+  w.member("converter", c.converter).member("data_sha256", c.data_sha256);
+  const NetworkSizes& n = c.network;
+  w.key("network").begin_object().member("encoder", to_text(n.encoder)).member("image_size", n.image_size).member("grid", n.grid);
+  w.member("out_channels", n.out_channels).member("decoder_mlp", n.decoder_mlp).member("iou_hidden", n.iou_hidden);
+  if (n.encoder == EncoderKind::sam_vit) {
+    const SamVitSizes& v = n.sam_vit;
+    w.member("patch", v.patch).member("embed_dim", v.embed_dim).member("depth", v.depth).member("heads", v.heads).member("mlp_dim", v.mlp_dim);
+    w.member("window", v.window).list("global_blocks", v.global_blocks);
+  } else {
+    const TinyVitSizes& t = n.tiny_vit;
+    w.member("stem", to_text(t.stem)).list("dims", t.dims).list("depths", t.depths).list("heads", t.heads).list("windows", t.windows).list("strides", t.strides);
+  }
+  w.end_object();
+  w.key("eps").begin_object().member("encoder_ln", c.eps.encoder_ln).member("decoder_ln", c.eps.decoder_ln).member("decoder_final_ln", c.eps.decoder_final_ln);
+  w.member("ln2d", c.eps.ln2d).member("bn", c.eps.bn).end_object();
+  w.member("activation", to_text(c.activation));
+  w.key("image").begin_object().member("resize", to_text(c.image.resize)).member("keep_aspect", c.image.keep_aspect).member("pad", to_text(c.image.pad));
+  w.member("order", to_text(c.image.order)).member("normalise", to_text(c.image.normalise)).list("mean", c.image.mean).list("std", c.image.std).end_object();
+  w.key("prompt").begin_object().member("coordinates", to_text(c.prompt.coordinates)).member("points", c.prompt.points).member("boxes", c.prompt.boxes);
+  w.member("mask_input", c.prompt.mask_input).end_object();
+  w.key("mask").begin_object().member("single", c.mask.single).member("multimask", c.mask.multimask).member("select", to_text(c.mask.select));
+  w.member("upsample", to_text(c.mask.upsample)).member("threshold", c.mask.threshold).end_object();
+  return w.end_object().text();
+}
+
+/// Error{bad_model} with the path of the first field that is missing, unknown or out of range.
+inline Result<Contract> parse_contract(std::string_view text) {
+  auto parsed = Json::parse(text, JsonLimits{.max_bytes = 1 << 20, .max_values = 20'000, .max_depth = 8});
+  if (!parsed) return Error(ErrorCode::bad_model, cat("contract record: ", parsed.error().message()));
+  Contract c;
+  detail::FieldReader r(&*parsed, "");
+  int version = 0;
+  r.integer("version", version, 0, 1'000'000);
+  if (version > kContractVersion || (version < 1 && r.ok()))
+    return Error(ErrorCode::bad_model, cat("contract record: version ", version, ", this build reads version ", kContractVersion, ": update sampan, or convert the weights again with this one"));
+  r.text("family", c.family);
+  r.text("name", c.name);
+  r.text("licence", c.licence);
+  auto source = r.object("source");
+  source.text("file", c.source_file);
+  source.text("sha256", c.source_sha256);
+  source.choice("layout", c.layout);
+  r.text("converter", c.converter);
+  r.text("data_sha256", c.data_sha256);
+  auto n = r.object("network");
+  n.choice("encoder", c.network.encoder);
+  n.integer("image_size", c.network.image_size, 16, 8192);
+  n.integer("grid", c.network.grid, 1, 512);
+  n.integer("out_channels", c.network.out_channels, 16, 4096);
+  n.integer("decoder_mlp", c.network.decoder_mlp, 1, 65536);
+  n.integer("iou_hidden", c.network.iou_hidden, 1, 65536);
+  if (c.network.encoder == EncoderKind::sam_vit) {
+    SamVitSizes& v = c.network.sam_vit;
+    n.integer("patch", v.patch, 1, 256);
+    n.integer("embed_dim", v.embed_dim, 1, 16384);
+    n.integer("depth", v.depth, 1, 256);
+    n.integer("heads", v.heads, 1, 256);
+    n.integer("mlp_dim", v.mlp_dim, 1, 65536);
+    n.integer("window", v.window, 1, 512);
+    n.integers("global_blocks", v.global_blocks, 0, 255);
+  } else {
+    TinyVitSizes& t = c.network.tiny_vit;
+    n.choice("stem", t.stem);
+    n.integers("dims", t.dims, 1, 4096);
+    n.integers("depths", t.depths, 1, 64);
+    n.integers("heads", t.heads, 1, 256);
+    n.integers("windows", t.windows, 1, 64);
+    n.integers("strides", t.strides, 1, 2);
+  }
+  auto eps = r.object("eps");
+  for (auto [key, field] : {std::pair("encoder_ln", &c.eps.encoder_ln), std::pair("decoder_ln", &c.eps.decoder_ln), std::pair("decoder_final_ln", &c.eps.decoder_final_ln),
+                            std::pair("ln2d", &c.eps.ln2d), std::pair("bn", &c.eps.bn)})
+    eps.real(key, *field, 1e-12, 1e-2);
+  r.choice("activation", c.activation);
+  auto image = r.object("image");
+  image.choice("resize", c.image.resize);
+  image.flag("keep_aspect", c.image.keep_aspect);
+  image.choice("pad", c.image.pad);
+  image.choice("order", c.image.order);
+  image.choice("normalise", c.image.normalise);
+  image.reals("mean", c.image.mean, -1e6, 1e6);
+  image.reals("std", c.image.std, 1e-6, 1e6);
+  auto prompt = r.object("prompt");
+  prompt.choice("coordinates", c.prompt.coordinates);
+  prompt.flag("points", c.prompt.points);
+  prompt.flag("boxes", c.prompt.boxes);
+  prompt.flag("mask_input", c.prompt.mask_input);
+  auto mask = r.object("mask");
+  mask.flag("single", c.mask.single);
+  mask.flag("multimask", c.mask.multimask);
+  mask.choice("select", c.mask.select);
+  mask.choice("upsample", c.mask.upsample);
+  mask.real("threshold", c.mask.threshold, -1e6, 1e6);
+  SAMPAN_CHECK(r.finish());
+  for (auto* inner : {&source, &n, &eps, &image, &prompt, &mask}) SAMPAN_CHECK(inner->finish());
+  SAMPAN_CHECK(check_sizes(c.network));
+  if (c.image.keep_aspect != (c.image.pad == PadKind::right_bottom)) return Error(ErrorCode::bad_model, "contract record: image.pad must be right_bottom exactly if image.keep_aspect is true");
+  if (!c.mask.single && !c.mask.multimask) return Error(ErrorCode::bad_model, "contract record: mask.single and mask.multimask are both false");
+  return c;
+}
+
+}  // namespace sampan::inline SAMPAN_ABI::weights

@@ -1,0 +1,111 @@
+// The families of checkpoints, one row each: what a network's weights mean besides their numbers.
+// Data flow: weights/identify.hpp picks a row from shapes, sampan-convert writes it into the contract record, models/zoo.hpp lists the checkpoints.
+// Sources: facebookresearch/segment-anything (SAM), bowang-lab/MedSAM (MedSAM_Inference.py; branch LiteMedSAM, CVPR24_LiteMedSAM_infer.py),
+// ChaoningZhang/MobileSAM. A new family of a known network is one row here.
+#pragma once
+#include <sampan/weights/contract.hpp>
+
+namespace sampan::inline SAMPAN_ABI::weights {
+
+struct FamilyRow {
+  std::string_view key;      ///< for --family and the contract
+  std::string_view display;  ///< for people; SAM's rows get their size appended
+  std::string_view licence;  ///< of the published weights
+  EncoderKind encoder;
+  TinyStem stem;  ///< for tiny_vit
+  Eps eps;
+  ImageContract image;
+  PromptContract prompt;
+  MaskContract mask;
+};
+
+namespace detail {
+inline constexpr Eps kSamEps{.encoder_ln = 1e-6, .decoder_ln = 1e-5, .decoder_final_ln = 1e-5, .ln2d = 1e-6, .bn = 1e-5};
+inline constexpr Eps kTinyVitEps{.encoder_ln = 1e-5, .decoder_ln = 1e-5, .decoder_final_ln = 1e-5, .ln2d = 1e-6, .bn = 1e-5};
+inline constexpr ImageContract kSamImage{.resize = ResizeKind::pillow_bilinear,
+                                         .keep_aspect = true,
+                                         .pad = PadKind::right_bottom,
+                                         .order = PadOrder::normalise_then_pad,
+                                         .normalise = NormaliseKind::mean_std,
+                                         .mean = {123.675, 116.28, 103.53},
+                                         .std = {58.395, 57.12, 57.375}};
+inline constexpr PromptContract kSamPrompt{.coordinates = CoordinateKind::scale_per_axis, .points = true, .boxes = true, .mask_input = true};
+inline constexpr MaskContract kSamMask{.single = true, .multimask = true, .select = MaskSelect::iou, .upsample = UpsampleKind::input_crop_original, .threshold = 0};
+}  // namespace detail
+
+inline constexpr FamilyRow kFamilies[] = {
+    {"sam", "SAM", "Apache-2.0", EncoderKind::sam_vit, {}, detail::kSamEps, detail::kSamImage, detail::kSamPrompt, detail::kSamMask},
+
+    // SAM ViT-B, fine-tuned with boxes and one mask; its own image and mask path.
+    {"medsam",
+     "MedSAM",
+     "Apache-2.0",
+     EncoderKind::sam_vit,
+     {},
+     detail::kSamEps,
+     {.resize = ResizeKind::skimage_cubic_aa,
+      .keep_aspect = false,
+      .pad = PadKind::none,
+      .order = PadOrder::normalise_then_pad,
+      .normalise = NormaliseKind::min_max,
+      .mean = {0, 0, 0},
+      .std = {1, 1, 1}},
+     {.coordinates = CoordinateKind::scale_per_axis, .points = false, .boxes = true, .mask_input = false},
+     {.single = true, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::sigmoid_then_original, .threshold = 0.5}},
+
+    {"lite_medsam",
+     "LiteMedSAM",
+     "Apache-2.0",
+     EncoderKind::tiny_vit,
+     TinyStem::conv1x1_stride1,
+     detail::kTinyVitEps,
+     {.resize = ResizeKind::cv2_area,
+      .keep_aspect = true,
+      .pad = PadKind::right_bottom,
+      .order = PadOrder::normalise_then_pad,
+      .normalise = NormaliseKind::min_max,
+      .mean = {0, 0, 0},
+      .std = {1, 1, 1}},
+     {.coordinates = CoordinateKind::truncate_single_factor, .points = false, .boxes = true, .mask_input = false},
+     {.single = true, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::crop_low_original, .threshold = 0}},
+
+    {"mobile_sam", "MobileSAM", "Apache-2.0", EncoderKind::tiny_vit, TinyStem::conv3x3_stride2, detail::kTinyVitEps, detail::kSamImage, detail::kSamPrompt, detail::kSamMask},
+};
+
+/// nullptr if unknown.
+constexpr const FamilyRow* find_family(std::string_view key) {
+  for (const FamilyRow& f : kFamilies)
+    if (f.key == key) return &f;
+  return nullptr;
+}
+
+/// "sam, medsam, lite_medsam, mobile_sam": for messages and help.
+inline std::string family_list() {
+  std::string s;
+  for (const FamilyRow& f : kFamilies) s += cat(s.empty() ? "" : ", ", f.key);
+  return s;
+}
+
+/// The part of the contract that family, sizes and key layout decide; origin and digests are the converter's.
+inline Contract base_contract(const FamilyRow& f, const NetworkSizes& n, SourceLayout layout = SourceLayout::meta_sam) {
+  Contract c;
+  c.layout = layout;
+  c.family = f.key;
+  c.name = f.display;
+  if (f.key == "sam") {
+    const SamVitSizes& v = n.sam_vit;
+    const char* size = v.embed_dim == 768 && v.depth == 12 ? "B" : v.embed_dim == 1024 && v.depth == 24 ? "L" : v.embed_dim == 1280 && v.depth == 32 ? "H" : nullptr;
+    c.name += size ? cat(" ViT-", size) : cat(" ViT ", v.embed_dim, "x", v.depth);
+    if (n.image_size != 1024) c.name += cat(" ", n.image_size, " px");
+  }
+  c.licence = f.licence;
+  c.network = n;
+  c.eps = f.eps;
+  if (layout == SourceLayout::hf_sam) c.eps.decoder_ln = 1e-6;  // Hugging Face's SamModel: norm1..4 with its layer_norm_eps; its final norm keeps PyTorch's default
+  c.image = f.image;
+  c.prompt = f.prompt;
+  c.mask = f.mask;
+  return c;
+}
+
+}  // namespace sampan::inline SAMPAN_ABI::weights

@@ -1,0 +1,156 @@
+// identify(): family and sizes of a checkpoint from its tensor shapes alone.
+// Data flow: key-mapped names and shapes (weights/key_map.hpp) -> here -> base_contract (weights/family.hpp). A converted file says it itself in its contract.
+// SAM: width, depth, heads, MLP width, input size and global blocks are free. TinyViT: layer widths, depths, heads, windows; the stem tells the input size.
+// Deliberately absent: resampling of position tables; a file whose tables disagree with each other is an error, not something to repair.
+#pragma once
+#include <sampan/weights/family.hpp>
+#include <sampan/weights/network_shapes.hpp>
+
+namespace sampan::inline SAMPAN_ABI::weights {
+
+struct Identified {
+  const FamilyRow* family = nullptr;  ///< the base family of these shapes
+  NetworkSizes sizes;
+  std::string twins;  ///< empty, or one sentence about checkpoints of the same shapes
+};
+
+namespace detail {
+
+/// Names and shapes with a lookup, and extents as bounded ints.
+class ShapeIndex {
+ public:
+  explicit ShapeIndex(const std::vector<TensorShape>& rows) {
+    for (const TensorShape& r : rows) rows_.push_back(&r);
+    std::sort(rows_.begin(), rows_.end(), [](const TensorShape* a, const TensorShape* b) { return a->name < b->name; });
+  }
+  const Shape* find(std::string_view name) const {
+    const auto it = std::lower_bound(rows_.begin(), rows_.end(), name, [](const TensorShape* r, std::string_view n) { return r->name < n; });
+    return it != rows_.end() && (*it)->name == name ? &(*it)->shape : nullptr;
+  }
+  bool has(std::string_view name) const { return find(name) != nullptr; }
+  /// Number of i = 0, 1, 2, ... for which prefix + i + suffix exists; at most 1000.
+  int count(std::string_view prefix, std::string_view suffix) const {
+    int i = 0;
+    while (i < 1000 && has(cat(prefix, i, suffix))) ++i;
+    return i;
+  }
+  /// Extent `axis` of a tensor with `rank` axes, in 1..65536. Error{bad_model}.
+  Result<int> extent(std::string_view name, std::size_t rank, std::size_t axis) const {
+    const Shape* s = find(name);
+    if (!s) return Error(ErrorCode::bad_model, cat("tensor ", name, " is missing"));
+    if (s->size() != rank) return Error(ErrorCode::bad_model, cat("tensor ", name, " is ", to_string(*s), ", ", rank, " axes are needed"));
+    if ((*s)[axis] < 1 || (*s)[axis] > 65536) return Error(ErrorCode::bad_model, cat("tensor ", name, " is ", to_string(*s), ", extents from 1 to 65536 are supported"));
+    return static_cast<int>((*s)[axis]);
+  }
+
+ private:
+  std::vector<const TensorShape*> rows_;
+};
+
+inline Status identify_sam_vit(const ShapeIndex& in, NetworkSizes& n) {
+  const std::string e = "image_encoder.";
+  SamVitSizes& v = n.sam_vit;
+  SAMPAN_TRY(grid, in.extent(e + "pos_embed", 4, 1));
+  SAMPAN_TRY(grid_w, in.extent(e + "pos_embed", 4, 2));
+  SAMPAN_TRY(width, in.extent(e + "pos_embed", 4, 3));
+  SAMPAN_TRY(patch, in.extent(e + "patch_embed.proj.weight", 4, 2));
+  SAMPAN_TRY(head, in.extent(e + "blocks.0.attn.rel_pos_h", 2, 1));
+  SAMPAN_TRY(mlp, in.extent(e + "blocks.0.mlp.lin1.weight", 2, 0));
+  if (grid != grid_w) return Error(ErrorCode::bad_model, cat("image_encoder.pos_embed is ", grid, "x", grid_w, ", only square inputs are supported"));
+  if (width % head != 0) return Error(ErrorCode::bad_model, cat("image_encoder: width ", width, " is not a multiple of the head size ", head, " of rel_pos_h"));
+  n.grid = grid;
+  n.image_size = grid * patch;
+  v.patch = patch, v.embed_dim = width, v.heads = width / head, v.mlp_dim = mlp;
+  v.depth = in.count(e + "blocks.", ".norm1.weight");
+  // A block is global if its tables span the grid, 2g - 1 rows; the others share one window: 2w - 1 rows.
+  for (int i = 0; i < v.depth; ++i) {
+    const std::string name = cat(e, "blocks.", i, ".attn.rel_pos_h");
+    SAMPAN_TRY(rows, in.extent(name, 2, 0));
+    if (rows == 2 * grid - 1) {
+      v.global_blocks.push_back(i);
+      continue;
+    }
+    const int window = (rows + 1) / 2;
+    // 14 is SAM's window and may exceed a small grid (it is padded then); any other table larger than the grid was made for another input size.
+    const bool fits = rows % 2 == 1 && (window <= grid || window == 14) && (v.window == 0 || v.window == window);
+    if (!fits)
+      return Error(ErrorCode::bad_model, cat("tensor ", name, " has ", rows, " rows, but pos_embed is ", grid, "x", grid, ": a global block needs ", 2 * grid - 1, " rows, a windowed one ",
+                                             2 * (v.window ? v.window : 14) - 1, "; the position tables of this file belong to different input sizes"));
+    v.window = window;
+  }
+  if (v.window == 0) v.window = 14;  // every block is global: no window is used
+  return {};
+}
+
+inline Status identify_tiny_vit(const ShapeIndex& in, NetworkSizes& n) {
+  const std::string e = "image_encoder.";
+  TinyVitSizes& t = n.tiny_vit;
+  SAMPAN_TRY(kernel, in.extent(e + "patch_embed.seq.0.c.weight", 4, 2));
+  if (kernel != 1 && kernel != 3) return Error(ErrorCode::bad_model, cat("image_encoder.patch_embed.seq.0.c has a ", kernel, "x", kernel, " kernel, 3x3 (MobileSAM) or 1x1 (LiteMedSAM) is known"));
+  t.stem = kernel == 3 ? TinyStem::conv3x3_stride2 : TinyStem::conv1x1_stride1;
+  t.heads[0] = 2, t.windows[0] = 7;  // layer 0 has no attention; the published configurations carry these values
+  for (int l = 0; l < 4; ++l) {
+    const std::size_t at = static_cast<std::size_t>(l);
+    const std::string blocks = cat(e, "layers.", l, ".blocks.");
+    t.depths[at] = in.count(blocks, l == 0 ? ".conv1.c.weight" : ".attn.qkv.weight");
+    if (l == 0) {
+      SAMPAN_TRY(c, in.extent(blocks + "0.conv1.c.weight", 4, 1));
+      t.dims[0] = c;
+    } else {
+      SAMPAN_TRY(c, in.extent(blocks + "0.attn.qkv.weight", 2, 1));
+      SAMPAN_TRY(heads, in.extent(blocks + "0.attn.attention_biases", 2, 0));
+      SAMPAN_TRY(offsets, in.extent(blocks + "0.attn.attention_biases", 2, 1));
+      int window = 1;
+      while (window * window < offsets) ++window;
+      if (window * window != offsets) return Error(ErrorCode::bad_model, cat("tensor ", blocks, "0.attn.attention_biases has ", offsets, " columns, a square number is needed"));
+      t.dims[at] = c, t.heads[at] = heads, t.windows[at] = window;
+      // TinyViT's rule for its downsampling: the widths 320, 448 and 576 of its last stage keep the resolution.
+      t.strides[at - 1] = c == 320 || c == 448 || c == 576 ? 1 : 2;
+    }
+  }
+  // Convolutions fit any size; the published inputs are these, and the embedding is 64x64 in both with TinyViT-5M's strides.
+  n.image_size = t.stem == TinyStem::conv3x3_stride2 ? 1024 : 256;
+  n.grid = 256;
+  for (int s : t.strides) n.grid /= s;
+  return {};
+}
+
+}  // namespace detail
+
+/// `rows` holds all tensors of the checkpoint in PyTorch's (Meta's) names. On success every tensor was checked: none missing, none surplus, each of right shape.
+/// Error{bad_model} names the tensor that does not fit.
+inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
+  const detail::ShapeIndex in(rows);
+  Identified r;
+  NetworkSizes& n = r.sizes;
+  if (in.has("image_encoder.patch_embed.seq.0.c.weight")) {
+    n.encoder = EncoderKind::tiny_vit;
+    SAMPAN_CHECK(detail::identify_tiny_vit(in, n));
+  } else if (in.has("image_encoder.pos_embed")) {
+    n.encoder = EncoderKind::sam_vit;
+    SAMPAN_CHECK(detail::identify_sam_vit(in, n));
+  } else {
+    return Error(ErrorCode::bad_model, "neither image_encoder.pos_embed (SAM) nor image_encoder.patch_embed.seq.0.c.weight (TinyViT) is among the tensors");
+  }
+  SAMPAN_TRY(channels, in.extent("image_encoder.neck.0.weight", 4, 0));
+  SAMPAN_TRY(mlp, in.extent("mask_decoder.transformer.layers.0.mlp.lin1.weight", 2, 0));
+  SAMPAN_TRY(hidden, in.extent("mask_decoder.iou_prediction_head.layers.0.weight", 2, 0));
+  SAMPAN_TRY(tokens, in.extent("mask_decoder.mask_tokens.weight", 2, 0));
+  if (tokens != NetworkSizes::kMaskTokens)
+    return Error(ErrorCode::bad_model, cat("mask_decoder.mask_tokens has ", tokens, " rows, ", NetworkSizes::kMaskTokens, " are supported; decoders with one token per class are not"));
+  n.out_channels = channels, n.decoder_mlp = mlp, n.iou_hidden = hidden;
+  SAMPAN_CHECK(check_sizes(n));
+  SAMPAN_CHECK(check_complete(rows, n));
+  if (n.encoder == EncoderKind::sam_vit) {
+    r.family = find_family("sam");
+    if (n.sam_vit.embed_dim == 768 && n.sam_vit.depth == 12 && n.image_size == 1024) r.twins = "MedSAM has the same shapes: give --family medsam if this is MedSAM";
+  } else if (n.tiny_vit.stem == TinyStem::conv1x1_stride1) {
+    r.family = find_family("lite_medsam");
+  } else {
+    r.family = find_family("mobile_sam");
+    r.twins = "TinySAM has the same shapes, but its code always gives masks 1..3 and never the single mask: use --multimask with it";
+  }
+  return r;
+}
+
+}  // namespace sampan::inline SAMPAN_ABI::weights

@@ -1,0 +1,17 @@
+// Key map of checkpoints in Meta's own names: SAM and its fine-tunes. Data flow: weights/maps/all.hpp lists it.
+// The names are the project's names already; weights/network_shapes.hpp checks each one, so whole parts may pass here.
+// Source: facebookresearch/segment-anything, segment_anything/modeling/.
+#pragma once
+#include <sampan/weights/key_map.hpp>
+
+namespace sampan::inline SAMPAN_ABI::weights {
+
+inline constexpr KeyRow kMetaSamRows[] = {
+    {"image_encoder.*", "image_encoder.*"},
+    {"prompt_encoder.*", "prompt_encoder.*"},
+    {"mask_decoder.*", "mask_decoder.*"},
+    {"pixel_mean", ""},  // buffers that some re-saved files carry; the contract holds these numbers
+    {"pixel_std", ""},
+};
+
+}  // namespace sampan::inline SAMPAN_ABI::weights

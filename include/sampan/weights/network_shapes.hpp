@@ -1,0 +1,200 @@
+// The complete tensor list (name, shape) of a network of given sizes, in PyTorch's names, and the check of a file against it.
+// Data flow: sampan-convert and sampan-verify compare every tensor of a checkpoint with this list; sizes come from weights/identify.hpp or the contract.
+// Shapes as PyTorch stores them: Linear [out,in], convolution [out,in/groups,kh,kw], transposed convolution [in,out,kh,kw].
+// Source: segment_anything/modeling/*.py; mobile_sam/modeling/tiny_vit_sam.py. BatchNorm's num_batches_tracked is not part of the list.
+#pragma once
+#include <sampan/weights/contract.hpp>
+#include <sampan/weights/safetensors.hpp>
+
+namespace sampan::inline SAMPAN_ABI::weights {
+
+struct TensorShape {
+  std::string name;
+  Shape shape;
+};
+
+namespace detail {
+
+/// Appends rows under one name prefix.
+class ShapeList {
+ public:
+  ShapeList(std::vector<TensorShape>& rows, std::string prefix) : rows_(rows), prefix_(std::move(prefix)) {}
+  ShapeList operator/(std::string_view child) const { return {rows_, cat(prefix_, child, ".")}; }
+  ShapeList operator/(int child) const { return *this / std::string_view(std::to_string(child)); }
+
+  void add(std::string_view name, Shape s) const { rows_.push_back({cat(prefix_, name), std::move(s)}); }
+  /// weight of shape s, bias of `out` values.
+  void with_bias(std::string_view name, Shape s, std::int64_t out) const {
+    add(cat(name, ".weight"), std::move(s));
+    add(cat(name, ".bias"), {out});
+  }
+  void linear(std::string_view name, std::int64_t in, std::int64_t out) const { with_bias(name, {out, in}, out); }
+  void norm(std::string_view name, std::int64_t c) const { with_bias(name, {c}, c); }
+  void conv(std::string_view name, std::int64_t in, std::int64_t out, std::int64_t k) const { with_bias(name, {out, in, k, k}, out); }
+  void conv_transpose(std::string_view name, std::int64_t in, std::int64_t out, std::int64_t k) const { with_bias(name, {in, out, k, k}, out); }
+  void conv_bn(std::string_view name, std::int64_t in, std::int64_t out, std::int64_t k) const {
+    add(cat(name, ".c.weight"), {out, in, k, k});
+    for (const char* part : {"weight", "bias", "running_mean", "running_var"}) add(cat(name, ".bn.", part), {out});
+  }
+
+ private:
+  std::vector<TensorShape>& rows_;
+  std::string prefix_;
+};
+
+inline void neck_shapes(const ShapeList& e, std::int64_t in, std::int64_t out) {
+  e.add("neck.0.weight", {out, in, 1, 1});
+  e.norm("neck.1", out);
+  e.add("neck.2.weight", {out, out, 3, 3});
+  e.norm("neck.3", out);
+}
+
+inline void sam_vit_shapes(const ShapeList& e, const NetworkSizes& n) {
+  const SamVitSizes& v = n.sam_vit;
+  const std::int64_t c = v.embed_dim, head = c / v.heads;
+  e.add("pos_embed", {1, n.grid, n.grid, c});
+  e.conv("patch_embed.proj", 3, c, v.patch);
+  for (int i = 0; i < v.depth; ++i) {
+    const ShapeList b = e / "blocks" / i;
+    const bool global = std::find(v.global_blocks.begin(), v.global_blocks.end(), i) != v.global_blocks.end();
+    const std::int64_t rows = 2 * (global ? n.grid : v.window) - 1;
+    b.norm("norm1", c);
+    b.add("attn.rel_pos_h", {rows, head});
+    b.add("attn.rel_pos_w", {rows, head});
+    b.linear("attn.qkv", c, 3 * c);
+    b.linear("attn.proj", c, c);
+    b.norm("norm2", c);
+    b.linear("mlp.lin1", c, v.mlp_dim);
+    b.linear("mlp.lin2", v.mlp_dim, c);
+  }
+  neck_shapes(e, c, n.out_channels);
+}
+
+inline void tiny_vit_shapes(const ShapeList& e, const NetworkSizes& n) {
+  const TinyVitSizes& t = n.tiny_vit;
+  const std::int64_t stem = t.stem == TinyStem::conv3x3_stride2 ? 3 : 1;
+  e.conv_bn("patch_embed.seq.0", 3, t.dims[0] / 2, stem);
+  e.conv_bn("patch_embed.seq.2", t.dims[0] / 2, t.dims[0], stem);
+  for (int l = 0; l < 4; ++l) {
+    const std::size_t at = static_cast<std::size_t>(l);
+    const std::int64_t c = t.dims[at];
+    for (int i = 0; i < t.depths[at]; ++i) {
+      const ShapeList b = e / "layers" / l / "blocks" / i;
+      if (l == 0) {  // MBConv, expansion 4, depthwise in the middle
+        b.conv_bn("conv1", c, 4 * c, 1);
+        b.conv_bn("conv2", 1, 4 * c, 3);
+        b.conv_bn("conv3", 4 * c, c, 1);
+        continue;
+      }
+      b.norm("attn.norm", c);
+      b.linear("attn.qkv", c, 3 * c);
+      b.linear("attn.proj", c, c);
+      b.add("attn.attention_biases", {t.heads[at], std::int64_t(t.windows[at]) * t.windows[at]});
+      b.norm("mlp.norm", c);
+      b.linear("mlp.fc1", c, 4 * c);
+      b.linear("mlp.fc2", 4 * c, c);
+      b.conv_bn("local_conv", 1, c, 3);
+    }
+    if (l == 3) break;
+    const std::int64_t out = t.dims[at + 1];
+    const ShapeList d = e / "layers" / l / "downsample";
+    d.conv_bn("conv1", c, out, 1);
+    d.conv_bn("conv2", 1, out, 3);
+    d.conv_bn("conv3", out, out, 1);
+  }
+  neck_shapes(e, t.dims[3], n.out_channels);
+}
+
+inline void prompt_encoder_shapes(const ShapeList& p, std::int64_t c) {
+  p.add("pe_layer.positional_encoding_gaussian_matrix", {2, c / 2});
+  for (int i = 0; i < 4; ++i) p.add(cat("point_embeddings.", i, ".weight"), {1, c});
+  p.add("not_a_point_embed.weight", {1, c});
+  p.conv("mask_downscaling.0", 1, 4, 2);
+  p.norm("mask_downscaling.1", 4);
+  p.conv("mask_downscaling.3", 4, 16, 2);
+  p.norm("mask_downscaling.4", 16);
+  p.conv("mask_downscaling.6", 16, c, 1);
+  p.add("no_mask_embed.weight", {1, c});
+}
+
+inline void mask_decoder_shapes(const ShapeList& m, const NetworkSizes& n) {
+  const std::int64_t c = n.out_channels;
+  const auto attention = [c](const ShapeList& a, std::int64_t inner) {
+    for (const char* part : {"q_proj", "k_proj", "v_proj"}) a.linear(part, c, inner);
+    a.linear("out_proj", inner, c);
+  };
+  for (int l = 0; l < NetworkSizes::kDecoderDepth; ++l) {
+    const ShapeList b = m / "transformer.layers" / l;
+    attention(b / "self_attn", c);
+    attention(b / "cross_attn_token_to_image", c / 2);
+    attention(b / "cross_attn_image_to_token", c / 2);
+    for (const char* norm : {"norm1", "norm2", "norm3", "norm4"}) b.norm(norm, c);
+    b.linear("mlp.lin1", c, n.decoder_mlp);
+    b.linear("mlp.lin2", n.decoder_mlp, c);
+  }
+  attention(m / "transformer.final_attn_token_to_image", c / 2);
+  m.norm("transformer.norm_final_attn", c);
+  m.add("iou_token.weight", {1, c});
+  m.add("mask_tokens.weight", {NetworkSizes::kMaskTokens, c});
+  m.conv_transpose("output_upscaling.0", c, c / 4, 2);
+  m.norm("output_upscaling.1", c / 4);
+  m.conv_transpose("output_upscaling.3", c / 4, c / 8, 2);
+  const auto mlp = [](const ShapeList& s, std::int64_t in, std::int64_t hidden, std::int64_t out) {
+    s.linear("layers.0", in, hidden);
+    s.linear("layers.1", hidden, hidden);
+    s.linear("layers.2", hidden, out);
+  };
+  for (int i = 0; i < NetworkSizes::kMaskTokens; ++i) mlp(m / "output_hypernetworks_mlps" / i, c, c, c / 8);
+  mlp(m / "iou_prediction_head", c, n.iou_hidden, NetworkSizes::kMaskTokens);
+}
+
+}  // namespace detail
+
+/// Every tensor that a network of these sizes needs, and no other. The sizes must have passed check_sizes().
+inline std::vector<TensorShape> expected_tensors(const NetworkSizes& n) {
+  std::vector<TensorShape> rows;
+  const detail::ShapeList encoder(rows, "image_encoder.");
+  n.encoder == EncoderKind::sam_vit ? detail::sam_vit_shapes(encoder, n) : detail::tiny_vit_shapes(encoder, n);
+  detail::prompt_encoder_shapes({rows, "prompt_encoder."}, n.out_channels);
+  detail::mask_decoder_shapes({rows, "mask_decoder."}, n);
+  return rows;
+}
+
+/// Up to five names and the count: "a, b, c, d, e and 12 more".
+inline std::string name_some(const std::vector<std::string>& names) {
+  std::string s;
+  for (std::size_t i = 0; i < names.size() && i < 5; ++i) s += cat(i ? ", " : "", names[i].substr(0, 200));
+  if (names.size() > 5) s += cat(" and ", names.size() - 5, " more");
+  return s;
+}
+
+/// Missing and surplus tensors and wrong shapes, all kinds in one message. Error{bad_model}.
+inline Status check_complete(const std::vector<TensorShape>& have, const NetworkSizes& n) {
+  std::vector<TensorShape> want = expected_tensors(n), got = have;
+  const auto by_name = [](const TensorShape& a, const TensorShape& b) { return a.name < b.name; };
+  std::sort(want.begin(), want.end(), by_name);
+  std::sort(got.begin(), got.end(), by_name);
+  std::vector<std::string> missing, surplus, wrong;
+  std::size_t w = 0, g = 0;
+  while (w < want.size() || g < got.size()) {
+    if (g == got.size() || (w < want.size() && want[w].name < got[g].name)) {
+      missing.push_back(want[w++].name);
+    } else if (w == want.size() || got[g].name < want[w].name) {
+      surplus.push_back(got[g++].name);
+    } else {
+      if (want[w].shape != got[g].shape) wrong.push_back(cat(want[w].name, " is ", to_string(got[g].shape), ", expected ", to_string(want[w].shape)));
+      ++w, ++g;
+    }
+  }
+  std::string what;
+  const auto report = [&what](std::string_view kind, const std::vector<std::string>& names) {
+    if (!names.empty()) what += cat(what.empty() ? "" : "; ", names.size(), names.size() == 1 ? " tensor " : " tensors ", kind, ": ", name_some(names));
+  };
+  report("missing", missing);
+  report("of another network", surplus);
+  report("of wrong shape", wrong);
+  if (what.empty()) return {};
+  return Error(ErrorCode::bad_model, what);
+}
+
+}  // namespace sampan::inline SAMPAN_ABI::weights

@@ -1,0 +1,216 @@
+// Oracles in double for attention, from the published PyTorch code's definitions: pad, partition, attend, unpartition, always literally.
+// Data flow: tests/ops/{window_partition,attend,attention,cross_attention}_test.cpp -> here. Written from the definitions, not from ops/*.hpp.
+//   SAM      (image_encoder.py)      norm, then pad with zeros, partition, qkv of the padded windows [q | k | v], scores (q s) k + q Rh + q Rw, proj, unpartition, crop
+//   TinyViT  (tiny_vit_sam.py)       pad raw tokens, partition, norm inside the windows, qkv per head [q k v], scores q k s + ab[head, idx], proj, unpartition, crop
+//   decoder  (transformer.py)        out_proj(softmax(Q K^T / sqrt d) V)
+#pragma once
+#include "support/oracle/layers.hpp"
+
+#include <sampan/ops/attention.hpp>
+#include <sampan/ops/cross_attention.hpp>
+
+#include <map>
+
+namespace sampan::test::oracle {
+
+/// [h, w, c] zero-padded on the right and at the bottom (or with the row `pad` [c]) -> [windows, win*win, c], as view and permute do it in PyTorch.
+inline Tensor64 window_partition(const Tensor64& x, Index win, const Tensor64* pad = nullptr) {
+  const Index h = x.e[0], w = x.e[1], c = x.e[2], hp = h + (win - h % win) % win, wp = w + (win - w % win) % win;
+  Tensor64 padded(hp, wp, c);
+  for (Index y = 0; y < hp; ++y)
+    for (Index i = 0; i < wp; ++i)
+      for (Index k = 0; k < c; ++k) padded(y, i, k) = y < h && i < w ? x(y, i, k) : pad ? (*pad)(k) : Num{};
+  Tensor64 windows(hp / win * (wp / win), win * win, c);
+  std::size_t at = 0;  // view(hp/win, win, wp/win, win, c).permute(0, 2, 1, 3, 4): walk the permuted axes in order
+  for (Index a = 0; a < hp / win; ++a)
+    for (Index b = 0; b < wp / win; ++b)
+      for (Index i = 0; i < win; ++i)
+        for (Index j = 0; j < win; ++j)
+          for (Index k = 0; k < c; ++k) windows.v[at++] = padded(a * win + i, b * win + j, k);
+  return windows;
+}
+
+/// The inverse, cropped to [h, w, c].
+inline Tensor64 window_unpartition(const Tensor64& windows, Index win, Index h, Index w) {
+  const Index c = windows.e[2], across = (w + win - 1) / win;
+  Tensor64 x(h, w, c);
+  for (Index n = 0; n < windows.e[0]; ++n)
+    for (Index t = 0; t < win * win; ++t) {
+      const Index y = n / across * win + t / win, i = n % across * win + t % win;
+      if (y < h && i < w)
+        for (Index k = 0; k < c; ++k) x(y, i, k) = windows(n, t, k);
+    }
+  return x;
+}
+
+/// sum of softmax(scores)_j v_j for one query and one value component.
+class SoftmaxMean {
+ public:
+  explicit SoftmaxMean(const std::vector<Num>& scores) {
+    double top = scores[0].v;
+    bool nan = false;
+    for (const Num& s : scores) top = std::max(top, s.v), nan = nan || std::isnan(s.v);
+    for (const Num& s : scores) {
+      const double e = nan ? std::nan("") : std::exp(s.v - top);
+      p_.push_back(e), total_ += e;
+      // exp of an argument that is off by its own error and one rounding of (score - top); the maximum cancels between numerator and denominator.
+      worst_.push_back(std::expm1(s.worst + kUnit * std::abs(s.v - top)) + 2 * kUnit);
+      floor_.push_back(std::sqrt(square(s.floor) + square(kUnit * std::abs(s.v - top)) + square(2 * kUnit)));
+    }
+    for (double& e : p_) e /= total_;
+    for (std::size_t j = 0; j < p_.size(); ++j) total_worst_ += p_[j] * worst_[j];
+    total_worst_ += gamma_n(Index(p_.size()));
+  }
+  template <class V>
+  Num of(V&& value) const {
+    double v = 0, magnitude = 0, worst = 0, floor2 = 0;
+    for (std::size_t j = 0; j < p_.size(); ++j) {
+      const Num& x = value(Index(j));
+      v += p_[j] * x.v, magnitude += p_[j] * std::abs(x.v), worst += p_[j] * (x.worst + worst_[j] * (std::abs(x.v) + x.worst));
+    }
+    for (std::size_t j = 0; j < p_.size(); ++j) floor2 += square(p_[j] * floor_[j] * (value(Index(j)).v - v)) + square(p_[j] * value(Index(j)).floor);
+    worst += (gamma_n(Index(p_.size()) + 3) + total_worst_ * (1 + 2 * total_worst_)) * (magnitude + worst);
+    return {v, worst, std::sqrt(floor2 + square(kUnit * magnitude))};
+  }
+
+ private:
+  std::vector<double> p_, worst_, floor_;
+  double total_ = 0, total_worst_ = 0;
+};
+
+/// idx[q * n + k] of TinyViT: offsets (|dy|, |dx|) numbered in the order in which the scan over all pairs of points meets them first.
+inline std::vector<Index> tiny_vit_bias_indices(Index h, Index w) {
+  std::map<std::pair<Index, Index>, Index> number;
+  std::vector<Index> idx;
+  for (Index p = 0; p < h * w; ++p)
+    for (Index q = 0; q < h * w; ++q) {
+      const std::pair offset(std::abs(p / w - q / w), std::abs(p % w - q % w));
+      idx.push_back(number.try_emplace(offset, Index(number.size())).first->second);
+    }
+  return idx;
+}
+
+/// One window of h x w tokens: q, k, v [n, heads, d] -> [n, heads, d]. `wanted(token)`: outputs that are not cropped away.
+template <class Wanted>
+Tensor64 attend_window(Index h, Index w, double scale, const Tensor64& q, const Tensor64& k, const Tensor64& v, const AttendBias& bias, Wanted&& wanted) {
+  const Index n = h * w, heads = q.e[1], d = q.e[2];
+  const Tensor64 rel_h = exact(bias.rel_h), rel_w = exact(bias.rel_w), table = exact(bias.table);
+  const std::vector<Index> idx = table.size() ? tiny_vit_bias_indices(h, w) : std::vector<Index>();
+  Tensor64 out(n, heads, d);
+  std::vector<Num> scores(static_cast<std::size_t>(n)), by_row, by_column;
+  for (Index head = 0; head < heads; ++head)
+    for (Index i = 0; i < n; ++i) {
+      if (!wanted(i)) continue;
+      auto dot = [&](const auto& other) {
+        Sum s;
+        for (Index e = 0; e < d; ++e) s.term(q(i, head, e), other(e));
+        return s.get();
+      };
+      if (rel_h.size()) {  // q . Rh[qy - ky + h - 1] depends on the key's row only: computed once per row, and likewise per column
+        by_row.clear(), by_column.clear();
+        for (Index ky = 0; ky < h; ++ky) by_row.push_back(dot([&](Index e) -> const Num& { return rel_h(i / w - ky + h - 1, e); }));
+        for (Index kx = 0; kx < w; ++kx) by_column.push_back(dot([&](Index e) -> const Num& { return rel_w(i % w - kx + w - 1, e); }));
+      }
+      for (Index j = 0; j < n; ++j) {
+        Num s = scaled(dot([&](Index e) -> const Num& { return k(j, head, e); }), scale, 2 * kUnit);  // 1/sqrt(d) in float32: two roundings
+        if (rel_h.size()) s = s + by_row[std::size_t(j / w)] + by_column[std::size_t(j % w)];
+        if (table.size()) s = s + table(head, idx[std::size_t(i * n + j)]);
+        scores[std::size_t(j)] = s;
+      }
+      const SoftmaxMean mean(scores);
+      for (Index e = 0; e < d; ++e) out(i, head, e) = mean.of([&](Index j) -> const Num& { return v(j, head, e); });
+    }
+  return out;
+}
+
+/// The core: q, k, v [h*w, heads, d] -> [h*w, heads, d]; missing tokens of windows have the key and value of `pad` (empty: zeros).
+inline Tensor64 attend(const AttendShape& s, const Tensor64& q, const Tensor64& k, const Tensor64& v, const AttendBias& bias, const PadToken& pad) {
+  const Index c = s.heads * s.d;
+  if (s.window == 0) return attend_window(s.h, s.w, double(s.scale), q, k, v, bias, [](Index) { return true; });
+  const Tensor64 pad_k = exact(pad.k).shaped(pad.k.size()), pad_v = exact(pad.v).shaped(pad.v.size());
+  const Index win = s.window, n = win * win, across = (s.w + win - 1) / win;
+  const Tensor64 wq = window_partition(q.shaped(s.h, s.w, c), win), wk = window_partition(k.shaped(s.h, s.w, c), win, pad_k.size() ? &pad_k : nullptr),
+                 wv = window_partition(v.shaped(s.h, s.w, c), win, pad_v.size() ? &pad_v : nullptr);
+  Tensor64 result(wq.e[0], n, c);
+  for (Index b = 0; b < wq.e[0]; ++b) {
+    auto part = [&](const Tensor64& all) {
+      Tensor64 t(n, s.heads, s.d);
+      std::copy_n(all.v.begin() + b * n * c, n * c, t.v.begin());
+      return t;
+    };
+    const Tensor64 o = attend_window(win, win, double(s.scale), part(wq), part(wk), part(wv), bias, [&](Index t) { return b / across * win + t / win < s.h && b % across * win + t % win < s.w; });
+    std::copy(o.v.begin(), o.v.end(), result.v.begin() + b * n * c);
+  }
+  return window_unpartition(result, win, s.h, s.w).shaped(s.h * s.w, s.heads, s.d);
+}
+
+/// What PyTorch's modules give inside an attention layer, in raster order without pads; [n, ...] rows.
+struct AttentionTaps {
+  Tensor64 norm, qkv, proj, y;
+};
+
+/// The whole layer: x [h, w, c]; residual [h, w, c] or null. Every stage on the padded windows, as published.
+inline AttentionTaps attention(const Tensor64& x, const AttentionParams& p, const Tensor64* residual) {
+  const Index h = x.e[0], w = x.e[1], c = x.e[2], inner = p.qkv.weight.extent(0) / 3, d = inner / p.heads;
+  const Index win_h = p.window ? p.window : h, win_w = p.window ? p.window : w, n = win_h * win_w;
+  auto rows = [](const Tensor64& t) { return t.shaped(t.e[0] * t.e[1], t.e[2]); };
+  auto cut = [&](const Tensor64& t) { return p.window ? window_partition(t, p.window) : t.shaped(1, n, t.e[2]); };
+  auto join = [&](const Tensor64& t, Index width) { return p.window ? window_unpartition(t.shaped(t.size() / n / width, n, width), p.window, h, w) : t.shaped(h, w, width); };
+  // SAM: norm, pad, partition. TinyViT: pad, partition, norm.
+  const bool norm_first = p.pad_rule == PadRule::after_norm;
+  Tensor64 windows = norm_first && p.norm.present() ? cut(layer_norm(rows(x), p.norm).shaped(h, w, c)) : cut(x);
+  const Index b = windows.e[0];
+  if (!norm_first && p.norm.present()) windows = layer_norm(rows(windows), p.norm).shaped(b, n, c);
+  const Tensor64 qkv = linear(rows(windows), p.qkv);  // [b*n, 3 inner]
+  Tensor64 mixed(b, n, inner);
+  for (Index i = 0; i < b; ++i) {
+    Tensor64 part[3] = {Tensor64(n, p.heads, d), Tensor64(n, p.heads, d), Tensor64(n, p.heads, d)};
+    for (Index t = 0; t < n; ++t)
+      for (Index which = 0; which < 3; ++which)
+        for (Index head = 0; head < p.heads; ++head)
+          for (Index e = 0; e < d; ++e)
+            part[which](t, head, e) = qkv(i * n + t, p.layout == QkvLayout::split ? (which * p.heads + head) * d + e    // reshape(n, 3, heads, d)
+                                                                                  : (head * 3 + which) * d + e);        // view(n, heads, 3 d).split
+    const Tensor64 o = attend_window(win_h, win_w, 1 / std::sqrt(double(d)), part[0], part[1], part[2], {p.rel_pos_h, p.rel_pos_w, p.bias_table}, [](Index) { return true; });
+    std::copy(o.v.begin(), o.v.end(), mixed.v.begin() + i * n * inner);
+  }
+  AttentionTaps taps;
+  const Tensor64 proj = linear(rows(mixed), p.proj);
+  taps.norm = join(windows, c).shaped(h * w, c);
+  taps.qkv = join(qkv, 3 * inner).shaped(h * w, 3 * inner);
+  taps.proj = join(proj, proj.e[1]).shaped(h * w, proj.e[1]);
+  taps.y = residual ? add(taps.proj, *residual) : taps.proj;
+  return taps;
+}
+
+/// The decoder's attention of one batch entry after another: q [b, nq, c], k, v [b or 1, nk, c]; encodings [b or 1, ...] or empty.
+inline Tensor64 cross_attention(const CrossAttentionParams& p, const Tensor64& q, const Tensor64& q_pe, const Tensor64& k, const Tensor64& k_pe, const Tensor64& v, const Tensor64* residual) {
+  const Index inner = p.q_proj.weight.extent(0), d = inner / p.heads, nq = q.e[1], nk = k.e[1];
+  auto entry = [](const Tensor64& t, Index b) {
+    Tensor64 one(t.e[1], t.e[2]);
+    std::copy_n(t.v.begin() + (t.e[0] == 1 ? 0 : b) * one.size(), one.size(), one.v.begin());
+    return one;
+  };
+  auto encoded = [&](const Tensor64& t, const Tensor64& pe, Index b) { return pe.size() ? add(entry(t, b), entry(pe, b)) : entry(t, b); };
+  Tensor64 y(q.e[0] * nq, q.e[2]);
+  for (Index b = 0; b < q.e[0]; ++b) {
+    const Tensor64 qs = linear(encoded(q, q_pe, b), p.q_proj), ks = linear(encoded(k, k_pe, b), p.k_proj), vs = linear(entry(v, b), p.v_proj);
+    Tensor64 mixed(nq, inner);
+    std::vector<Num> scores(static_cast<std::size_t>(nk));
+    for (Index head = 0; head < p.heads; ++head)
+      for (Index i = 0; i < nq; ++i) {
+        for (Index j = 0; j < nk; ++j) {
+          Sum s;
+          for (Index e = head * d; e < (head + 1) * d; ++e) s.term(qs(i, e), ks(j, e));
+          scores[std::size_t(j)] = scaled(s.get(), 1 / std::sqrt(double(d)), 2 * kUnit);
+        }
+        const SoftmaxMean mean(scores);
+        for (Index e = head * d; e < (head + 1) * d; ++e) mixed(i, e) = mean.of([&](Index j) -> const Num& { return vs(j, e); });
+      }
+    const Tensor64 out = linear(mixed, p.out_proj);
+    std::copy(out.v.begin(), out.v.end(), y.v.begin() + b * out.size());
+  }
+  return residual ? add(y, *residual) : y;
+}
+
+}  // namespace sampan::test::oracle

@@ -1,0 +1,127 @@
+// weights/contract.hpp and weights/family.hpp: the record reads back, and every field that is missing, unknown or out of range is an error with its path.
+#include <doctest/doctest.h>
+#include <sampan/weights/family.hpp>
+
+using namespace sampan;
+using namespace sampan::weights;
+
+namespace {
+
+NetworkSizes sam_b() {
+  NetworkSizes n;
+  n.encoder = EncoderKind::sam_vit;
+  n.image_size = 1024, n.grid = 64, n.out_channels = 256, n.decoder_mlp = 2048, n.iou_hidden = 256;
+  n.sam_vit = {16, 768, 12, 12, 3072, 14, {2, 5, 8, 11}};
+  return n;
+}
+
+NetworkSizes tiny(TinyStem stem) {
+  NetworkSizes n;
+  n.encoder = EncoderKind::tiny_vit;
+  n.image_size = stem == TinyStem::conv1x1_stride1 ? 256 : 1024;
+  n.grid = 64, n.out_channels = 256, n.decoder_mlp = 2048, n.iou_hidden = 256;
+  n.tiny_vit = {stem, {64, 128, 160, 320}, {2, 2, 6, 2}, {2, 4, 5, 10}, {7, 7, 14, 7}, {2, 2, 1}};
+  return n;
+}
+
+Contract example(const FamilyRow& f) {
+  Contract c = base_contract(f, f.encoder == EncoderKind::sam_vit ? sam_b() : tiny(f.stem));
+  c.source_file = "a \"b\".pth", c.source_sha256 = "00ff", c.converter = "sampan-convert x", c.data_sha256 = "ff00", c.layout = SourceLayout::hf_sam;
+  return c;
+}
+
+std::string with(std::string text, const std::string& from, const std::string& to) {
+  const std::size_t at = text.find(from);
+  REQUIRE_MESSAGE(at != std::string::npos, from);
+  return text.replace(at, from.size(), to);
+}
+
+}  // namespace
+
+TEST_CASE("every family's record reads back equal") {
+  for (const FamilyRow& f : kFamilies) {
+    CAPTURE(f.key);
+    const Contract c = example(f);
+    const auto back = parse_contract(to_json(c));
+    REQUIRE_MESSAGE(back, back.error().message());
+    CHECK(*back == c);
+  }
+}
+
+TEST_CASE("names of SAM's sizes") {
+  NetworkSizes n = sam_b();
+  CHECK(base_contract(*find_family("sam"), n).name == "SAM ViT-B");
+  n.image_size = 256;
+  CHECK(base_contract(*find_family("sam"), n).name == "SAM ViT-B 256 px");
+  n.sam_vit.embed_dim = 168;
+  CHECK(base_contract(*find_family("sam"), n).name == "SAM ViT 168x12 256 px");
+  CHECK(base_contract(*find_family("medsam"), n).name == "MedSAM");
+  CHECK_FALSE(find_family("nothing"));
+  CHECK(family_list() == "sam, medsam, lite_medsam, mobile_sam");
+}
+
+TEST_CASE("what the families disagree on") {
+  const FamilyRow &sam = *find_family("sam"), &med = *find_family("medsam"), &lite = *find_family("lite_medsam"), &mobile = *find_family("mobile_sam");
+  CHECK(sam.eps.encoder_ln == 1e-6);
+  CHECK(mobile.eps.encoder_ln == 1e-5);
+  CHECK(sam.image.mean[0] == 123.675);
+  CHECK(mobile.image == sam.image);
+  CHECK(med.image.resize == ResizeKind::skimage_cubic_aa);
+  CHECK_FALSE(med.image.keep_aspect);
+  CHECK(med.mask.upsample == UpsampleKind::sigmoid_then_original);
+  CHECK(med.mask.threshold == 0.5);
+  CHECK(lite.image.resize == ResizeKind::cv2_area);
+  CHECK(lite.prompt.coordinates == CoordinateKind::truncate_single_factor);
+  CHECK(lite.mask.upsample == UpsampleKind::crop_low_original);
+  CHECK_FALSE(lite.mask.multimask);
+}
+
+TEST_CASE("a wrong record is refused with the path of the field") {
+  const std::string good = to_json(example(*find_family("sam"))), lite = to_json(example(*find_family("lite_medsam")));
+  struct Case {
+    std::string text, says;
+  };
+  const Case cases[] = {
+      {"", "JSON"},
+      {"[]", "an object is needed"},
+      {"{}", "version"},
+      {with(good, "\"version\":1", "\"version\":2"), "version 2, this build reads version 1"},
+      {with(good, "\"version\":1", "\"version\":0"), "version"},
+      {with(good, "\"version\":1", "\"version\":\"1\""), "version"},
+      {with(good, "\"version\":1,", ""), "version: is missing"},
+      {with(good, "\"family\":", "\"famly\":"), "family: is missing"},
+      {with(good, "\"activation\":", "\"extra\":1,\"activation\":"), "extra: unknown"},
+      {with(good, "\"pad\":\"right", "\"pads\":\"right"), "image.pad: is missing"},
+      {with(good, "\"order\":", "\"more\":true,\"order\":"), "image.more: unknown"},
+      {with(good, "pillow_bilinear", "pillow_nearest"), "image.resize: \"pillow_nearest\" is unknown to this build; known: pillow_bilinear, cv2_area, skimage_cubic_aa"},
+      {with(good, "gelu_erf", "gelu_tanh"), "activation"},
+      {with(good, "\"keep_aspect\":true", "\"keep_aspect\":1"), "image.keep_aspect: true or false"},
+      {with(good, "\"keep_aspect\":true", "\"keep_aspect\":false"), "image.pad must be right_bottom exactly if"},
+      {with(good, "\"mean\":[123.675,", "\"mean\":["), "image.mean: a list of 3 numbers"},
+      {with(good, "\"std\":[58.395,", "\"std\":[0,"), "image.std"},
+      {with(good, "\"decoder_ln\":1e-05", "\"decoder_ln\":1"), "eps.decoder_ln"},
+      {with(good, "\"decoder_ln\":1e-05", "\"decoder_ln\":null"), "eps.decoder_ln"},
+      {with(good, "\"depth\":12", "\"depth\":0"), "network.depth"},
+      {with(good, "\"depth\":12", "\"depth\":12.0"), "network.depth"},
+      {with(good, "\"depth\":12", "\"depth\":100000"), "network.depth"},
+      {with(good, "\"heads\":12", "\"heads\":13"), "multiple of heads"},
+      {with(good, "\"grid\":64", "\"grid\":63"), "patch 16 times grid 63"},
+      {with(good, "[2,5,8,11]", "[2,5,8,12]"), "global_blocks"},
+      {with(good, "[2,5,8,11]", "[5,2,8,11]"), "global_blocks"},
+      {with(good, "\"out_channels\":256", "\"out_channels\":250"), "out_channels"},
+      {with(good, "\"encoder\":\"sam_vit\"", "\"encoder\":\"tiny_vit\""), "network.stem: is missing"},
+      {with(good, "\"single\":true,\"multimask\":true", "\"single\":false,\"multimask\":false"), "both false"},
+      {with(good, "\"source\":{\"file\":\"a \\\"b\\\".pth\",\"sha256\":\"00ff\",\"layout\":\"hf_sam\"}", "\"source\":7"), "source: an object is needed"},
+      {with(lite, "\"dims\":[64,128,160,320]", "\"dims\":[64,128,160]"), "network.dims: a list of 4"},
+      {with(lite, "\"strides\":[2,2,1]", "\"strides\":[2,2,2]"), "gives a grid of 32, not 64"},
+      {with(lite, "\"heads\":[2,4,5,10]", "\"heads\":[2,4,7,10]"), "layer 2"},
+      {with(lite, "\"windows\":[7,7,14,7]", "\"windows\":[7,7,14,0]"), "network.windows"},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.text.substr(0, 60));
+    const auto r = parse_contract(c.text);
+    REQUIRE_FALSE_MESSAGE(r.ok(), c.says);
+    CHECK(r.error().code() == ErrorCode::bad_model);
+    CHECK_MESSAGE(r.error().message().find(c.says) != std::string::npos, r.error().message(), "   wanted: ", c.says);
+  }
+}

@@ -1,0 +1,147 @@
+// weights/identify.hpp and weights/network_shapes.hpp: sizes back from shapes; parameter totals of published files; wrong files are told what is wrong.
+#include <doctest/doctest.h>
+#include <sampan/weights/identify.hpp>
+
+#include <functional>
+#include <numeric>
+
+using namespace sampan;
+using namespace sampan::weights;
+
+namespace {
+
+NetworkSizes sam(int embed, int depth, int heads, int image, std::vector<int> global, int mlp = 0) {
+  NetworkSizes n;
+  n.image_size = image, n.grid = image / 16, n.out_channels = 256, n.decoder_mlp = 2048, n.iou_hidden = 256;
+  n.sam_vit = {16, embed, depth, heads, mlp ? mlp : 4 * embed, 14, std::move(global)};
+  return n;
+}
+
+NetworkSizes tiny(TinyStem stem) {
+  NetworkSizes n;
+  n.encoder = EncoderKind::tiny_vit;
+  n.image_size = stem == TinyStem::conv1x1_stride1 ? 256 : 1024;
+  n.grid = 64, n.out_channels = 256, n.decoder_mlp = 2048, n.iou_hidden = 256;
+  n.tiny_vit = {stem, {64, 128, 160, 320}, {2, 2, 6, 2}, {2, 4, 5, 10}, {7, 7, 14, 7}, {2, 2, 1}};
+  return n;
+}
+
+std::int64_t parameters(const std::vector<TensorShape>& rows) {
+  return std::accumulate(rows.begin(), rows.end(), std::int64_t(0), [](std::int64_t n, const TensorShape& t) { return n + *element_count(t.shape); });
+}
+
+TensorShape& row(std::vector<TensorShape>& rows, const std::string& name) {
+  for (TensorShape& t : rows)
+    if (t.name == name) return t;
+  FAIL("no such tensor: ", name);
+  return rows[0];
+}
+
+}  // namespace
+
+TEST_CASE("tensor and parameter counts of the published checkpoints") {
+  struct Case {
+    NetworkSizes sizes;
+    std::size_t tensors;
+    std::int64_t parameters;
+  };
+  const Case cases[] = {
+      {sam(768, 12, 12, 1024, {2, 5, 8, 11}), 314, 93'735'728},     // sam_vit_b_01ec64.pth
+      {sam(1024, 24, 16, 1024, {5, 11, 17, 23}), 482, 312'343'088}, // sam_vit_l_0b3195.pth
+      {sam(1280, 32, 16, 1024, {7, 15, 23, 31}), 594, 641'090'864}, // sam_vit_h_4b8939.pth
+      {sam(384, 12, 12, 1024, {2, 5, 8, 11}), 314, 27'962'032},     // SlimSAM-50-uniform
+      {sam(168, 12, 12, 1024, {2, 5, 8, 11}, 696), 314, 9'723'784}, // SlimSAM-77-uniform
+      {tiny(TinyStem::conv1x1_stride1), 435 - 27, 9'801'439 - 27},  // lite_medsam.pth without its 27 num_batches_tracked
+      {tiny(TinyStem::conv3x3_stride2), 435 - 27, 9'801'439 - 27 + 8 * (3 * 32 + 32 * 64)},  // MobileSAM's 3x3 stem instead of 1x1
+  };
+  for (const Case& c : cases) {
+    const auto rows = expected_tensors(c.sizes);
+    CAPTURE(c.sizes.sam_vit.embed_dim);
+    CHECK(rows.size() == c.tensors);
+    CHECK(parameters(rows) == c.parameters);
+    const auto id = identify(rows);
+    REQUIRE_MESSAGE(id, id.error().message());
+    CHECK(id->sizes == c.sizes);
+  }
+}
+
+TEST_CASE("free sizes come back from their shapes") {
+  for (const NetworkSizes& n : {sam(96, 4, 3, 320, {1, 3}), sam(64, 3, 2, 256, {}), sam(48, 2, 3, 128, {0, 1}, 100), sam(32, 2, 1, 512, {1})}) {
+    CAPTURE(n.sam_vit.embed_dim);
+    const auto id = identify(expected_tensors(n));
+    REQUIRE_MESSAGE(id, id.error().message());
+    CHECK(id->sizes == n);
+    CHECK(id->family->key == "sam");
+    CHECK(id->twins.empty());
+  }
+  // At 224 px a window covers the grid: both kinds of block have 27 rows and are the same computation; all count as global.
+  const auto id = identify(expected_tensors(sam(32, 2, 1, 224, {1})));
+  REQUIRE(id);
+  CHECK(id->sizes.sam_vit.global_blocks == std::vector<int>{0, 1});
+  NetworkSizes window = sam(32, 2, 1, 512, {1});
+  window.sam_vit.window = 8;
+  CHECK(identify(expected_tensors(window))->sizes == window);
+}
+
+TEST_CASE("families and twins") {
+  const auto b = identify(expected_tensors(sam(768, 12, 12, 1024, {2, 5, 8, 11})));
+  CHECK(b->family->key == "sam");
+  CHECK(b->twins.find("--family medsam") != std::string::npos);
+  CHECK(identify(expected_tensors(tiny(TinyStem::conv1x1_stride1)))->family->key == "lite_medsam");
+  const auto m = identify(expected_tensors(tiny(TinyStem::conv3x3_stride2)));
+  CHECK(m->family->key == "mobile_sam");
+  CHECK(m->twins.find("TinySAM") != std::string::npos);
+}
+
+TEST_CASE("wrong files") {
+  using Rows = std::vector<TensorShape>;
+  struct Case {
+    const char* what;
+    std::function<void(Rows&)> change;
+    const char* says;
+  };
+  const std::string e = "image_encoder.";
+  const Case cases[] = {
+      {"pos_embed of another input size", [&](Rows& r) { row(r, e + "pos_embed").shape = {1, 32, 32, 96}; }, "position tables of this file belong to different input sizes"},
+      {"pos_embed not square", [&](Rows& r) { row(r, e + "pos_embed").shape = {1, 20, 10, 96}; }, "only square"},
+      {"pos_embed of 197 rows", [&](Rows& r) { row(r, e + "pos_embed").shape = {1, 197, 96}; }, "4 axes are needed"},
+      {"one block's table resized", [&](Rows& r) { row(r, e + "blocks.1.attn.rel_pos_h").shape = {127, 32}; }, "blocks.1.attn.rel_pos_h has 127 rows"},
+      {"an even table", [&](Rows& r) { row(r, e + "blocks.0.attn.rel_pos_h").shape = {28, 32}; }, "blocks.0.attn.rel_pos_h has 28 rows"},
+      {"h and w disagree", [&](Rows& r) { row(r, e + "blocks.0.attn.rel_pos_w").shape = {39, 32}; }, "blocks.0.attn.rel_pos_w is [39,32], expected [27,32]"},
+      {"head size does not divide", [&](Rows& r) { row(r, e + "blocks.0.attn.rel_pos_h").shape = {27, 31}; }, "multiple of the head size"},
+      {"a missing tensor", [&](Rows& r) { r.erase(r.begin() + 5); }, "1 tensor missing: image_encoder.blocks.0.attn.rel_pos_h"},
+      {"surplus", [&](Rows& r) { r.push_back({"mask_decoder.extra", {1}}); }, "1 tensor of another network: mask_decoder.extra"},
+      {"transposed weight", [&](Rows& r) { std::swap(row(r, e + "blocks.2.mlp.lin1.weight").shape[0], row(r, e + "blocks.2.mlp.lin1.weight").shape[1]); }, "lin1.weight is [96,384], expected [384,96]"},
+      {"K+1 class tokens", [&](Rows& r) { row(r, "mask_decoder.mask_tokens.weight").shape = {9, 256}; }, "decoders with one token per class"},
+      {"huge extent", [&](Rows& r) { row(r, e + "neck.0.weight").shape[0] = std::int64_t(1) << 40; }, "extents from 1 to 65536"},
+      {"zero extent", [&](Rows& r) { row(r, e + "pos_embed").shape = {1, 0, 0, 96}; }, "extents from 1 to 65536"},
+      {"channels for 8 heads", [&](Rows& r) { row(r, e + "neck.0.weight").shape[0] = 250; }, "multiple of 16"},
+      {"no encoder", [&](Rows& r) { r.resize(0); }, "neither"},
+  };
+  for (const Case& c : cases) {
+    CAPTURE(c.what);
+    Rows rows = expected_tensors(sam(96, 4, 3, 320, {1, 3}));
+    if (std::string_view(c.what) == "a missing tensor") REQUIRE(rows[5].name == e + "blocks.0.attn.rel_pos_h");
+    c.change(rows);
+    const auto id = identify(rows);
+    REQUIRE_FALSE(id);
+    CHECK(id.error().code() == ErrorCode::bad_model);
+    const bool missing = std::string_view(c.what) == "a missing tensor";
+    CHECK_MESSAGE(id.error().message().find(missing ? "rel_pos_h is missing" : c.says) != std::string::npos, id.error().message());
+  }
+  Rows rows = expected_tensors(tiny(TinyStem::conv1x1_stride1));
+  row(rows, e + "layers.1.blocks.0.attn.attention_biases").shape = {4, 50};
+  CHECK(identify(rows).error().message().find("a square number is needed") != std::string::npos);
+  rows = expected_tensors(tiny(TinyStem::conv1x1_stride1));
+  row(rows, e + "patch_embed.seq.0.c.weight").shape = {32, 3, 5, 5};
+  CHECK(identify(rows).error().message().find("5x5 kernel") != std::string::npos);
+}
+
+TEST_CASE("missing tensors are named, five of them and a count") {
+  auto rows = expected_tensors(sam(96, 4, 3, 320, {1, 3}));
+  std::erase_if(rows, [](const TensorShape& t) { return t.name.find("output_hypernetworks_mlps.3.") != std::string::npos || t.name.find("hypernetworks_mlps.2.layers.0.bias") != std::string::npos; });
+  const Status s = check_complete(rows, sam(96, 4, 3, 320, {1, 3}));
+  REQUIRE_FALSE(s);
+  CHECK(s.error().message().find("7 tensors missing: ") == 0);
+  CHECK(s.error().message().find(" and 2 more") != std::string::npos);
+}

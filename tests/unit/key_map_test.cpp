@@ -1,0 +1,87 @@
+// weights/key_map.hpp and weights/maps/: patterns, prefixes, the three layouts, and what a foreign file is told.
+#include <doctest/doctest.h>
+#include <sampan/weights/maps/all.hpp>
+
+using namespace sampan;
+using namespace sampan::weights;
+
+namespace {
+std::string mapped(std::span<const KeyRow> rows, std::string_view key) { return map_key(rows, key).value_or("(unknown)"); }
+}  // namespace
+
+TEST_CASE("patterns") {
+  constexpr KeyRow rows[] = {{"a.{i}.b{i}.*", "x.{i}.y{i}.*"}, {"a.*.end", "m.*"}, {"drop.*", ""}, {"exact", "same"}};
+  CHECK(mapped(rows, "a.12.b3.weight") == "x.12.y3.weight");
+  CHECK(mapped(rows, "a.12.b.weight") == "(unknown)");
+  CHECK(mapped(rows, "a..b3.weight") == "(unknown)");
+  CHECK(mapped(rows, "a.p.q.end") == "m.p.q");
+  CHECK(mapped(rows, "a.end.end") == "m.end");
+  CHECK(mapped(rows, "a.x.ending") == "(unknown)");
+  CHECK(mapped(rows, "drop.this").empty());
+  CHECK(mapped(rows, "exact") == "same");
+  CHECK(mapped(rows, "exactly") == "(unknown)");
+  CHECK(mapped(rows, "xexact") == "(unknown)");
+  CHECK(mapped(rows, "") == "(unknown)");
+}
+
+TEST_CASE("prefixes come off only while every key has one") {
+  CHECK(common_prefix_length({"module.a", "module.b"}) == 7);
+  CHECK(common_prefix_length({"module.a", "b"}) == 0);
+  CHECK(common_prefix_length({"module.sam.a", "module.sam.b"}) == 11);
+  CHECK(common_prefix_length({"model._orig_mod.a", "model._orig_mod.b"}) == 16);
+  CHECK(common_prefix_length({"module.sam.a", "module.b"}) == 7);
+  CHECK(common_prefix_length({"a", "b"}) == 0);
+  CHECK(common_prefix_length({}) == 0);
+}
+
+TEST_CASE("Hugging Face's names") {
+  const auto hf = [](std::string_view key) { return mapped(kHfSamRows, key); };
+  CHECK(hf("vision_encoder.layers.11.layer_norm2.bias") == "image_encoder.blocks.11.norm2.bias");
+  CHECK(hf("vision_encoder.layers.3.attn.rel_pos_h") == "image_encoder.blocks.3.attn.rel_pos_h");
+  CHECK(hf("vision_encoder.patch_embed.projection.weight") == "image_encoder.patch_embed.proj.weight");
+  CHECK(hf("mask_decoder.transformer.layers.1.layer_norm4.weight") == "mask_decoder.transformer.layers.1.norm4.weight");
+  CHECK(hf("mask_decoder.transformer.layers.1.self_attn.q_proj.weight") == "mask_decoder.transformer.layers.1.self_attn.q_proj.weight");
+  CHECK(hf("mask_decoder.transformer.layer_norm_final_attn.bias") == "mask_decoder.transformer.norm_final_attn.bias");
+  CHECK(hf("mask_decoder.output_hypernetworks_mlps.2.layers.0.weight") == "mask_decoder.output_hypernetworks_mlps.2.layers.1.weight");
+  CHECK(hf("mask_decoder.output_hypernetworks_mlps.2.proj_out.weight") == "mask_decoder.output_hypernetworks_mlps.2.layers.2.weight");
+  CHECK(hf("mask_decoder.upsacle_layer_norm.weight") == "mask_decoder.output_upscaling.1.weight");
+  CHECK(hf("shared_image_embedding.positional_embedding") == hf("prompt_encoder.shared_embedding.positional_embedding"));
+  CHECK(hf("vision_encoder.other") == "(unknown)");
+}
+
+TEST_CASE("a TinyViT file loses its counters and its classification head") {
+  const auto r = map_keys({"module.image_encoder.patch_embed.seq.0.c.weight", "module.image_encoder.patch_embed.seq.0.bn.num_batches_tracked", "module.image_encoder.head.weight",
+                           "module.image_encoder.norm_head.bias", "module.image_encoder.layers.1.blocks.0.attn.ab", "module.mask_decoder.iou_token.weight"});
+  REQUIRE(r);
+  CHECK(r->layout == SourceLayout::tiny_vit_sam);
+  CHECK(r->names == std::vector<std::string>{"image_encoder.patch_embed.seq.0.c.weight", "", "", "", "", "mask_decoder.iou_token.weight"});
+}
+
+TEST_CASE("surplus keys are named, five of them and a count") {
+  std::vector<std::string> keys = {"image_encoder.patch_embed.proj.weight"};
+  for (int i = 0; i < 8; ++i) keys.push_back("extra." + std::to_string(i));
+  const auto r = map_keys(keys);
+  REQUIRE_FALSE(r);
+  CHECK(r.error().code() == ErrorCode::bad_model);
+  CHECK(r.error().message() == "8 tensors of another network: extra.0, extra.1, extra.2, extra.3, extra.4 and 3 more");
+}
+
+TEST_CASE("known networks that are not supported are called by name") {
+  const std::pair<const char*, const char*> cases[] = {{"image_encoder.trunk.blocks.0.norm1.weight", "SAM 2"}, {"mask_decoder.hf_token.weight", "SAM-HQ"}, {"w_a_000", "SAMed"},
+                                                       {"image_encoder.blocks.0.Adapter.norm.weight", "SAM-Med2D"}, {"image_encoder.blocks.0.attn.rel_pos_d", "SAM-Med3D"},
+                                                       {"module.image_encoder.backbone.stages.0.op_list.0.main.conv.weight", "EfficientViT-SAM"}};
+  for (const auto& [key, name] : cases) {
+    CAPTURE(key);
+    const auto r = map_keys({key});
+    REQUIRE_FALSE(r);
+    CHECK(r.error().code() == ErrorCode::unsupported);
+    CHECK_MESSAGE(r.error().message().find(name) != std::string::npos, r.error().message());
+  }
+}
+
+TEST_CASE("files of nothing known") {
+  CHECK_FALSE(map_keys({}));
+  const auto r = map_keys({"conv1.weight", "fc.bias"});
+  REQUIRE_FALSE(r);
+  CHECK(r.error().message().find("conv1.weight, fc.bias") != std::string::npos);
+}
