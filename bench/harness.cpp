@@ -3,12 +3,13 @@
 
 #include "machine.hpp"
 
-#include <sampan/sampan.hpp>
+#include <sampan/cpu/isa.hpp>
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <sstream>
+#include <tuple>
 
 namespace bench {
 
@@ -25,6 +26,7 @@ double milliseconds_of(const std::function<void()>& f) {
 
 namespace {
 
+constexpr double kShortestTurn = 2e-4;  // seconds; the clock itself costs 3e-8
 constexpr double kMaxDrift = 0.02, kMaxWaited = 0.02, kMaxSpread = 0.05;
 
 [[noreturn]] void usage(const std::string& text) {
@@ -89,7 +91,9 @@ std::string percent(double share) {
 Harness::Harness(int argc, char** argv, const std::string& about, std::vector<ExtraOption> extra, bool measure_roofs)
     : program_(argv[0]), measure_roofs_(measure_roofs), load_at_start_(load_average()), clock_at_start_(chain_ghz()) {
   program_ = program_.substr(program_.find_last_of('/') + 1);
-  const std::vector<std::string> known = sampan::available_isas();
+  std::vector<std::string> known;
+  for (int i = 0; i < sampan::kIsaCount; ++i)
+    if (sampan::isa_available(sampan::Isa(i))) known.push_back(sampan::isa_name(sampan::Isa(i)));
   std::string isa = "auto", threads = cpu_count() > 1 ? "1," + std::to_string(cpu_count()) : "1";
   std::vector<ExtraOption> options = {
       {"--isa", "LIST", "instruction set levels, from: " + [&] {
@@ -142,7 +146,7 @@ Harness::Harness(int argc, char** argv, const std::string& about, std::vector<Ex
          for (const auto& k : known) s += k + ",";
          return s;
        }() : isa)) {
-    const std::string level = name == "auto" ? known.back() : name;
+    const std::string level = name == "auto" ? sampan::isa_name(sampan::best_isa()) : name;
     if (std::find(known.begin(), known.end(), level) == known.end()) usage("--isa " + name + ": this machine and build have" + [&] {
       std::string s;
       for (const auto& k : known) s += " " + k;
@@ -165,21 +169,30 @@ std::string Harness::option(const std::string& name, const std::string& otherwis
 
 std::vector<Row> Harness::run(std::vector<Case> group) {
   if (group.empty()) return {};
-  const double slowest = [&] {  // first warm-up turn, which also tells how long things take
-    double t = 0;
-    for (auto& c : group) t = std::max(t, c.run() * 1e-3);
-    return t;
-  }();
-  const int more = slowest > 1 ? 0 : int(std::clamp(0.5 / slowest, 1.0, 4.0));
+  std::vector<int> calls;  // a turn of something short is the mean of as many calls as fill a fifth of a millisecond
+  double slowest = 0;      // the first warm-up turn also tells how long things take
+  for (auto& c : group) {
+    double s = c.run() * 1e-3;
+    if (s < 1) s = c.run() * 1e-3;
+    slowest = std::max(slowest, s);
+    calls.push_back(int(std::clamp(kShortestTurn / s, 1.0, 1000.0)));
+  }
+  const auto turn = [&](std::size_t c) {
+    double sum = 0;
+    for (int i = 0; i < calls[c]; ++i) sum += group[c].run();
+    return sum / calls[c];
+  };
+  const int more = slowest > 1 ? 0 : int(std::clamp(0.5 / slowest, 1.0, 3.0));
   for (int i = 0; i < more; ++i)
-    for (auto& c : group) c.run();
+    for (std::size_t c = 0; c < group.size(); ++c) turn(c);
   const int repeats = repeat_ ? repeat_ : int(std::clamp(std::floor(6 / slowest), 3.0, 15.0));
 
   const double clock = chain_ghz(), waited = seconds_waited(), stolen = seconds_stolen(), start = seconds();
   std::vector<std::vector<double>> times(group.size());
   for (int i = 0; i < repeats; ++i)
-    for (std::size_t c = 0; c < group.size(); ++c) times[c].push_back(group[c].run());
-  const double wall = seconds() - start, waited_share = (seconds_waited() - waited) / wall, stolen_share = (seconds_stolen() - stolen) / wall / cpu_count();
+    for (std::size_t c = 0; c < group.size(); ++c) times[c].push_back(turn(c));
+  const int most_threads = std::max_element(group.begin(), group.end(), [](const Case& a, const Case& b) { return a.row.threads < b.row.threads; })->row.threads;
+  const double wall = seconds() - start, waited_share = (seconds_waited() - waited) / wall / std::max(most_threads, 1), stolen_share = (seconds_stolen() - stolen) / wall / cpu_count();
   const double drift = chain_ghz() / clock - 1;
 
   std::vector<Row> rows;
@@ -197,7 +210,7 @@ std::vector<Row> Harness::run(std::vector<Case> group) {
     }
     r.clock_ghz = clock, r.clock_drift = drift, r.waited = waited_share, r.stolen = stolen_share, r.load = load_average();
     if (group[c].check) {
-      const Error e = group[c].check();
+      const Accuracy e = group[c].check();
       r.error = e.relative_l2, r.against = e.against, r.wrong = e.wrong;
       if (r.wrong.empty() && !std::isfinite(r.error)) r.wrong = "the error is not a number";
     }

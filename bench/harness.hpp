@@ -4,6 +4,7 @@
 //   group       variants of one thing (ISA levels, thread counts) run in turn, A B A B, so that a disturbance hits all of them; the ratio of each row to the first
 //               row of its group is the median of the per-turn ratios, with a 95% interval from resampling them
 //   warm-up     1 to 5 turns; then 3 to 15 measured turns, fewer for slow things (--repeat N overrides); the row says how many
+//   turn        one call; of something shorter than 0.2 ms the mean of enough calls to fill that
 //   time        median, median absolute deviation, minimum
 //   roof        measured at the start and at the end of the run (roof.hpp); the better one counts
 //   noise       clock before and after a group (a drift above 2%), time that other processes took from our threads or the hypervisor from the machine (above 2%),
@@ -46,7 +47,7 @@ struct Row {
 };
 
 /// Error of a result: relative L2 against `against`, and `wrong` if it is NaN or beyond what rounding can explain.
-struct Error {
+struct Accuracy {
   double relative_l2 = kNaN;
   std::string against, wrong;
 };
@@ -55,7 +56,7 @@ struct Error {
 struct Case {
   Row row;
   std::function<double()> run;
-  std::function<Error()> check;
+  std::function<Accuracy()> check;
 };
 
 /// Milliseconds of f().
@@ -83,6 +84,8 @@ class Harness {
   std::vector<Row> run(std::vector<Case> group);
   /// Appends a row that was measured elsewhere.
   void add(Row row) { rows_.push_back(std::move(row)); }
+  /// Adds numbers to the last row.
+  void note(std::vector<std::pair<std::string, double>> extra) { rows_.back().extra.insert(rows_.back().extra.end(), extra.begin(), extra.end()); }
   /// Prints everything; 0, or 1 if a row is wrong or above its budget.
   int report();
 

@@ -38,11 +38,13 @@ int cpu_count() {
 }
 
 std::size_t last_level_cache() {
-#if defined(_SC_LEVEL3_CACHE_SIZE)
-  for (const int level : {_SC_LEVEL3_CACHE_SIZE, _SC_LEVEL2_CACHE_SIZE})
-    if (const long bytes = sysconf(level); bytes > 0) return std::size_t(bytes);
-#endif
-  return std::size_t(32) << 20;
+  // The kernel's view: sysconf multiplies by processors that a virtual machine does not have.
+  std::size_t bytes = 0;
+  for (int index = 0; index < 8; ++index) {
+    std::size_t kib = 0;
+    if (std::ifstream("/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(index) + "/size") >> kib) bytes = std::max(bytes, kib << 10);
+  }
+  return bytes ? bytes : std::size_t(32) << 20;
 }
 
 double load_average() {

@@ -28,6 +28,9 @@ struct Roof {
   double gbs() const { return read_gbs > copy_gbs ? read_gbs : copy_gbs; }
 };
 
+inline constexpr int kBursts = 40;  ///< of 2 ms for FMA: short and many, so that on a busy machine the best is one that nobody interrupted
+inline constexpr int kPasses = 7;   ///< over the buffers for memory
+
 double measure_fma(const FmaLevel& level, int threads);  ///< GFLOP/s, best of several bursts; about 0.2 s
 double measure_read(int threads);                        ///< GB/s
 double measure_copy(int threads);                        ///< GB/s

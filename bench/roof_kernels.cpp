@@ -201,7 +201,7 @@ double together(int threads, F&& work) {
   return seconds() - start;
 }
 
-constexpr int kBursts = 7;
+constexpr double kBurst = 2e-3;  // seconds
 
 /// Two buffers of four last-level caches, first touched by the thread that uses each slice.
 struct Memory {
@@ -225,7 +225,7 @@ double measure_fma(const FmaLevel& level, int threads) {
   const volatile float hidden[] = {0.999f, 0.5f};  // the accumulators approach 500: no overflow, no subnormals
   const float a = hidden[0], b = hidden[1];
   long steps = 1000;
-  for (double t = 0; t < 0.01; steps *= 2) {
+  for (double t = 0; t < kBurst / 2; steps *= 2) {
     const double start = seconds();
     sink = level.kernel(steps, a, b);
     t = seconds() - start;
@@ -241,7 +241,7 @@ double measure_fma(const FmaLevel& level, int threads) {
 double measure_read(int threads) {
   const Memory m(threads);
   double best = 0;
-  for (int i = 0; i < kBursts; ++i) {
+  for (int i = 0; i < kPasses; ++i) {
     const double t = together(threads, [&](int k) {
       const auto [first, count] = m.slice(k, threads);
       sink = best_level().read(m.a.get() + first, count);
@@ -254,7 +254,7 @@ double measure_read(int threads) {
 double measure_copy(int threads) {
   const Memory m(threads);
   double best = 0;
-  for (int i = 0; i < kBursts; ++i) {
+  for (int i = 0; i < kPasses; ++i) {
     const double t = together(threads, [&](int k) {
       const auto [first, count] = m.slice(k, threads);
       std::memcpy(m.b.get() + first, m.a.get() + first, count * sizeof(float));

@@ -1,14 +1,15 @@
-"""Makes tests/unit/weight_fixtures/: small checkpoints as PyTorch really writes them. Run once with PyTorch >= 1.13; nothing in the tests runs it.
+"""Makes tests/unit/weight_fixtures/ and seeds of the fuzz corpus: small checkpoints as PyTorch really writes them. Run once with PyTorch >= 1.13; nothing in the tests runs it.
 
 Values are formulas, so that the tests hold no tables:  value(name, i) = ((7 i + 13 len(name)) mod 64 - 32) / 64, exact in f16 and bf16; name = Meta's key, i = flat index.
-  dtypes_zip.pth, dtypes_legacy.pth   one tensor per type, views, an empty tensor, a Parameter (unit/torch_file_test.cpp lists them)
+  dtypes_zip.pth, dtypes_legacy.pth   one tensor per type, views, an empty tensor, a Parameter (unit/torch_file_test.cpp lists them);
+                                      the legacy format names storages by memory address: its bytes differ from run to run
   training.pth                        wrapper "model", prefix "module.", beside it optimizer state, argparse.Namespace, a numpy scalar, an int
   module.pth                          a whole pickled nn.Module: must be refused
   tiny_sam.whl                        deflated zip with pkg/asset/tiny_sam.pth: a complete SAM of width 8, depth 2, 16 px (patch 4), 16 channels
   tiny_sam_hf_f16.whl                 the same network as model.safetensors under Hugging Face's names, f16, both copies of the position encoding
 The Hugging Face names are made by the substring rules of transformers' conversion script, not by the table of the engine.
 """
-import argparse, collections, io, json, os, struct, sys, zipfile
+import argparse, collections, io, json, os, shutil, struct, sys, zipfile
 import numpy as np
 import torch
 
@@ -112,6 +113,34 @@ def main():
     hf = {hf_name(n): v.astype(np.float16) for n, v in sam.items()}
     hf["shared_image_embedding.positional_embedding"] = hf["prompt_encoder.shared_embedding.positional_embedding"].copy()
     wheel("tiny_sam_hf_f16.whl", "model.safetensors", safetensors(hf))
+    seeds()
+
+
+def seeds():
+    """Starting inputs of tests/fuzz/{torch_file,safetensors}.cpp."""
+    corpus = os.path.join(os.path.dirname(OUT), "..", "fuzz", "corpus")
+    for folder in ("torch_file", "safetensors"): os.makedirs(os.path.join(corpus, folder), exist_ok=True)
+    for name in ("dtypes_zip.pth", "dtypes_legacy.pth", "training.pth", "tiny_sam_hf_f16.whl"): shutil.copy(os.path.join(OUT, name), os.path.join(corpus, "torch_file", name))
+    with zipfile.ZipFile(os.path.join(OUT, "dtypes_zip.pth")) as z:
+        pickle = next(n for n in z.namelist() if n.endswith("data.pkl"))
+        with open(os.path.join(corpus, "torch_file", "bare.pkl"), "wb") as f: f.write(z.read(pickle))
+    types = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+    head, off = {"__metadata__": {"format": "pt", "note": "\u00e9"}}, 0
+    for i, (t, n) in enumerate(types.items()):
+        head[f"t{i}"] = {"dtype": t, "shape": [2, i % 3], "data_offsets": [off, off + 2 * (i % 3) * n]}; off += 2 * (i % 3) * n
+    record = {"version": 1, "family": "sam", "name": "x", "licence": "x", "source": {"file": "x", "sha256": "x", "layout": "meta_sam"}, "converter": "x", "data_sha256": "x",
+              "network": {"encoder": "sam_vit", "image_size": 32, "grid": 2, "out_channels": 16, "decoder_mlp": 4, "iou_hidden": 4, "patch": 16, "embed_dim": 4, "depth": 1, "heads": 1,
+                          "mlp_dim": 4, "window": 14, "global_blocks": [0]},
+              "eps": {"encoder_ln": 1e-6, "decoder_ln": 1e-5, "decoder_final_ln": 1e-5, "ln2d": 1e-6, "bn": 1e-5}, "activation": "gelu_erf",
+              "image": {"resize": "pillow_bilinear", "keep_aspect": True, "pad": "right_bottom", "order": "normalise_then_pad", "normalise": "mean_std", "mean": [0, 0, 0], "std": [1, 1, 1]},
+              "prompt": {"coordinates": "scale_per_axis", "points": True, "boxes": True, "mask_input": True},
+              "mask": {"single": True, "multimask": True, "select": "iou", "upsample": "input_crop_original", "threshold": 0}}
+    contract = {"__metadata__": {"sampan.contract": json.dumps(record)}, "image_encoder.pos_embed": {"dtype": "U8", "shape": [1, 2, 2, 4], "data_offsets": [0, 16]}}
+    names = {n: {"dtype": "U8", "shape": [0] * len(s), "data_offsets": [0, 0]} for n, s in tiny_sam_shapes()[:12]}
+    for name, h, size in (("types", head, off), ("contract", contract, 16), ("names", names, 0), ("empty", {}, 0)):
+        j = json.dumps(h, separators=(",", ":")).encode()
+        with open(os.path.join(corpus, "safetensors", name), "wb") as f: f.write(struct.pack("<Q", len(j)) + j + bytes(size))
+    with open(os.path.join(corpus, "safetensors", "record.json"), "w") as f: f.write(json.dumps(record))
 
 
 if __name__ == "__main__":

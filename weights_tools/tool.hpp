@@ -1,8 +1,7 @@
-// What the command-line tools share: exit codes, one-line errors, CLI11's outcomes mapped. Data flow: main() of each tool calls run_tool.
-// Contract: 0 ok, 2 usage, 3 bad input file or output that cannot be written, 4 refused by a limit, 5 model or weights, 6 out of memory; 1 is never used.
-// A failing call's error is the only line on stderr: what, where, what would be right.
+// What the command-line tools share: one-line errors on stderr, results on stdout, CLI11's outcomes mapped. Data flow: main() of each tool calls run_tool.
+// A failing call's error is the only line on stderr: what, where, what would be right. Exit codes: outcome.hpp.
 #pragma once
-#include <sampan/core/error.hpp>
+#include "outcome.hpp"
 
 #include <CLI/CLI.hpp>
 
@@ -11,28 +10,6 @@
 #include <stdexcept>
 
 namespace sampan::inline SAMPAN_ABI::tools {
-
-inline int exit_code(ErrorCode c) {
-  switch (c) {
-    case ErrorCode::invalid_argument: return 2;
-    case ErrorCode::io:
-    case ErrorCode::bad_file: return 3;
-    case ErrorCode::limit: return 4;
-    case ErrorCode::out_of_memory: return 6;
-    case ErrorCode::bad_model:
-    case ErrorCode::unsupported:
-    case ErrorCode::cancelled:
-    case ErrorCode::internal: return 5;
-  }
-  return 5;
-}
-
-/// Names from files and paths may hold line breaks and escape sequences; a terminal gets neither.
-inline std::string one_line(std::string_view s) {
-  std::string out;
-  for (char c : s) out += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
-  return out;
-}
 
 inline int fail(std::string_view tool, int code, std::string_view message) {
   std::fprintf(stderr, "%.*s: %s\n", static_cast<int>(tool.size()), tool.data(), one_line(message).c_str());

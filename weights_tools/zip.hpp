@@ -78,7 +78,9 @@ class ZipArchive {
       SAMPAN_TRY(inflated, inflate(m, stored));
       content = Blob(std::move(inflated));
     }
+#if !defined(FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION)  // a fuzzer cannot guess sums; what lies behind them must be safe as well
     if (crc_of(content.bytes) != m.crc) return refuse(m, "its CRC does not match its content: the file is damaged, get it again");
+#endif
     return content;
   }
 

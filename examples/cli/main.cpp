@@ -44,6 +44,6 @@ int main(int argc, char** argv) {
   } catch (const std::bad_alloc&) {
     return fail(Exit::out_of_memory, "the system gave no memory");
   } catch (const std::exception& e) {
-    return fail(Exit::bad_model, cat("internal error, please report: ", e.what()));
+    return fail(Exit::bad_model, sampan::cat("internal error, please report: ", e.what()));
   }
 }

@@ -239,7 +239,8 @@ Options parse_arguments(int argc, const char* const* argv) {
   const std::string commands = "segment, encode, info";
   if (argc < 2) usage(cat("a command is needed: ", commands, " (sampan --help shows examples)"));
   std::string name = argv[1];
-  if (!name.empty() && name[0] != '-' && !app.get_subcommand_no_throw(name)) usage(cat("unknown command ", name, "; known: ", commands));
+  const auto known = app.get_subcommands([&](const CLI::App* c) { return c->get_name() == name; });
+  if (!name.empty() && name[0] != '-' && known.empty()) usage(cat("unknown command ", name, "; known: ", commands));
   if (name.empty() || name[0] == '-') name.clear();
   try {
     app.parse(argc, argv);

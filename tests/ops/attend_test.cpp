@@ -136,12 +136,14 @@ TEST_CASE("attend: NaN goes where PyTorch puts it") {
       for (int place = 0; place < 4; ++place) {
         Rng rng(Seed{8});
         const Index inner = 2 * 16;
-        Inputs in({.h = 8, .w = 9, .heads = 2, .d = 16, .window = window, .bias = bias, .pad = true}, rng);
+        // A NaN pad token may reach every window (identity 1 subtracts it from all keys and values; weights that are NaN are refused at load): one window then.
+        const bool pads = place == 3 && window > 0;
+        Inputs in({.h = pads ? 6 : 8, .w = pads ? 5 : 9, .heads = 2, .d = 16, .window = window, .bias = bias, .pad = true}, rng);
         const float nan = std::nanf("");
         if (place == 0) in.buffer.view()(11, 3) = nan;               // query: its own output, head 0
         if (place == 1) in.buffer.view()(70, inner + 17) = nan;      // key: all queries of its window, head 1
         if (place == 2) in.buffer.view()(0, 2 * inner + 4) = nan;    // value: one component of all queries of its window
-        if (place == 3) in.pad_v.view()(1, 5) = nan;                 // pad: only windows that stick out of the grid
+        if (place == 3) in.pad_v.view()(1, 5) = nan;                 // pad: one component, unless nothing is missing
         in.check(sweep, cat("place ", place, ", window ", window), {}, -1);
       }
 }

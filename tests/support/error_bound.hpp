@@ -99,7 +99,7 @@ Tensor64 exact(const View<const float, R>& x) {
 
 /// Largest errors of a result in units of the two measures; `nonfinite` says where NaN or infinity disagree (empty: nowhere).
 struct Errors {
-  double worst = 0, floor = 0, max_abs = 0, max_floor = 0;
+  double worst = 0, floor = 0;
   Index worst_at = -1, floor_at = -1;
   std::string nonfinite;
 };
@@ -117,7 +117,6 @@ inline Errors compare(const float* got, const Tensor64& expected) {
     }
     if (!std::isfinite(x.worst) || !std::isfinite(x.floor)) e.nonfinite = "the bound of element " + std::to_string(i) + " is no number";  // a test that could not fail
     const double error = std::abs(g - x.v);
-    e.max_abs = std::max(e.max_abs, error), e.max_floor = std::max(e.max_floor, x.floor);
     if (const double r = error / (x.worst + kUnit * 0x1p-20 * std::abs(x.v) + kTiny); r > e.worst) e.worst = r, e.worst_at = i;  // 2^-44: the oracle's own sums in double
     if (const double r = error / (x.floor + kTiny); r > e.floor) e.floor = r, e.floor_at = i;
   }

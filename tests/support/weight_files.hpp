@@ -75,7 +75,7 @@ struct ZipLies {
   std::int64_t size = -1;        ///< announced inflated size
   std::int64_t stored_size = -1;
   bool wrong_crc = false;
-  std::string local_name;        ///< name in the local header; empty: the right one
+  std::string local_name{};      ///< name in the local header; empty: the right one
 };
 
 class ZipBuilder {

@@ -44,7 +44,9 @@ TEST_CASE("paths that cannot be read") {
   put_file(dir.path("file"), "x");
   const std::pair<std::string, std::string> cases[] = {{dir.path("missing"), "no such file"}, {dir.path(), "is a directory"}, {dir.path("file") + "/x", "not a directory"}, {"", "empty name"},
                                                        {"/dev/null", "not a regular file"},   {std::string("a\0b", 3), "zero byte"}, {dir.path(std::string(300, 'n')), "too long"}};
-  for (const auto& [path, what] : cases) {
+  for (const auto& row : cases) {
+    const auto& path = row.first;
+    const auto& what = row.second;
     CAPTURE(path);
     const auto f = MappedFile::open(path);
     REQUIRE_FALSE(f);
@@ -98,7 +100,9 @@ TEST_CASE("paths that cannot be written") {
   const std::pair<std::string, std::string> cases[] = {{dir.path("no/such/out"), "does not exist"}, {dir.path(), "is a directory"},           {dir.path("file") + "/x", "not a directory"},
                                                        {"", "empty name"},                          {"/dev/null", "not a regular file"},      {dir.path("folder/"), "names a directory"},
                                                        {dir.path(std::string(300, 'n')), "too long"}, {std::string("a\0b", 3), "zero byte"}};
-  for (const auto& [path, what] : cases) {
+  for (const auto& row : cases) {
+    const auto& path = row.first;
+    const auto& what = row.second;
     CAPTURE(path);
     const auto f = AtomicFile::create(path);
     REQUIRE_FALSE(f);

@@ -53,7 +53,8 @@ TEST_CASE("scalars and containers") {
 }
 
 TEST_CASE("dicts, memo, tensors and storages") {
-  const auto r = read(pk::file(pk::dict({{"w", kGoodTensor}, {"p", pk::global("torch._utils", "_rebuild_parameter") + pk::mark + kGoodTensor + pk::yes + pk::none + pk::tuple + pk::reduce}})));
+  const std::string bytes = pk::file(pk::dict({{"w", kGoodTensor}, {"p", pk::global("torch._utils", "_rebuild_parameter") + pk::mark + kGoodTensor + pk::yes + pk::none + pk::tuple + pk::reduce}}));
+  const auto r = read(bytes);  // texts are views into the bytes
   REQUIRE_MESSAGE(r, r.error().message());
   REQUIRE(r->tensors.size() == 2);
   CHECK(r->tensors[0].sizes == std::vector<std::int64_t>{2, 3});
@@ -78,8 +79,10 @@ TEST_CASE("dicts, memo, tensors and storages") {
 }
 
 TEST_CASE("names outside the allow-list are refused, with opcode and offset") {
-  for (const auto& [module, name] : {std::pair("os", "system"), {"posix", "system"}, {"builtins", "eval"}, {"builtins", "getattr"}, {"__builtin__", "exec"}, {"subprocess", "Popen"}, {"torch", "load"},
+  for (const auto& row : {std::pair("os", "system"), {"posix", "system"}, {"builtins", "eval"}, {"builtins", "getattr"}, {"__builtin__", "exec"}, {"subprocess", "Popen"}, {"torch", "load"},
                                      {"torch._utils", "_rebuild_tensor_v2 "}, {"collections", "OrderedDict.fromkeys"}, {"torch.storage", "_load_from_bytes"}, {"numpy", "load"}, {"", ""}}) {
+    const auto& module = row.first;
+    const auto& name = row.second;
     CAPTURE(module);
     const auto r = read(pk::file(pk::global(module, name) + pk::text("echo") + pk::tuple1 + pk::reduce));
     REQUIRE_FALSE(r);

@@ -16,7 +16,7 @@ namespace cpu {
 struct BiasPanels {
   const float* rel_h = nullptr;  ///< packed weights [2 wh - 1, d], rows reversed
   const float* rel_w = nullptr;  ///< packed weights [2 ww - 1, d], rows reversed
-  const float* table = nullptr;  ///< [heads, wh, 2 ww - 1]: the row of |dy|, mirrored around dx = 0
+  const float* table = nullptr;  ///< [heads, 2 wh - 1, 2 ww - 1], mirrored around dy = 0 and dx = 0
   bool any() const { return rel_h || table; }
 };
 
@@ -28,7 +28,7 @@ struct BiasSize {
 inline BiasSize bias_size(const Kernels& level, const AttendBias& b, Index ww) {
   auto up = [](Index n) { return (n + 15) / 16 * 16; };
   BiasSize s;
-  if (!b.table.empty()) s.table = up(b.table.extent(0) * (b.table.extent(1) / ww) * (2 * ww - 1));
+  if (!b.table.empty()) s.table = up(b.table.extent(0) * (2 * (b.table.extent(1) / ww) - 1) * (2 * ww - 1));
   if (b.rel_h.empty()) return s;
   const Index nh = b.rel_h.extent(0), nw = b.rel_w.extent(0), d = b.rel_h.extent(1);
   s.rel_h = up(level.weights_size(nh, d)), s.rel_w = up(level.weights_size(nw, d)), s.scratch = (nh > nw ? nh : nw) * d;
@@ -52,8 +52,8 @@ inline void pack_bias(const Kernels& level, const AttendBias& b, Index ww, const
   if (s.table) {
     float* to = out + s.rel_h + s.rel_w;
     for (Index head = 0; head < b.table.extent(0); ++head)
-      for (Index dy = 0; dy < b.table.extent(1) / ww; ++dy)
-        for (Index dx = 1 - ww; dx < ww; ++dx) *to++ = b.table(head, dy * ww + (dx < 0 ? -dx : dx));
+      for (Index wh = b.table.extent(1) / ww, dy = 1 - wh; dy < wh; ++dy)
+        for (Index dx = 1 - ww; dx < ww; ++dx) *to++ = b.table(head, (dy < 0 ? -dy : dy) * ww + (dx < 0 ? -dx : dx));
   }
 }
 
@@ -159,26 +159,36 @@ inline void attend_queries(const AttendJob& job, const Window& win, Index head, 
   for (Index i = 0; i < m; ++i) level.scale(q.data() + win.token(first + i) * q.stride(0) + head * q.stride(1), job.s.scale, t.rows + i * d, d);
   level.pack_rows({t.rows, d, m, d, scratch.scaled});
 
-  // A run of places (ky, kx ..) gives each query a slice of its row products, or of the mirrored table.
-  auto place = [&](float* scores, Index ld, Index ky, Index kx, Index at, Index n) {
-    for (Index i = 0; i < m; ++i) {
-      const Index qy = (first + i) / win.cols, qx = (first + i) % win.cols;
-      float* s = scores + i * ld + at;
-      if (job.bias.rel_h) {
-        const float a = scratch.rel_h[i * nh + job.wh - 1 - qy + ky];
-        level.add_scalar(scratch.rel_w + i * nw + job.ww - 1 - qx + kx, a, s, n);
-      } else if (job.bias.table) {
-        const Index dy = qy > ky ? qy - ky : ky - qy;
-        std::memcpy(s, job.bias.table + (head * job.wh + dy) * nw + kx - qx + job.ww - 1, std::size_t(n) * sizeof(float));
-      } else {
-        for (Index j = 0; j < n; ++j) s[j] = 0;
-      }
+  // Each query reads contiguous slices: of its own products with the tables, or of the mirrored bias table.
+  const float *slice_h[kQueryBlock], *slice_w[kQueryBlock];
+  for (Index i = 0; i < m; ++i) {
+    const Index qy = (first + i) / win.cols, qx = (first + i) % win.cols;
+    if (job.bias.rel_h) {
+      slice_h[i] = scratch.rel_h + i * nh + job.wh - 1 - qy;
+      slice_w[i] = scratch.rel_w + i * nw + job.ww - 1 - qx;
+    } else if (job.bias.table) {
+      slice_w[i] = job.bias.table + (head * nh + job.wh - 1 - qy) * nw + job.ww - 1 - qx;
     }
-  };
+  }
+  BiasRun runs[kKeyBlock];
+  auto fill = [&](float* scores, Index ld, Index run_count) { level.bias({scores, ld, m, runs, run_count, job.bias.rel_h ? slice_h : nullptr, slice_w, job.bias.rel_h ? 0 : nw}); };
   attend_tile(
       level, t, scratch.scaled, m, d, keys, win.tokens(), job.bias.any(),
-      [&](float* scores, Index ld, Index from, Index count) { win.runs(from, count, [&](Index ky, Index kx, Index at, Index n) { place(scores, ld, ky, kx, at, n); }); }, win.pads(),
-      [&](float* scores, Index ld, Index from, Index count) { win.pad_runs(from, count, [&](Index ky, Index kx, Index at, Index n) { place(scores, ld, ky, kx, at, n); }); });
+      [&](float* scores, Index ld, Index from, Index count) {
+        Index n = 0;
+        win.runs(from, count, [&](Index ky, Index kx, Index at, Index length) { runs[n++] = {ky, kx, at, length}; });
+        fill(scores, ld, n);
+      },
+      win.pads(),
+      [&](float* scores, Index ld, Index from, Index count) {
+        if (!job.bias.any()) {
+          for (Index i = 0; i < m; ++i) std::memset(scores + i * ld, 0, std::size_t(count) * sizeof(float));
+          return;
+        }
+        Index n = 0;
+        win.pad_runs(from, count, [&](Index ky, Index kx, Index at, Index length) { runs[n++] = {ky, kx, at, length}; });
+        fill(scores, ld, n);
+      });
   for (Index i = 0; i < m; ++i) {
     float* out = job.out.data() + win.token(first + i) * job.out.stride(0) + head * job.out.stride(1);
     level.scale(t.out + i * d, 1.0f / t.sum[i], out, d);

@@ -1,17 +1,40 @@
 // struct Cpu: the fast host backend, as a type. Data flow: Context<Cpu> selects the overloads of cpu/*.hpp; cpu_backend.hpp includes them all.
 #pragma once
 #include <sampan/core/context.hpp>
+#include <sampan/cpu/isa.hpp>
+#include <sampan/cpu/portable512.hpp>
 #include <sampan/cpu/scalar.hpp>
+#include <sampan/cpu/x86/avx2.hpp>
+#include <sampan/cpu/x86/avx512.hpp>
 
 namespace sampan::inline SAMPAN_ABI {
 
-/// Threads, packed weights and fused ops on the host's cores. Results are bit-identical for any number of threads.
+/// Threads, packed weights and fused ops on the host's cores. Results are bit-identical for any number of threads on one level.
+/// `Cpu{}` takes the machine's best level, `Cpu{.isa = Isa::avx2}` a given one, for which isa_available() must hold.
+/// Packed weights belong to the level that packed them: a model and its contexts use one Cpu.
 struct Cpu {
   using Memory = HostMemory;
   static constexpr const char* kName = "cpu";
 
+  Isa isa = best_isa();
+
   /// The level's tile arithmetic.
-  const cpu::Kernels& kernels() const { return cpu::scalar::kTable; }
+  const cpu::Kernels& kernels() const {
+    switch (isa) {
+      case Isa::scalar: break;
+      case Isa::portable512: return cpu::portable512::kTable;
+#if defined(__x86_64__)
+      case Isa::avx2:
+      case Isa::avx2vnni: return cpu::avx2::kTable;
+      case Isa::avx512:
+      case Isa::avx512vnni:
+      case Isa::avx512bf16: return cpu::avx512::kTable;
+#else
+      default: break;
+#endif
+    }
+    return cpu::scalar::kTable;
+  }
 };
 
 }  // namespace sampan::inline SAMPAN_ABI

@@ -54,6 +54,22 @@ struct NormRows {
   int activation;
 };
 
+/// Neighbouring keys (ky, kx ..) of a block of scores, from column `at` on.
+struct BiasRun {
+  Index ky, kx, at, n;
+};
+
+/// scores[i][at + j] = b[i][ky * b_stride + kx + j] + a[i][ky] for every run.
+struct BiasTile {
+  float* scores;
+  Index ld, m;
+  const BiasRun* runs;
+  Index run_count;
+  const float* const* a;  ///< [m]; null: nothing
+  const float* const* b;  ///< [m]
+  Index b_stride;
+};
+
 /// One step of online softmax over a block of scores, per row: top' = max(top, scores), alpha = e^(top - top'), scores = e^(scores - top'), sum = sum alpha + scores.
 struct SoftmaxBlock {
   float* scores;
@@ -89,8 +105,8 @@ struct Kernels {
   void (*layer_norm)(const NormRows&);
   void (*activate)(int activation, const float* x, float* y, Index n);
   void (*add)(const float* a, const float* b, float* y, Index n);
-  void (*add_scalar)(const float* a, float b, float* y, Index n);
   void (*scale)(const float* x, float factor, float* y, Index n);
+  void (*bias)(const BiasTile&);
   void (*softmax)(const SoftmaxBlock&);
   void (*depthwise)(const DepthwiseRow&);
 };

@@ -5,16 +5,20 @@
 #include <sampan/cpu/kernels.hpp>
 #include <sampan/ops/eigen_gemm.hpp>
 
-#define SAMPAN_KERNEL_INLINE static inline __attribute__((always_inline))
+#include <sampan/cpu/micro/begin.inl>
 #define SAMPAN_VECTOR_BYTES 16
 
 namespace sampan::inline SAMPAN_ABI::cpu::scalar {
 
 #include <sampan/cpu/micro/vec.inl>
 //
+#include <sampan/cpu/micro/vec_common.inl>
+//
 #include <sampan/cpu/micro/vmath.inl>
 //
+#include <sampan/cpu/micro/bias.inl>
 #include <sampan/cpu/micro/depthwise.inl>
+#include <sampan/cpu/micro/finish.inl>
 #include <sampan/cpu/micro/rows.inl>
 
 static_assert(kColumnBlock == eigen_gemm::kN);
@@ -42,23 +46,6 @@ inline void pack_rows(const PackRows& p) {
   }
 }
 
-/// y = act(sums + bias) + residual for one row of n columns.
-SAMPAN_KERNEL_INLINE void finish_row(const float* sums, const float* bias, int activation, const float* residual, float* y, Index n) {
-  for (Index j = 0; j < n; j += kLanes) {
-    const Index left = n - j;
-    const bool whole = left >= kLanes;
-    Vec v = whole ? load(sums + j) : load_part(sums + j, left);
-    if (bias) v += whole ? load(bias + j) : load_part(bias + j, left);
-    v = activate(v, activation);
-    if (residual) v += whole ? load(residual + j) : load_part(residual + j, left);
-    if (whole) {
-      store(y + j, v);
-    } else {
-      store_part(y + j, v, left);
-    }
-  }
-}
-
 inline Index gemm_scratch(Index m) { return m * eigen_gemm::kN; }
 inline void gemm(const Gemm& p) {
   for (Index j = 0; j < p.count; j += eigen_gemm::kN) {
@@ -70,9 +57,9 @@ inline void gemm(const Gemm& p) {
   }
 }
 
-inline constexpr Kernels kTable{"scalar", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, add_scalar_row, scale_row, softmax_block, depthwise_row};
+inline constexpr Kernels kTable{"scalar", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row};
 
 }  // namespace sampan::inline SAMPAN_ABI::cpu::scalar
 
-#undef SAMPAN_KERNEL_INLINE
 #undef SAMPAN_VECTOR_BYTES
+#include <sampan/cpu/micro/end.inl>

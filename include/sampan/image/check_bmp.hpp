@@ -17,7 +17,8 @@ inline Result<ImageSize> check_bmp(std::span<const std::uint8_t> file, const Dec
   if (!known) return Error(ErrorCode::unsupported, cat("BMP with a header of ", header, " bytes: save it as PNG"));
   if (file.size() < 14 + header) return Error(ErrorCode::bad_file, cat("BMP is truncated at byte ", file.size(), " (half a header)"));
   const bool old = header == 12;
-  const std::int64_t width = old ? u16(18) : std::int32_t(u32(18)), signed_height = old ? u16(20) : std::int32_t(u32(22));
+  const auto i32 = [&](std::size_t at) { return std::int64_t(std::int32_t(u32(at))); };
+  const std::int64_t width = old ? std::int64_t(u16(18)) : i32(18), signed_height = old ? std::int64_t(u16(20)) : i32(22);
   const std::int64_t height = signed_height < 0 ? -signed_height : signed_height;
   const std::uint32_t bits = u16(old ? 24 : 28), compression = old ? 0 : u32(30);
   if (compression != 0 && compression != 3) return Error(ErrorCode::unsupported, "BMP with compression: save it uncompressed or as PNG");

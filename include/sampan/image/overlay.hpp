@@ -22,9 +22,9 @@ struct OverlayPoint {
 
 /// One object and what it was asked with; each part may be missing (an empty mask view, no box, no points).
 struct OverlayObject {
-  View<const std::uint8_t, 2> mask;
-  std::optional<Box> box;
-  std::span<const OverlayPoint> points;
+  View<const std::uint8_t, 2> mask = {};
+  std::optional<Box> box = {};
+  std::span<const OverlayPoint> points = {};
 };
 
 struct OverlayStyle {

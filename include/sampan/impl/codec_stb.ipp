@@ -81,6 +81,13 @@
 #  pragma GCC diagnostic ignored "-Wcast-qual"
 #  pragma GCC diagnostic ignored "-Wcast-align"
 #  pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+// Coefficients of a damaged JPEG overflow int in stb's inverse DCT. They shall wrap around, become wrong pixels and be no finding of a sanitizer.
+#  if defined(__clang__)
+#    pragma clang attribute push(__attribute__((no_sanitize("signed-integer-overflow", "shift"))), apply_to = function)
+#  else
+#    pragma GCC push_options
+#    pragma GCC optimize("wrapv")
+#  endif
 namespace sampan::inline SAMPAN_ABI::stb {
 #  if __has_include(<stb/stb_image.h>)
 #    include <stb/stb_image.h>
@@ -88,6 +95,11 @@ namespace sampan::inline SAMPAN_ABI::stb {
 #    include <stb_image.h>
 #  endif
 }  // namespace sampan::inline SAMPAN_ABI::stb
+#  if defined(__clang__)
+#    pragma clang attribute pop
+#  else
+#    pragma GCC pop_options
+#  endif
 #  pragma GCC diagnostic pop
 #  undef STBI_REALLOC_SIZED  // what a second implementation in the same file would stumble over
 #  undef stbi__err

@@ -17,19 +17,6 @@ inline Status check_supported(const LoadOptions& o) {
   return {};
 }
 
-/// Names of LoadOptions::isa: the levels of the fast backend in this build that this machine can run.
-inline std::vector<std::string> cpu_isa_names() { return {"scalar"}; }
-
-inline Result<Cpu> make_cpu(const std::string& isa) {
-  if (isa == "auto") return Cpu{};
-  std::string known;
-  for (const auto& name : cpu_isa_names()) {
-    if (name == isa) return Cpu{};
-    known += (known.empty() ? "" : ", ") + name;
-  }
-  return Error(ErrorCode::unsupported, cat("isa ", isa, ": this build and machine have auto, ", known));
-}
-
 inline std::string preprocessing_text(const weights::Contract& c) {
   const auto& i = c.image;
   std::string s = cat("resize ", weights::to_text(i.resize), i.keep_aspect ? ", longest side to " : ", both sides to ", c.network.image_size, ", ");
@@ -98,7 +85,7 @@ inline Result<Model> load_model(const std::string& path, const LoadOptions& opti
     SAMPAN_TRY(state, build(Reference{}, *file, options));
     return Access::make(std::move(state));
   }
-  SAMPAN_TRY(backend, make_cpu(options.isa));
+  SAMPAN_TRY(backend, models::make_cpu(options.isa));
   SAMPAN_TRY(state, build(std::move(backend), *file, options));
   return Access::make(std::move(state));
 }
@@ -118,7 +105,7 @@ SAMPAN_INLINE Result<std::string> Model::try_sha256() const noexcept {
   });
 }
 
-SAMPAN_INLINE std::vector<std::string> available_isas() { return detail::cpu_isa_names(); }
+SAMPAN_INLINE std::vector<std::string> available_isas() { return models::cpu_isa_names(); }
 
 SAMPAN_INLINE std::string build_info() {
   std::string s = cat("sampan ", SAMPAN_VERSION, "\n");

@@ -109,6 +109,23 @@ struct Network {
   }
 };
 
+/// Names of the fast backend's levels that this build has and this machine can run, in order of preference.
+inline std::vector<std::string> cpu_isa_names() {
+  std::vector<std::string> names;
+  for (int i = 0; i < kIsaCount; ++i)
+    if (isa_available(Isa(i))) names.push_back(isa_name(Isa(i)));
+  return names;
+}
+
+/// The fast backend on a level by name; "auto" takes the best. Error{unsupported} names what is possible here.
+inline Result<Cpu> make_cpu(std::string_view name) {
+  Isa isa = best_isa();
+  if (name == "auto" || (parse_isa(name, isa) && isa_available(isa))) return Cpu{.isa = isa};
+  std::string known;
+  for (const auto& n : cpu_isa_names()) known += ", " + n;
+  return Error(ErrorCode::unsupported, cat("isa ", name, ": this build and machine have auto", known));
+}
+
 using AnyNetwork = std::variant<Network<Reference>, Network<Cpu>>;
 
 }  // namespace sampan::inline SAMPAN_ABI::models

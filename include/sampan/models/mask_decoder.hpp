@@ -4,6 +4,7 @@
 // m = 1 (token 0, single mask) or 3 (tokens 1..3, multimask); only the requested hypernetworks run.   Cost: 3.6 GFLOP per prompt at g = 64 (kernels.md 2.1).
 // Source: segment_anything/modeling/mask_decoder.py. GELU erf in the upscaling, ReLU in the heads, no sigmoid on the IoU.
 #pragma once
+#include <sampan/nn/norm2d.hpp>
 #include <sampan/nn/relu_mlp.hpp>
 #include <sampan/nn/two_way_transformer.hpp>
 
@@ -71,7 +72,6 @@ struct MaskDecoder {
     }
     for (Index i = 0; i < shared; ++i) add(ctx, tokens(in.embedding), in.dense[i], image[i]);
     transformer.forward(ctx, queries, image, in.dense_pe, keys);
-    ctx.tap("mask_decoder.transformer", View<const float, 3>(queries), TraceLayout::batch);
 
     const auto all_iou = scope.template make<float>(b, sizes.masks);
     const auto heads = scope.template make<float>(b, count, c / 8);
@@ -85,7 +85,7 @@ struct MaskDecoder {
     const auto fine = scope.template make<float>(4 * g, 4 * g, c / 8);
     for (Index i = 0; i < b; ++i) {
       conv_transpose2d(ctx, up0, View<const float, 3>(as_map(keys[i], g, g)), mid);
-      layer_norm(ctx, up1, tokens(View<const float, 3>(mid)), tokens(mid), Activation::gelu_erf);
+      nn::layer_norm_2d(ctx, up1, mid, mid, Activation::gelu_erf);
       conv_transpose2d(ctx, up3, View<const float, 3>(mid), fine, Activation::gelu_erf);
       ctx.tap("mask_decoder.output_upscaling", View<const float, 3>(fine), TraceLayout::nchw);
       mask_head(ctx, View<const float, 2>(heads[i]), tokens(View<const float, 3>(fine)), masks[i]);

@@ -4,6 +4,7 @@
 // Source: segment_anything/modeling/prompt_encoder.py. +0.5 on every coordinate, division by the input size in float32; label -1 replaces the encoding.
 // Labels 2 and 3 do not exist here: SAM 1 ignores them in its point path, so they are refused by predict/ before they get here.
 #pragma once
+#include <sampan/nn/norm2d.hpp>
 #include <sampan/weights/loader.hpp>
 
 namespace sampan::inline SAMPAN_ABI::models {
@@ -94,9 +95,9 @@ struct PromptEncoder {
     const auto half = scope.template make<float>(2 * g, 2 * g, sizes.mask_channels / 4);
     const auto quarter = scope.template make<float>(g, g, sizes.mask_channels);
     conv2d(ctx, mask0, View<const float, 3>(mask.data(), {4 * g, 4 * g, 1}, {mask.stride(0), mask.stride(1), 1}), half);
-    layer_norm(ctx, mask1, tokens(View<const float, 3>(half)), tokens(half), Activation::gelu_erf);
+    nn::layer_norm_2d(ctx, mask1, half, half, Activation::gelu_erf);
     conv2d(ctx, mask3, half, quarter);
-    layer_norm(ctx, mask4, tokens(View<const float, 3>(quarter)), tokens(quarter), Activation::gelu_erf);
+    nn::layer_norm_2d(ctx, mask4, quarter, quarter, Activation::gelu_erf);
     conv2d(ctx, mask6, quarter, out);
     ctx.tap("prompt_encoder.mask_downscaling", View<const float, 3>(out), TraceLayout::nchw);
   }

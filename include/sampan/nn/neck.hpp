@@ -3,6 +3,7 @@
 // Shapes: x [h, w, c], y [h, w, out].   Cost: 2 h w (c out + 9 out^2) FLOP.
 // Source: segment_anything/modeling/image_encoder.py, ImageEncoderViT.neck (convolutions without bias, eps 1e-6).
 #pragma once
+#include <sampan/nn/norm2d.hpp>
 #include <sampan/weights/loader.hpp>
 
 namespace sampan::inline SAMPAN_ABI::nn {
@@ -20,18 +21,9 @@ struct Neck {
     auto scope = ctx.arena.scope();
     auto mid = scope.template make<float>(y.extent(0), y.extent(1), y.extent(2));
     conv2d(ctx, conv0, x, y);
-    norm(ctx, norm1, y, mid);
+    layer_norm_2d(ctx, norm1, y, mid);
     conv2d(ctx, conv2, mid, y);
-    norm(ctx, norm3, y, y);
-  }
-
- private:
-  static void norm(Context<B>& ctx, const PackedNorm<B>& n, const View<float, 3>& x, const View<float, 3>& y) {
-    {
-      TraceOff off(ctx);  // tapped here, in PyTorch's channel order
-      layer_norm(ctx, n, tokens(View<const float, 3>(x)), tokens(y));
-    }
-    ctx.tap(n.name, View<const float, 3>(y), TraceLayout::nchw);
+    layer_norm_2d(ctx, norm3, y, y);
   }
 };
 

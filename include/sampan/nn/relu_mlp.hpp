@@ -11,9 +11,11 @@ namespace sampan::inline SAMPAN_ABI::nn {
 template <Backend B>
 struct ReluMlp {
   std::vector<PackedLinear<B>> layers;
+  std::string name;
 
   static ReluMlp load(const Loader<B>& w, Index in, Index hidden, Index out, int depth) {
     ReluMlp m;
+    m.name = w.path();
     for (int i = 0; i < depth; ++i) m.layers.push_back(w.pack(w.linear("layers." + std::to_string(i), i == 0 ? in : hidden, i + 1 == depth ? out : hidden)));
     return m;
   }
@@ -27,6 +29,7 @@ struct ReluMlp {
       linear(ctx, layers[i], in, out, {.activation = last ? Activation::none : Activation::relu});
       in = out;
     }
+    ctx.tap(name, View<const float, 2>(y), TraceLayout::batch);
   }
 };
 

@@ -15,12 +15,21 @@ PackedCrossAttention<B> load_cross_attention(const Loader<B>& w, Index c, Index 
   return w.pack(CrossAttentionParams{w.linear("q_proj", c, inner), w.linear("k_proj", c, inner), w.linear("v_proj", c, inner), w.linear("out_proj", inner, c), heads, w.path()});
 }
 
+/// PyTorch's module returns (queries, keys): two tensors under one name.
+template <class B>
+void tap_two_way(Context<B>& ctx, const std::string& name, const View<const float, 3>& queries, const View<const float, 3>& keys) {
+  if (!ctx.trace) return;
+  ctx.tap(name + ".queries", queries, TraceLayout::batch);
+  ctx.tap(name + ".keys", keys, TraceLayout::batch);
+}
+
 template <Backend B>
 struct TwoWayBlock {
   PackedCrossAttention<B> self_attn, cross_attn_token_to_image, cross_attn_image_to_token;
   PackedNorm<B> norm1, norm2, norm3, norm4;
   PackedMlp<B> mlp;
   bool first = false;  // skip_first_layer_pe
+  std::string name;
 
   static TwoWayBlock load(const Loader<B>& w, Index c, Index heads, Index mlp_dim, float eps, bool first) {
     MlpParams m;
@@ -36,7 +45,8 @@ struct TwoWayBlock {
             w.pack(w.norm("norm3", c, eps)),
             w.pack(w.norm("norm4", c, eps)),
             w.pack(m),
-            first};
+            first,
+            w.path()};
   }
 
   /// image_in [b or 1, p, c] -> image [b, p, c]; they may be the same view when the batch is the same.
@@ -59,6 +69,7 @@ struct TwoWayBlock {
     const View<const float, 3> keys = image;
     cross_attention(ctx, cross_attn_image_to_token, {keys, pe, qc, qpe, qc}, image, keys);
     layer_norm(ctx, norm4, tokens(keys), tokens(image));
+    tap_two_way(ctx, name, qc, keys);
   }
 };
 
@@ -67,6 +78,7 @@ struct TwoWayTransformer {
   std::vector<TwoWayBlock<B>> layers;
   PackedCrossAttention<B> final_attn_token_to_image;
   PackedNorm<B> norm_final_attn;
+  std::string name;
 
   /// `eps` of the blocks' norms, `eps_final` of the last (Hugging Face's forward differs between them).
   static TwoWayTransformer load(const Loader<B>& w, Index depth, Index c, Index heads, Index mlp_dim, float eps, float eps_final) {
@@ -74,6 +86,7 @@ struct TwoWayTransformer {
     for (Index i = 0; i < depth; ++i) t.layers.push_back(TwoWayBlock<B>::load(w / "layers" / i, c, heads, mlp_dim, eps, i == 0));
     t.final_attn_token_to_image = load_cross_attention(w / "final_attn_token_to_image", c, c / 2, heads);
     t.norm_final_attn = w.pack(w.norm("norm_final_attn", c, eps_final));
+    t.name = w.path();
     return t;
   }
 
@@ -90,6 +103,7 @@ struct TwoWayTransformer {
     const View<const float, 3> q = queries;
     cross_attention(ctx, final_attn_token_to_image, {q, start, in, pe, in}, queries, q);
     layer_norm(ctx, norm_final_attn, tokens(q), tokens(queries));
+    tap_two_way(ctx, name, q, in);
   }
 };
 

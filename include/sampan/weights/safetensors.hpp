@@ -149,7 +149,7 @@ class Safetensors {
     std::uint64_t end = 8 + header;
     for (const TensorEntry& t : tensors_) {
       if (t.file_offset != end)
-        return refuse(ErrorCode::bad_file, cat("tensor ", t.name, " begins at byte ", t.file_offset, t.file_offset < end ? ", inside the tensor before it; " : ", after a gap; ",
+        return refuse(ErrorCode::bad_file, cat("tensor ", t.name.substr(0, 200), " begins at byte ", t.file_offset, t.file_offset < end ? ", inside the tensor before it; " : ", after a gap; ",
                                                "byte ", end, " would be right"));
       end += t.data.size();
     }
@@ -165,14 +165,14 @@ class Safetensors {
     for (std::size_t i = 0; i < j.object()->keys.size(); ++i) {
       const std::string& key = j.object()->keys[i];
       const Json& value = j.object()->values[i];
-      if (!value.string()) return Error(ErrorCode::bad_file, cat(label_, ": __metadata__ entry ", key, " is of type ", value.type_name(), ", text is needed"));
+      if (!value.string()) return Error(ErrorCode::bad_file, cat(label_, ": __metadata__ entry ", key.substr(0, 200), " is of type ", value.type_name(), ", text is needed"));
       metadata_.push_back({key, *value.string()});
     }
     return {};
   }
 
   Status read_tensor(const std::string& name, const Json& entry, std::uint64_t data_start) {
-    const auto refuse = [&](std::string_view what, ErrorCode code = ErrorCode::bad_file) { return Error(code, cat(label_, ": tensor ", name, ": ", what)); };
+    const auto refuse = [&](std::string_view what, ErrorCode code = ErrorCode::bad_file) { return Error(code, cat(label_, ": tensor ", name.substr(0, 200), ": ", what)); };
     const Json *dtype = entry.find("dtype"), *shape = entry.find("shape"), *range = entry.find("data_offsets");
     if (!dtype || !dtype->string() || !shape || !shape->array() || !range || !range->array() || entry.object()->keys.size() != 3)
       return refuse("its header entry must hold exactly dtype (text), shape (list) and data_offsets (list)");

@@ -43,7 +43,8 @@ inline Tensor64 window_unpartition(const Tensor64& windows, Index win, Index h, 
   return x;
 }
 
-/// sum of softmax(scores)_j v_j for one query and one value component.
+/// sum of softmax(scores)_j v_j for one query and one value component. Score errors of different keys are taken as independent, those of `same` keys (the pad
+/// tokens of a window: one key, many times) as one error.
 class SoftmaxMean {
  public:
   explicit SoftmaxMean(const std::vector<Num>& scores) {
@@ -61,14 +62,24 @@ class SoftmaxMean {
     for (std::size_t j = 0; j < p_.size(); ++j) total_worst_ += p_[j] * worst_[j];
     total_worst_ += gamma_n(Index(p_.size()));
   }
-  template <class V>
-  Num of(V&& value) const {
-    double v = 0, magnitude = 0, worst = 0, floor2 = 0;
+  template <class V, class Same>
+  Num of(V&& value, Same&& same) const {
+    double v = 0, magnitude = 0, worst = 0, floor2 = 0, shared = 0;
     for (std::size_t j = 0; j < p_.size(); ++j) {
       const Num& x = value(Index(j));
       v += p_[j] * x.v, magnitude += p_[j] * std::abs(x.v), worst += p_[j] * (x.worst + worst_[j] * (std::abs(x.v) + x.worst));
     }
-    for (std::size_t j = 0; j < p_.size(); ++j) floor2 += square(p_[j] * floor_[j] * (value(Index(j)).v - v)) + square(p_[j] * value(Index(j)).floor);
+    for (std::size_t j = 0; j < p_.size(); ++j) {
+      const Num& x = value(Index(j));
+      const double moved = p_[j] * floor_[j] * (x.v - v);  // by an error of score j
+      if (same(Index(j))) {
+        shared += moved;
+      } else {
+        floor2 += square(moved);
+      }
+      floor2 += square(p_[j] * x.floor);
+    }
+    floor2 += square(shared);
     worst += (gamma_n(Index(p_.size()) + 3) + total_worst_ * (1 + 2 * total_worst_)) * (magnitude + worst);
     return {v, worst, std::sqrt(floor2 + square(kUnit * magnitude))};
   }
@@ -90,9 +101,11 @@ inline std::vector<Index> tiny_vit_bias_indices(Index h, Index w) {
   return idx;
 }
 
-/// One window of h x w tokens: q, k, v [n, heads, d] -> [n, heads, d]. `wanted(token)`: outputs that are not cropped away.
+/// One window of h x w tokens: q, k, v [n, heads, d] -> [n, heads, d]. `wanted(token)`: tokens of the grid; the others are pads, whose outputs are cropped away.
+/// `shift` [heads, d], if given: backends may compute with k - shift.k and v - shift.v (identity 1: softmax and mean allow it), so the floors hold the roundings
+/// of these differences as well; the values and the bound of Reference do not change.
 template <class Wanted>
-Tensor64 attend_window(Index h, Index w, double scale, const Tensor64& q, const Tensor64& k, const Tensor64& v, const AttendBias& bias, Wanted&& wanted) {
+Tensor64 attend_window(Index h, Index w, double scale, const Tensor64& q, const Tensor64& k, const Tensor64& v, const AttendBias& bias, Wanted&& wanted, const PadToken& shift = {}) {
   const Index n = h * w, heads = q.e[1], d = q.e[2];
   const Tensor64 rel_h = exact(bias.rel_h), rel_w = exact(bias.rel_w), table = exact(bias.table);
   const std::vector<Index> idx = table.size() ? tiny_vit_bias_indices(h, w) : std::vector<Index>();
@@ -113,12 +126,20 @@ Tensor64 attend_window(Index h, Index w, double scale, const Tensor64& q, const 
       }
       for (Index j = 0; j < n; ++j) {
         Num s = scaled(dot([&](Index e) -> const Num& { return k(j, head, e); }), scale, 2 * kUnit);  // 1/sqrt(d) in float32: two roundings
+        if (!shift.k.empty()) {
+          double products = 0;  // of q with (k - shift): their sum rounds at this magnitude, and each difference at its own
+          for (Index e = 0; e < d; ++e) products += std::abs(q(i, head, e).v) * (std::abs(k(j, head, e).v) + std::abs(double(shift.k(head, e))));
+          s.floor = std::sqrt(square(s.floor) + 2 * square(kUnit * scale * products));
+        }
         if (rel_h.size()) s = s + by_row[std::size_t(j / w)] + by_column[std::size_t(j % w)];
         if (table.size()) s = s + table(head, idx[std::size_t(i * n + j)]);
         scores[std::size_t(j)] = s;
       }
       const SoftmaxMean mean(scores);
-      for (Index e = 0; e < d; ++e) out(i, head, e) = mean.of([&](Index j) -> const Num& { return v(j, head, e); });
+      for (Index e = 0; e < d; ++e) {
+        Num& o = out(i, head, e) = mean.of([&](Index j) -> const Num& { return v(j, head, e); }, [&](Index j) { return !wanted(j); });
+        if (!shift.v.empty()) o.floor = std::sqrt(square(o.floor) + 2 * square(kUnit * double(shift.v(head, e))));  // subtracted from values, added to their mean
+      }
     }
   return out;
 }
@@ -138,7 +159,7 @@ inline Tensor64 attend(const AttendShape& s, const Tensor64& q, const Tensor64& 
       std::copy_n(all.v.begin() + b * n * c, n * c, t.v.begin());
       return t;
     };
-    const Tensor64 o = attend_window(win, win, double(s.scale), part(wq), part(wk), part(wv), bias, [&](Index t) { return b / across * win + t / win < s.h && b % across * win + t % win < s.w; });
+    const Tensor64 o = attend_window(win, win, double(s.scale), part(wq), part(wk), part(wv), bias, [&](Index t) { return b / across * win + t / win < s.h && b % across * win + t % win < s.w; }, pad);
     std::copy(o.v.begin(), o.v.end(), result.v.begin() + b * n * c);
   }
   return window_unpartition(result, win, s.h, s.w).shaped(s.h * s.w, s.heads, s.d);
@@ -152,7 +173,7 @@ struct AttentionTaps {
 /// The whole layer: x [h, w, c]; residual [h, w, c] or null. Every stage on the padded windows, as published.
 inline AttentionTaps attention(const Tensor64& x, const AttentionParams& p, const Tensor64* residual) {
   const Index h = x.e[0], w = x.e[1], c = x.e[2], inner = p.qkv.weight.extent(0) / 3, d = inner / p.heads;
-  const Index win_h = p.window ? p.window : h, win_w = p.window ? p.window : w, n = win_h * win_w;
+  const Index win_h = p.window ? p.window : h, win_w = p.window ? p.window : w, n = win_h * win_w, across = (w + win_w - 1) / win_w;
   auto rows = [](const Tensor64& t) { return t.shaped(t.e[0] * t.e[1], t.e[2]); };
   auto cut = [&](const Tensor64& t) { return p.window ? window_partition(t, p.window) : t.shaped(1, n, t.e[2]); };
   auto join = [&](const Tensor64& t, Index width) { return p.window ? window_unpartition(t.shaped(t.size() / n / width, n, width), p.window, h, w) : t.shaped(h, w, width); };
@@ -171,7 +192,7 @@ inline AttentionTaps attention(const Tensor64& x, const AttentionParams& p, cons
           for (Index e = 0; e < d; ++e)
             part[which](t, head, e) = qkv(i * n + t, p.layout == QkvLayout::split ? (which * p.heads + head) * d + e    // reshape(n, 3, heads, d)
                                                                                   : (head * 3 + which) * d + e);        // view(n, heads, 3 d).split
-    const Tensor64 o = attend_window(win_h, win_w, 1 / std::sqrt(double(d)), part[0], part[1], part[2], {p.rel_pos_h, p.rel_pos_w, p.bias_table}, [](Index) { return true; });
+    const Tensor64 o = attend_window(win_h, win_w, 1 / std::sqrt(double(d)), part[0], part[1], part[2], {p.rel_pos_h, p.rel_pos_w, p.bias_table}, [&](Index t) { return i / across * win_h + t / win_w < h && i % across * win_w + t % win_w < w; });
     std::copy(o.v.begin(), o.v.end(), mixed.v.begin() + i * n * inner);
   }
   AttentionTaps taps;
@@ -205,7 +226,7 @@ inline Tensor64 cross_attention(const CrossAttentionParams& p, const Tensor64& q
           scores[std::size_t(j)] = scaled(s.get(), 1 / std::sqrt(double(d)), 2 * kUnit);
         }
         const SoftmaxMean mean(scores);
-        for (Index e = head * d; e < (head + 1) * d; ++e) mixed(i, e) = mean.of([&](Index j) -> const Num& { return vs(j, e); });
+        for (Index e = head * d; e < (head + 1) * d; ++e) mixed(i, e) = mean.of([&](Index j) -> const Num& { return vs(j, e); }, [](Index) { return false; });
       }
     const Tensor64 out = linear(mixed, p.out_proj);
     std::copy(out.v.begin(), out.v.end(), y.v.begin() + b * out.size());

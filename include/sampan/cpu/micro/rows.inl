@@ -13,15 +13,9 @@ inline void add_row(const float* a, const float* b, float* y, Index n) {
   for (; i < n; ++i) y[i] = a[i] + b[i];
 }
 
-inline void add_scalar_row(const float* a, float b, float* y, Index n) {
-  Index i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(y + i, load(a + i) + b);
-  for (; i < n; ++i) y[i] = a[i] + b;
-}
-
 inline void scale_row(const float* x, float factor, float* y, Index n) {
   Index i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(y + i, load(x + i) * factor);
+  for (; i + kLanes <= n; i += kLanes) store(y + i, load(x + i) * splat(factor));
   for (; i < n; ++i) y[i] = x[i] * factor;
 }
 
@@ -35,7 +29,7 @@ SAMPAN_KERNEL_INLINE void row_moments(const float* x, Index c, float eps, float&
   mean = s / static_cast<float>(c);
   s0 = s1 = Vec{};
   for (i = 0; i + 2 * kLanes <= c; i += 2 * kLanes) {
-    const Vec a = load(x + i) - mean, b = load(x + i + kLanes) - mean;
+    const Vec a = load(x + i) - splat(mean), b = load(x + i + kLanes) - splat(mean);
     s0 += a * a, s1 += b * b;
   }
   s = sum_lanes(s0 + s1);
@@ -46,8 +40,8 @@ SAMPAN_KERNEL_INLINE void row_moments(const float* x, Index c, float eps, float&
 /// y = act((x - mean) * rstd * gamma + beta) for columns [begin, end); y points at column `begin`.
 SAMPAN_KERNEL_INLINE void normalise(const float* x, float mean, float rstd, const float* gamma, const float* beta, Index begin, Index end, int activation, float* y) {
   Index i = begin;
-  for (; i + kLanes <= end; i += kLanes) store(y + (i - begin), activate((load(x + i) - mean) * rstd * load(gamma + i) + load(beta + i), activation));
-  if (const Index n = end - i; n > 0) store_part(y + (i - begin), activate((load_part(x + i, n) - mean) * rstd * load_part(gamma + i, n) + load_part(beta + i, n), activation), n);
+  for (; i + kLanes <= end; i += kLanes) store(y + (i - begin), activate((load(x + i) - splat(mean)) * splat(rstd) * load(gamma + i) + load(beta + i), activation));
+  if (const Index n = end - i; n > 0) store_part(y + (i - begin), activate((load_part(x + i, n) - splat(mean)) * splat(rstd) * load_part(gamma + i, n) + load_part(beta + i, n), activation), n);
 }
 
 inline void layer_norm_rows(const NormRows& p) {
@@ -70,13 +64,13 @@ inline void softmax_block(const SoftmaxBlock& p) {
     const float t = max_lanes(top);
     Vec total{};
     for (j = 0; j + kLanes <= p.n; j += kLanes) {
-      const Vec e = exp_negative(load(s + j) - t);
+      const Vec e = exp_negative(load(s + j) - splat(t));
       store(s + j, e);
       total += e;
     }
     float sum = sum_lanes(total);
     if (const Index n = p.n - j; n > 0) {
-      const Vec e = exp_negative(load_part(s + j, n) - t);
+      const Vec e = exp_negative(load_part(s + j, n) - splat(t));
       store_part(s + j, e, n);
       for (Index l = 0; l < n; ++l) sum += e[l];
     }

@@ -15,17 +15,18 @@ SAMPAN_KERNEL_INLINE Vec exp_negative(Vec x) {
   p = p * r + splat(1.66665201078e-1f);
   p = p * r + splat(4.99999934125e-1f);
   const Vec e = (p * (r * r) + r) + splat(1.0f);
-  const VecInt power = (reinterpret_cast<VecInt>(biased) << 23) + (127 << 23);  // 2^n: the low bits of `biased` are n
-  const Vec y = e * reinterpret_cast<Vec>(power);
-  return x < splat(-87.0f) ? Vec{} : y;
+  return select(x < splat(-87.0f), Vec{}, e * power_of_low_bits(biased));
 }
+
+/// NaN stays NaN.
+SAMPAN_KERNEL_INLINE Vec relu(Vec x) { return select(x < Vec{}, Vec{}, x); }
 
 /// 0.5 x (1 + erf(x / sqrt 2)) as relu(x) - |x| erfc(|x| / sqrt 2) / 2: no cancellation for negative x.
 /// erfc(z) = t q(t) e^(-z^2) with t = 1 / (1 + 0.4 z), q of degree 5: absolute error of the whole 4.3e-9 before rounding.
 SAMPAN_KERNEL_INLINE Vec gelu(Vec x) {
-  const Vec relu = x < Vec{} ? Vec{} : x;
-  Vec a = x < Vec{} ? -x : x;
-  a = a > splat(16.0f) ? splat(16.0f) : a;  // the tail is 0 there; keeps infinity * 0 out
+  const Vec r = relu(x);
+  Vec a = select(x < Vec{}, -x, x);
+  a = select(splat(16.0f) < a, splat(16.0f), a);  // the tail is 0 there; keeps infinity * 0 out
   const Vec t = splat(1.0f) / (splat(1.0f) + a * splat(0.4f * 0.70710678f));
   Vec q = splat(-0.206961183532f);
   q = q * t + splat(0.73605045637f);
@@ -33,11 +34,11 @@ SAMPAN_KERNEL_INLINE Vec gelu(Vec x) {
   q = q * t + splat(0.50231710557f);
   q = q * t + splat(0.148415794614f);
   q = q * t + splat(0.234019994229f);
-  return relu - (a * splat(0.5f)) * (t * q) * exp_negative(a * a * splat(-0.5f));
+  return r - (a * splat(0.5f)) * (t * q) * exp_negative(a * a * splat(-0.5f));
 }
 
 SAMPAN_KERNEL_INLINE Vec activate(Vec x, int activation) {
   if (activation == kGelu) return gelu(x);
-  if (activation == kRelu) return x < Vec{} ? Vec{} : x;  // NaN stays NaN
+  if (activation == kRelu) return relu(x);
   return x;
 }

@@ -1,0 +1,166 @@
+// bench_attention: the core of attention (scores, position bias, softmax, weighted sum) on the shapes of real networks, without the projections around it.
+//   bench_attention --shapes sam_vit_b,lite_medsam --threads 1,2
+// Data flow: bench/shapes/*.txt -> here -> attend() (encoders) and mix() (decoder) of Cpu.   FLOP 4 * real query-key pairs * width; bytes: q, k, v, out once.
+// Results are compared with fp64 at sampled queries and heads, from the definitions in ops/attend.hpp and ops/cross_attention.hpp.
+#include "op_case.hpp"
+#include "shape_list.hpp"
+
+#include "support/oracle/attention.hpp"
+
+#include <sampan/cpu/attention.hpp>
+#include <sampan/cpu/cross_attention.hpp>
+
+namespace {
+using namespace bench;
+using oracle_test::Num;
+using oracle_test::Sum;
+
+constexpr Index kQueries = 6;
+
+Num dot(const float* a, const float* b, Index d) {
+  Sum s;
+  for (Index e = 0; e < d; ++e) s.term({double(a[e]), 0, 0}, {double(b[e]), 0, 0});
+  return s.get();
+}
+
+/// Self-attention of one token grid.
+struct Grid {
+  AttendShape s;
+  QkvLayout layout;
+  std::vector<float> rel_h, rel_w, table;
+  AttendBias bias;
+  Rotating qkv, out;
+  Grid(const OpShape& o, std::size_t copies)
+      : s{o.at("h"), o.at("w"), o.at("heads"), o.at("d"), o.at("window"), 1.0f / std::sqrt(float(o.at("d")))}, layout(o.at("per_head") ? QkvLayout::per_head : QkvLayout::split),
+        qkv(random_floats(1, 3 * s.h * s.w * s.heads * s.d), copies), out(std::vector<float>(std::size_t(s.h * s.w * s.heads * s.d)), copies) {
+    const Index wh = s.window ? s.window : s.h, ww = s.window ? s.window : s.w;
+    if (o.at("rel")) {
+      rel_h = random_floats(2, (2 * wh - 1) * s.d, -0.2f, 0.2f), rel_w = random_floats(3, (2 * ww - 1) * s.d, -0.2f, 0.2f);
+      bias.rel_h = {rel_h.data(), {2 * wh - 1, s.d}}, bias.rel_w = {rel_w.data(), {2 * ww - 1, s.d}};
+    }
+    if (o.at("table")) {
+      table = random_floats(4, s.heads * wh * ww, -0.5f, 0.5f);
+      bias.table = {table.data(), {s.heads, wh * ww}};
+    }
+  }
+  QkvView in(std::size_t turn) { return sampan::detail::split_qkv(View<const float, 2>(qkv.at(turn), {s.h * s.w, 3 * s.heads * s.d}), s.heads, layout); }
+  View<float, 3> result(std::size_t turn) { return {out.at(turn), {s.h * s.w, s.heads, s.d}}; }
+
+  /// One query: scores of every key of its window, missing tokens included (zero key and value), then the softmax mean of the values.
+  void judge(Judge& j, std::size_t turn, Index query, Index head) {
+    const QkvView t = in(turn);
+    const Index qy = query / s.w, qx = query % s.w, wh = s.window ? s.window : s.h, ww = s.window ? s.window : s.w, y0 = qy / wh * wh, x0 = qx / ww * ww;
+    const float* q = &t.q(query, head, 0);
+    std::vector<Num> scores;
+    std::vector<Index> keys;  // -1: a missing token
+    for (Index ky = 0; ky < wh; ++ky)
+      for (Index kx = 0; kx < ww; ++kx) {
+        const bool real = y0 + ky < s.h && x0 + kx < s.w;
+        const Index key = real ? (y0 + ky) * s.w + x0 + kx : -1;
+        Num score = real ? oracle_test::scaled(dot(q, &t.k(key, head, 0), s.d), double(s.scale), 2 * oracle_test::kUnit) : Num{};
+        if (!rel_h.empty()) score = score + dot(q, &rel_h[std::size_t((qy - y0 - ky + wh - 1) * s.d)], s.d) + dot(q, &rel_w[std::size_t((qx - x0 - kx + ww - 1) * s.d)], s.d);
+        if (!table.empty()) score = score + Num{double(bias.table(head, std::abs(qy - y0 - ky) * ww + std::abs(qx - x0 - kx))), 0, 0};
+        scores.push_back(score), keys.push_back(key);
+      }
+    const oracle_test::oracle::SoftmaxMean mean(scores);
+    std::vector<Num> values(keys.size());
+    for (Index e = 0; e < s.d; ++e) {
+      for (std::size_t i = 0; i < keys.size(); ++i) values[i] = keys[i] < 0 ? Num{} : Num{double(t.v(keys[i], head, e)), 0, 0};
+      j.value(result(turn)(query, head, e), mean.of([&](Index i) -> const Num& { return values[std::size_t(i)]; }));
+    }
+  }
+};
+
+void run_attend(Harness& h, const OpShape& o) {
+  const Index n = o.at("h") * o.at("w"), width = o.at("heads") * o.at("d");
+  const std::string name = cat(o.network, " attend ", o.at("h"), "x", o.at("w"), ", ", o.at("heads"), " heads of ", o.at("d"), o.at("window") ? cat(", window ", o.at("window")) : std::string(", global"),
+                               o.at("rel") ? ", rel-pos" : o.at("table") ? ", bias table" : "", " (", o.name, ")");
+  if (!h.wanted(name)) return;
+  const auto grid = std::make_shared<Grid>(o, rotation(16.0 * double(n) * double(width), !h.option("--hot").empty()));
+  std::vector<Case> group;
+  for (const auto& isa : h.isas())
+    for (const int threads : h.threads()) {
+      struct Variant {
+        Runner runner;
+        std::size_t turn = 0;
+      };
+      const auto v = std::make_shared<Variant>(Variant{Runner(isa, threads), 0});
+      const auto op = [=](Context<Cpu>& ctx) { attend(ctx, grid->s, grid->in(v->turn), grid->bias, {}, grid->result(v->turn)); };
+      const Cost cost = v->runner.plan(op);
+      const auto run = [=] {
+        ++v->turn;
+        return v->runner.time(op);
+      };
+      group.push_back({v->runner.row(name, cost), run, [=] {
+                         run();
+                         Judge judge;
+                         for (const Index query : samples(n, kQueries)) grid->judge(judge, v->turn, query, query % grid->s.heads);
+                         return judge.error();
+                       }});
+    }
+  h.run(std::move(group));
+}
+
+/// The decoder's attention of b prompts: tokens to image and back.
+struct Mix {
+  Index b, nq, nk, heads, c;
+  Rotating q, k, v, out;
+  Mix(const OpShape& o, std::size_t copies)
+      : b(o.at("b")), nq(o.at("nq")), nk(o.at("nk")), heads(o.at("heads")), c(o.at("c")), q(random_floats(1, b * nq * c), copies), k(random_floats(2, b * nk * c), copies), v(random_floats(3, b * nk * c), copies),
+        out(std::vector<float>(std::size_t(b * nq * c)), copies) {}
+  void judge(Judge& j, std::size_t turn, Index query, Index head) {
+    const Index d = c / heads;
+    const auto at = [&](Rotating& r, Index row) { return r.at(turn) + row * c + head * d; };
+    std::vector<Num> scores;
+    for (Index key = 0; key < nk; ++key) scores.push_back(oracle_test::scaled(dot(at(q, query), at(k, key), d), 1 / std::sqrt(double(d)), 2 * oracle_test::kUnit));
+    const oracle_test::oracle::SoftmaxMean mean(scores);
+    std::vector<Num> values(scores.size());
+    for (Index e = 0; e < d; ++e) {
+      for (Index key = 0; key < nk; ++key) values[std::size_t(key)] = {double(at(v, key)[e]), 0, 0};
+      j.value(at(out, query)[e], mean.of([&](Index i) -> const Num& { return values[std::size_t(i)]; }));
+    }
+  }
+};
+
+void run_mix(Harness& h, const OpShape& o) {
+  const std::string name = cat(o.network, " mix ", o.at("b"), " x ", o.at("nq"), " queries, ", o.at("nk"), " keys, ", o.at("heads"), " heads, width ", o.at("c"));
+  if (!h.wanted(name)) return;
+  const auto m = std::make_shared<Mix>(o, rotation(8.0 * double(o.at("b") * o.at("c")) * double(o.at("nq") + o.at("nk")), !h.option("--hot").empty()));
+  std::vector<Case> group;
+  for (const auto& isa : h.isas())
+    for (const int threads : h.threads()) {
+      struct Variant {
+        Runner runner;
+        std::size_t turn = 0;
+      };
+      const auto v = std::make_shared<Variant>(Variant{Runner(isa, threads), 0});
+      const auto op = [=](Context<Cpu>& ctx) {
+        const auto view = [&](Rotating& r, Index n) { return View<float, 3>(r.at(v->turn), {m->b, n, m->c}); };
+        mix(ctx, m->heads, view(m->q, m->nq), view(m->k, m->nk), view(m->v, m->nk), view(m->out, m->nq));
+      };
+      const Cost cost = v->runner.plan(op);
+      const auto run = [=] {
+        ++v->turn;
+        return v->runner.time(op);
+      };
+      group.push_back({v->runner.row(name, cost), run, [=] {
+                         run();
+                         Judge judge;
+                         for (const Index query : samples(m->nq, kQueries)) m->judge(judge, v->turn, query, query % m->heads);
+                         return judge.error();
+                       }});
+    }
+  h.run(std::move(group));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Harness h(argc, argv, "attention cores on the shapes of real networks (bench/shapes)", {kHot});
+  for (const auto& list : h.shapes(shape_lists()))
+    for (const auto& o : read_shapes(list)) {
+      if (o.op == "attend") run_attend(h, o);
+      if (o.op == "mix") run_mix(h, o);
+    }
+  return h.report();
+}

@@ -1,0 +1,3 @@
+// Closes what begin.inl opened.
+#undef SAMPAN_KERNEL_INLINE
+#undef SAMPAN_UNROLL

@@ -1,0 +1,148 @@
+// Whole networks against PyTorch: random weights from the generator, the image through our own preprocessing, every stored intermediate by its name,
+// logits and masks of every prompt; on the scalar definition and on every level of the fast backend. Ends with the table that README shows.
+#include "parity/golden.hpp"
+
+#include <sampan/image/codec_stb.hpp>
+
+#include <set>
+
+using namespace sampan;
+using namespace sampan::test;
+
+namespace {
+
+weights::Contract contract_of(const nlohmann::json& c) {
+  const std::string profile = c.value("profile", "");
+  if (c.at("family") == "sam_vit") {
+    SamConfig s{.width = c["embed"], .depth = c["depth"], .heads = c["heads"], .image = c["img"], .global_blocks = c["global_blocks"].get<std::vector<int>>(), .window = c["window"]};
+    s.channels = kUsualChannels, s.decoder_mlp = kUsualDecoderMlp, s.iou_hidden = kUsualIouHidden;
+    auto n = sam_sizes(s);
+    n.sam_vit.mlp_dim = c["mlp"];
+    return random_contract(profile == "medsam" ? "medsam" : "sam", n);
+  }
+  const bool wide = c.at("stem") == "3x3_s2";
+  TinyVitConfig t = tiny_vit_5m(wide ? weights::TinyStem::conv3x3_stride2 : weights::TinyStem::conv1x1_stride1);
+  return random_contract(wide ? "mobile_sam" : "lite_medsam", tiny_vit_sizes(t));
+}
+
+struct Pixels {
+  std::vector<std::uint8_t> data;
+  ImageSize size;
+};
+
+Pixels image_of(const Golden& g, const std::string& shared) {
+  const auto info = g.meta("image");
+  const ImageSize size{info["width"], info["height"], info["channels"]};
+  if (g.find("image_u8")) return {g.bytes("image_u8"), size};
+  const std::string source = info["source"];
+  auto image = load_image(shared + "/" + source.substr(source.find("images/")));
+  REQUIRE_MESSAGE(image, image.error().what());
+  return {{image->data(), image->data() + image->bytes()}, image->size()};
+}
+
+/// Names of layers among the golden's tensors, for the trace.
+std::vector<std::string> layer_names(const Golden& g) {
+  std::vector<std::string> names{"input"};
+  for (const auto& t : g.file().tensors())
+    if (t.name.rfind("image_encoder.", 0) == 0) names.push_back(t.name);
+  return names;
+}
+
+void run_network(const std::string& golden_name, const std::string& title, bool small, const std::string& shared = {}) {
+  CAPTURE(golden_name);
+  const Golden g = Golden::committed(golden_name);
+  const auto config = g.meta("config");
+  const auto contract = contract_of(config);
+  TempFolder folder;
+  const std::string path = folder.file("model.safetensors");
+  NamedShapes tensors;  // surplus tensors of a checkpoint (a classifier head) are what sampan-convert leaves out
+  for (const auto& t : g.weight_shapes())
+    if (t.name.find("norm_head") == std::string::npos && t.name.rfind("image_encoder.head", 0) != 0) tensors.push_back(t);
+  const Status written = write_model(path, contract, g.meta("seed").get<std::uint64_t>(), tensors);
+  REQUIRE_MESSAGE(written, written.error().what());
+  const Pixels image = image_of(g, shared);
+
+  for (const Place& place : places(small)) {
+    CAPTURE(place.name);
+    auto model = Model::try_load(path, place.options);
+    REQUIRE_MESSAGE(model, model.error().what());
+    Session session(*model);
+    Trace trace(layer_names(g));
+    session.set_trace(&trace);
+    session.set_image({image.data.data(), image.size});
+    std::set<std::string> seen;
+    for (const auto& r : trace.records()) {
+      seen.insert(r.name);
+      check_tensor(g, r.name, r.data, r.shape);
+    }
+    for (const auto& name : trace.names()) {
+      CAPTURE(name);
+      CHECK(seen.count(name) == (g.find(name) || name == "input" ? 1u : 0u));
+    }
+    // The fused path, without a trace, is what a product runs.
+    session.set_trace(nullptr);
+    session.set_image({image.data.data(), image.size});
+    const auto embedding = session.try_image_embedding();
+    REQUIRE(embedding);
+    const std::int64_t grid = model->info().embedding_grid;
+    const double e = check_tensor(g, "image_embedding", *embedding, {1, contract.network.out_channels, grid, grid});
+    CHECK(e <= 1e-5);
+
+    double worst_logits = 0, worst_iou = 1;
+    const auto prompts = g.meta("prompts");
+    for (const auto& [name, p] : prompts.items()) {
+      CAPTURE(name);
+      const std::int64_t low = model->info().low_res;
+      std::vector<float> mask;
+      if (p.contains("mask")) {
+        mask = hash_fill(g.meta("seed").get<std::uint64_t>(), "mask_input", {low, low}, 0, 8);
+      }
+      const Prediction got = session.predict(parse_prompt(p, mask), {.multimask = p.value("multi", false)});
+      const std::int64_t m = std::int64_t(got.candidates.size());
+      const double l = check_tensor(g, name + ".low_res_logits", got.low_res_logits, {m, low, low}, worst_of_kind(g, ".low_res_logits", "rel_l2"));
+      CHECK(l <= 1e-4);
+      worst_logits = std::max(worst_logits, l);
+      std::vector<float> scores;
+      for (const auto& c : got.candidates) scores.push_back(c.predicted_iou);
+      check_scores(g, name + ".iou_predictions", scores);
+      const std::size_t pixels = got.mask().data.size();
+      const auto wanted = unpack_bits(g.bytes(name + ".mask_bits"), pixels * std::size_t(m));
+      for (std::size_t i = 0; i < std::size_t(m); ++i) {
+        CAPTURE(i);
+        const auto d = compare_masks(got.candidates[i].mask.data.data(), wanted.data() + i * pixels, pixels);
+        CHECK(d.pixels <= p["near_tie_pixels"][i].get<std::int64_t>());
+        CHECK(d.iou >= 0.999);
+        worst_iou = std::min(worst_iou, d.iou);
+        if (p.contains("stability_score")) {
+          // A pixel within a near tie of +-1 may fall on either side; the score is a ratio of pixel counts.
+          CHECK(std::abs(double(got.candidates[i].stability) - p["stability_score"][i].get<double>()) <= 2e-3);
+        }
+      }
+    }
+    parity_table().push_back({title, place.name, short_error(e), short_error(worst_logits), std::to_string(worst_iou).substr(0, 6)});
+  }
+}
+
+}  // namespace
+
+TEST_CASE("parity: SAM, 128 px, every module") { run_network("sam_tiny128_trace", "SAM ViT 64x2, 128 px", true); }
+TEST_CASE("parity: SAM, 256 px, eight prompts") { run_network("sam_tiny256", "SAM ViT 128x2, 256 px", true); }
+TEST_CASE("parity: SAM, 224 px, window = grid") { run_network("sam_tiny224", "SAM ViT 96x2, 224 px", true); }
+TEST_CASE("parity: SAM, head size 80") { run_network("sam_head80", "SAM ViT 160x2, head size 80", true); }
+TEST_CASE("parity: SAM, tables of a larger input") { run_network("sam_tables_64_to_16", "SAM ViT, tables 64 -> 16", true); }
+TEST_CASE("parity: SAM, tables of a smaller input") { run_network("sam_tables_12_to_20", "SAM ViT, tables 12 -> 20", true); }
+TEST_CASE("parity: MedSAM's image and mask path, grey") { run_network("medsam_tiny256_gray", "MedSAM path, 256 px", true); }
+TEST_CASE("parity: MedSAM's image and mask path, colour") { run_network("medsam_tiny128_rgb", "MedSAM path, 128 px", true); }
+TEST_CASE("parity: MobileSAM, 1024 px") { run_network("mobile_sam_phantom", "MobileSAM, 1024 px", false); }
+TEST_CASE("parity: MobileSAM on a CT slice") {
+  if (shared_data().empty()) {
+    MESSAGE("skipped: SAMPAN_SHARED_DATA is not set");
+    return;
+  }
+  run_network("mobile_sam_s0114_111", "MobileSAM, CT slice", false, shared_data());
+}
+
+TEST_CASE("parity table of the networks") {
+  print_parity_table();
+  CHECK(parity_table().size() >= 9);
+}

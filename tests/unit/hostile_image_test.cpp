@@ -1,0 +1,265 @@
+// Hostile image files: each is read right or refused with the documented code and one line, within 5 seconds, before memory is taken for it.
+// Cut files, damaged bytes, lying headers, decompression bombs, formats that are not read. The rules of one format: image_codec_test.cpp.
+#include "unit/image_fixture.hpp"
+
+#include <sampan/core/clock.hpp>
+#include <sampan/image/window_level.hpp>
+
+#include <filesystem>
+
+using namespace sampan;
+using namespace sampan::test;
+
+namespace {
+
+/// The code of the error, or "read". Every message must be one line that begins with the name; nothing may take 5 seconds.
+std::string outcome(const Blob& file) {
+  const double start = now_ms();
+  const auto r = decode_image(file, "f.img");
+  CHECK(now_ms() - start < 5000);
+  if (r) return "read";
+  CHECK(r.error().message().rfind("f.img: ", 0) == 0);
+  CHECK(r.error().message().find('\n') == std::string::npos);
+  CHECK(r.error().message().size() < 200);
+  return to_string(r.error().code());
+}
+
+std::vector<std::string> fixture_names() {
+  std::vector<std::string> names;
+  for (const auto& e : std::filesystem::directory_iterator(std::string(SAMPAN_TEST_DIR) + "/unit/image_fixtures")) names.push_back(e.path().filename().string());
+  std::sort(names.begin(), names.end());
+  CHECK(names.size() >= 36);
+  return names;
+}
+
+Blob bytes(const std::string& s) { return {s.begin(), s.end()}; }
+Blob patched(Blob b, std::size_t at, std::initializer_list<int> values) {
+  for (const int v : values) b[at++] = std::uint8_t(v);
+  return b;
+}
+/// Inserts a JPEG segment behind the start marker.
+Blob with_segment(const Blob& jpeg, int marker, const Blob& body) {
+  Blob out(jpeg.begin(), jpeg.begin() + 2);
+  out.insert(out.end(), {0xFF, std::uint8_t(marker), std::uint8_t((body.size() + 2) >> 8), std::uint8_t(body.size() + 2)});
+  out.insert(out.end(), body.begin(), body.end());
+  out.insert(out.end(), jpeg.begin() + 2, jpeg.end());
+  return out;
+}
+std::size_t marker_at(const Blob& jpeg, int marker) {
+  for (std::size_t i = 2; i + 1 < jpeg.size(); ++i)
+    if (jpeg[i] == 0xFF && jpeg[i + 1] == marker) return i;
+  FAIL("no such marker");
+  return 0;
+}
+
+}  // namespace
+
+TEST_CASE("every fixture cut at every eighth, and by one byte, is an error and never a partly black image") {
+  for (const std::string& name : fixture_names()) {
+    CAPTURE(name);
+    const Blob whole = fixture(name);
+    CHECK(outcome(whole) == (name == "cmyk.jpg" ? "unsupported" : "read"));
+    for (std::size_t k = 0; k < 8; ++k) {
+      const std::string o = outcome(Blob(whole.begin(), whole.begin() + std::ptrdiff_t(whole.size() * k / 8)));
+      CHECK((o == "bad_file" || (name == "cmyk.jpg" && o == "unsupported")));
+    }
+    const std::string o = outcome(Blob(whole.begin(), whole.end() - 1));
+    CHECK((o == "bad_file" || (name == "cmyk.jpg" && o == "unsupported")));
+  }
+}
+
+TEST_CASE("PNG: any damaged byte of a file without ancillary chunks is an error") {
+  for (const char* name : {"grey8.png", "rgb16.png", "palette4.png", "grey8_interlaced.png"}) {
+    const Blob whole = fixture(name);
+    for (std::size_t at = 0; at < whole.size(); ++at)
+      for (const int flip : {0x01, 0x20, 0xFF}) {
+        Blob damaged = whole;
+        damaged[at] = std::uint8_t(damaged[at] ^ flip);
+        if (outcome(damaged) == "read") FAIL(name << " with byte " << at << " flipped by " << flip << " was read");
+      }
+  }
+}
+
+TEST_CASE("PNG: lies and oddities") {
+  const auto absurd = [](std::uint32_t w, std::uint32_t h, int colour) { return png_of({.width = w, .height = h, .colour = colour}); };
+  CHECK(outcome(png_of({})) == "read");  // the builder's own file is sound
+  CHECK(outcome(absurd(65535, 65535, 6)) == "limit");
+  CHECK(outcome(absurd(0x7FFFFFFF, 0x7FFFFFFF, 0)) == "limit");
+  CHECK(outcome(absurd(0x80000000u, 1, 0)) == "limit");
+  CHECK(outcome(absurd(0xFFFFFFFFu, 0xFFFFFFFFu, 2)) == "limit");
+  CHECK(outcome(absurd(1 << 20, 1 << 10, 0)) == "limit");
+  CHECK(outcome(absurd(0, 2, 0)) == "bad_file");
+  CHECK(outcome(absurd(2, 0, 0)) == "bad_file");
+  CHECK(outcome(absurd(3, 3, 0)) == "bad_file");    // the data are for 2x2
+  CHECK(outcome(absurd(1, 2, 0)) == "bad_file");
+  CHECK(outcome(png_of({.depth = 3})) == "bad_file");
+  CHECK(outcome(png_of({.depth = 16, .colour = 3})) == "bad_file");
+  CHECK(outcome(png_of({.depth = 4, .colour = 2})) == "bad_file");
+  CHECK(outcome(png_of({.colour = 5})) == "bad_file");
+  CHECK(outcome(png_of({.interlace = 2})) == "bad_file");
+  CHECK(outcome(png_of({.colour = 3})) == "bad_file");  // no palette
+  CHECK(outcome(png_of({.colour = 3, .before = {{"PLTE", Blob(7)}}})) == "bad_file");
+  CHECK(outcome(png_of({.colour = 3, .before = {{"PLTE", Blob(771)}}})) == "bad_file");
+  CHECK(outcome(png_of({.colour = 3, .before = {{"PLTE", Blob(9)}}})) == "read");
+  CHECK(outcome(png_of({.colour = 3, .before = {{"PLTE", Blob(9)}, {"PLTE", Blob(9)}}})) == "bad_file");
+  CHECK(outcome(png_of({.colour = 3, .before = {{"tRNS", Blob(2)}, {"PLTE", Blob(9)}}})) == "bad_file");
+  CHECK(outcome(png_of({.before = {{"tRNS", Blob(5)}}})) == "bad_file");
+  CHECK(outcome(png_of({.before = {{"tEXt", Blob(5)}}})) == "read");
+  CHECK(outcome(png_of({.before = {{"ABCD", Blob(5)}}})) == "unsupported");
+  CHECK(outcome(png_of({.after = {{"IDAT", Blob(5)}}})) == "read");                      // bytes behind the checksum
+  CHECK(outcome(png_of({.after = {{"tEXt", Blob(5)}, {"IDAT", Blob(5)}}})) == "bad_file");
+  CHECK(outcome(png_of({.after = {{"IHDR", Blob(13)}}})) == "bad_file");
+  CHECK(outcome(png_of({.end = false})) == "bad_file");
+  CHECK(outcome(png_of({.raw = {0, 10, 20, 0, 30}})) == "bad_file");                     // one byte short
+  CHECK(outcome(png_of({.raw = {0, 10, 20, 0, 30, 40, 0}})) == "bad_file");              // one too many
+  CHECK(outcome(png_of({.raw = {0, 10, 20, 9, 30, 40}})) == "bad_file");                 // filter 9
+  CHECK(outcome(png_of({.packed = bytes("this is not zlib")})) == "bad_file");
+  Blob cgbi = fixture("rgb8.png");
+  Blob apple(cgbi.begin(), cgbi.begin() + 8);
+  append_chunk_of(apple, "CgBI", Blob(4));
+  apple.insert(apple.end(), cgbi.begin() + 8, cgbi.end());
+  CHECK(outcome(apple) == "unsupported");
+  Blob trailing = fixture("grey8.png");
+  trailing.resize(trailing.size() + 1000);
+  CHECK(outcome(trailing) == "read");
+}
+
+TEST_CASE("PNG: decompression bombs end before they grow") {
+  const Blob zeros = zlib_compress(Blob(std::size_t(64) << 20));  // 64 MiB in 65 KB
+  CHECK(zeros.size() < 100000);
+  CHECK(outcome(png_of({.packed = zeros})) == "bad_file");                                              // 6 bytes were promised
+  CHECK(outcome(png_of({.width = 20000, .height = 20000, .colour = 2, .packed = zeros})) == "limit");   // 1.2 GB promised
+  CHECK(outcome(png_of({.width = 20000, .height = 20000, .packed = zeros})) == "bad_file");             // 400 MB promised, 64 there: before any pixel memory
+}
+
+TEST_CASE("JPEG: lies and oddities") {
+  const Blob grey = fixture("grey.jpg"), rgb = fixture("rgb420.jpg"), progressive = fixture("progressive.jpg"), restart = fixture("restart.jpg");
+  const std::size_t frame = marker_at(grey, 0xC0), scan = marker_at(grey, 0xDA);
+  CHECK(outcome(patched(grey, frame + 5, {0xFF, 0xFF, 0xFF, 0xFF})) == "limit");                // 65535 x 65535
+  CHECK(outcome(patched(grey, frame + 5, {0x27, 0x10, 0x27, 0x10})) == "bad_file");             // 10000 x 10000 in 534 bytes
+  CHECK(outcome(patched(grey, frame + 5, {0, 0, 0, 37})) == "bad_file");
+  CHECK(outcome(patched(grey, frame + 5, {0, 19, 0, 0})) == "bad_file");
+  CHECK(outcome(patched(grey, frame + 4, {12})) == "unsupported");                              // bits per sample
+  CHECK(outcome(patched(grey, frame + 1, {0xC3})) == "unsupported");                            // lossless
+  CHECK(outcome(patched(grey, frame + 1, {0xC9})) == "unsupported");                            // arithmetic
+  CHECK(outcome(patched(grey, frame + 9, {2})) == "unsupported");                               // two components
+  CHECK(outcome(patched(grey, frame + 11, {0x00})) == "bad_file");                              // sampling factors
+  CHECK(outcome(patched(grey, frame + 11, {0x51})) == "bad_file");
+  CHECK(outcome(patched(grey, frame + 10, {77})) == "bad_file");                                // the scan names another component
+  CHECK(outcome(patched(grey, scan + 2, {0, 1})) == "bad_file");                                // segment of length 1
+  CHECK(outcome(patched(grey, scan + 4, {2})) == "bad_file");
+  CHECK(outcome(patched(grey, scan, {0xFF, 0xFE})) == "bad_file");                              // the scan became a comment
+  CHECK(outcome(fixture("cmyk.jpg")) == "unsupported");
+  CHECK(outcome(bytes("\xFF\xD8\xFF\xD9")) == "bad_file");
+  // A Huffman table of 16 x 255 codes: stb_image before 2.28 writes them behind its table of 256.
+  Blob table(17 + 4080, 255);
+  table[0] = 0;
+  CHECK(outcome(with_segment(grey, 0xC4, table)) == "bad_file");
+  CHECK(outcome(with_segment(grey, 0xC4, Blob(10))) == "bad_file");
+  // The file ends in the middle of the data, and somebody put an end marker there.
+  const auto cut = [](const Blob& b, std::size_t keep) {
+    Blob out(b.begin(), b.begin() + std::ptrdiff_t(keep));
+    out.insert(out.end(), {0xFF, 0xD9});
+    return out;
+  };
+  CHECK(outcome(cut(restart, marker_at(restart, 0xD2) + 10)) == "bad_file");
+  CHECK(outcome(cut(grey, scan + 11)) == "bad_file");
+  CHECK(outcome(cut(progressive, marker_at(progressive, 0xDA))) == "bad_file");
+  // A progressive file that repeats its scans a thousand times: each costs a pass over the image.
+  const std::size_t first = marker_at(progressive, 0xDA);
+  Blob scans(progressive.begin(), progressive.end() - 2);
+  for (int i = 0; i < 1000; ++i) scans.insert(scans.end(), progressive.begin() + std::ptrdiff_t(first), progressive.end() - 2);
+  scans.insert(scans.end(), {0xFF, 0xD9});
+  CHECK(outcome(scans) == "limit");
+  // Harmless: comments, fill bytes, bytes behind the end.
+  CHECK(outcome(with_segment(rgb, 0xFE, bytes("a comment with \xFF\xD9 inside"))) == "read");
+  Blob trailing = rgb;
+  trailing.resize(trailing.size() + 1000);
+  CHECK(outcome(trailing) == "read");
+}
+
+TEST_CASE("JPEG: damaged bytes never crash, and what is read has the size of the header") {
+  for (const char* name : {"grey.jpg", "rgb420.jpg", "progressive.jpg", "restart.jpg"}) {
+    const Blob whole = fixture(name);
+    for (std::size_t at = 2; at < whole.size(); ++at)
+      for (const int flip : {0x01, 0x80, 0xFF}) {
+        Blob damaged = whole;
+        damaged[at] = std::uint8_t(damaged[at] ^ flip);
+        const auto r = decode_image(damaged, "f", {.side = 5000, .bytes = 1 << 24});
+        if (r) CHECK(check(r->view()));
+      }
+  }
+}
+
+TEST_CASE("BMP: lies and oddities") {
+  const Blob rgb = fixture("rgb24.bmp"), grey = fixture("grey8.bmp"), bits = fixture("bits1.bmp");
+  CHECK(outcome(patched(rgb, 18, {0xFF, 0xFF, 0, 0, 0xFF, 0xFF, 0, 0})) == "limit");
+  CHECK(outcome(patched(rgb, 18, {0xFF, 0xFF, 0xFF, 0x7F})) == "limit");
+  CHECK(outcome(patched(rgb, 18, {0xFF, 0xFF, 0xFF, 0xFF})) == "bad_file");       // width -1
+  CHECK(outcome(patched(rgb, 22, {0, 0, 0, 0x80})) == "limit");                   // height -2^31
+  CHECK(outcome(patched(rgb, 22, {0, 0, 0, 0})) == "bad_file");
+  CHECK(outcome(patched(rgb, 22, {8})) == "bad_file");                            // one row more than the file has
+  CHECK(outcome(patched(rgb, 10, {0xFF, 0xFF, 0xFF, 0xFF})) == "bad_file");       // pixels beyond the end
+  CHECK(outcome(patched(rgb, 10, {0, 0, 0, 0})) == "bad_file");                   // pixels inside the header
+  CHECK(outcome(patched(rgb, 28, {7})) == "bad_file");                            // bits per pixel
+  CHECK(outcome(patched(rgb, 30, {1})) == "unsupported");                         // run lengths
+  CHECK(outcome(patched(rgb, 30, {4})) == "unsupported");                         // a JPEG inside
+  CHECK(outcome(patched(rgb, 14, {41})) == "unsupported");
+  CHECK(outcome(patched(rgb, 26, {2})) == "bad_file");                            // planes
+  CHECK(outcome(patched(grey, 10, {54 + 4 * 3, 0})) == "bad_file");               // three colours, indices up to 255
+  CHECK(outcome(patched(bits, 10, {54, 0})) == "bad_file");                       // no colours
+  CHECK(outcome(bytes("BM")) == "bad_file");
+}
+
+TEST_CASE("PNM: lies and oddities") {
+  CHECK(outcome(bytes("P5 99999999999999999999 1 255\n")) == "limit");
+  CHECK(outcome(bytes("P5 65535 65535 255\n")) == "limit");
+  CHECK(outcome(bytes("P6 20000 20000 65535\n")) == "limit");
+  CHECK(outcome(bytes("P5 0 5 255\n")) == "bad_file");
+  CHECK(outcome(bytes("P5 2 2 0\nabcd")) == "bad_file");
+  CHECK(outcome(bytes("P5 2 2 65536\nabcdefgh")) == "bad_file");
+  CHECK(outcome(bytes("P5 2 2 255\nabc")) == "bad_file");
+  CHECK(outcome(bytes("P5 2 2 256\nabcdefg")) == "bad_file");
+  CHECK(outcome(bytes("P5 -2 2 255\nabcd")) == "bad_file");
+  CHECK(outcome(bytes("P5 2 2 255")) == "bad_file");
+  CHECK(outcome(bytes("P5 # no end")) == "bad_file");
+  CHECK(outcome(bytes("P5\n")) == "bad_file");
+  CHECK(outcome(bytes("P2\n2 2\n255\n1 2 3 4\n")) == "unsupported");
+  CHECK(outcome(bytes("P7\nWIDTH 2\n")) == "unsupported");
+}
+
+TEST_CASE("other formats are named, with what to do") {
+  const auto message = [](const Blob& b) {
+    const auto r = decode_image(b, "f");
+    REQUIRE(!r);
+    return r.error().message();
+  };
+  const auto with = [](std::size_t at, const std::string& s, std::size_t size = 400) {
+    Blob b(size);
+    std::copy(s.begin(), s.end(), b.begin() + std::ptrdiff_t(at));
+    return b;
+  };
+  const std::pair<Blob, const char*> rows[] = {{with(0, std::string("II*\0", 4)), "TIFF"}, {with(0, std::string("MM\0*", 4)), "TIFF"}, {with(0, "GIF89a"), "GIF"},      {with(128, "DICM"), "DICOM"},
+                                               {with(0, "\x1F\x8B"), "gzip"},              {with(344, "n+1"), "NIfTI"},                {with(0, "PK\x03\x04"), "zip"}, {with(0, "\x93NUMPY"), "NumPy"},
+                                               {with(0, "RIFF....WEBP"), "WebP"},          {with(4, "ftypheic"), "HEIF"}};
+  for (const auto& [file, name] : rows) {
+    CHECK(message(file).find(name) != std::string::npos);
+    CHECK(outcome(file) == "unsupported");
+  }
+  CHECK(outcome(Blob(1000)) == "bad_file");
+  CHECK(outcome(bytes("x")) == "bad_file");
+  CHECK(outcome(bytes("<html>not found</html>")) == "bad_file");
+  CHECK(outcome({}) == "bad_file");
+}
+
+TEST_CASE("16-bit files come to the window check with their range") {
+  const auto image = decode_image(fixture("grey16.png"), "f");
+  REQUIRE(image);
+  std::vector<std::uint8_t> out(13 * 7 * 3);
+  const View<std::uint8_t, 3> to(out.data(), {7, 13, 3});
+  const Status s = to_rgb8(image->view(), {}, to);
+  REQUIRE(!s);
+  CHECK(s.error().code() == ErrorCode::invalid_argument);
+  CHECK(s.error().message().find("from 0 to 1554 needs a window") != std::string::npos);
+  CHECK(to_rgb8(image->view(), WindowLevel{800, 1600}, to));
+}
