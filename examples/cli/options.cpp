@@ -250,6 +250,10 @@ Options parse_arguments(int argc, const char* const* argv) {
   } catch (const CLI::CallForHelp&) {
     std::fputs(app.help().c_str(), stdout);
     return o;
+  } catch (const CLI::RequiredError&) {
+    usage(cat("a command is needed: ", commands, " (sampan --help shows examples)"));
+  } catch (const CLI::ArgumentMismatch& e) {
+    usage_of(name, cat(std::string_view(e.what()).substr(0, std::string_view(e.what()).find(':')), " is given once and needs exactly one value"));
   } catch (const CLI::ParseError& e) {
     usage_of(name, e.what());
   }

@@ -1,36 +1,52 @@
 // The program of a consumer, first of two files. Data flow: each way of consuming the library (run.sh) compiles it together with second.cpp and runs it.
-// It uses what differs between the modes: definitions that live in impl/*.ipp (thread pool), inline functions and templates seen by both files.
-// Prints the ABI namespaces of the two files, so that mixed_flags can compare them; exits 0 only if both files compute the same.
-#include <sampan/core/error.hpp>
-#include <sampan/core/thread_pool.hpp>
-#include <sampan/core/view.hpp>
+//   app                  a missing file must end in a clear Error
+//   app MODEL.safetensors   loads it, segments a synthetic image; the second file does the same and must get the same
+// Prints the ABI namespaces of the two files, so that mixed_flags can compare them. Uses only the try_ twins, which exist with and without exceptions.
+#include "segment.hpp"
 
 #include <cstdio>
-#include <vector>
 
 #define TEXT2(...) #__VA_ARGS__
 #define TEXT(...) TEXT2(__VA_ARGS__)
 
 const char* second_abi();
-double second_sum(const std::vector<float>& data);
+std::string second_result(const char* model_path);
 
-int main() {
-  std::vector<float> data(1000), squares(1000);
-  for (std::size_t i = 0; i < data.size(); ++i) data[i] = float(i);
+namespace {
 
-  sampan::ThreadPool pool(3);
-  const sampan::View<const float, 1> in(data.data(), {1000});
-  const sampan::View<float, 1> out(squares.data(), {1000});
-  pool.parallel_for(10, [&](sampan::Index item, int) {
-    for (sampan::Index i = item * 100; i < item * 100 + 100; ++i) out(i) = in(i) * in(i);
-  });
-  double sum = 0;
-  for (float s : squares) sum += double(s);
+bool failed(const char* what) {
+  std::printf("FAILED: %s\n", what);
+  return false;
+}
 
-  const double other = second_sum(data);
-  std::printf("abi %s %s\n", TEXT(SAMPAN_ABI), second_abi());
-  const sampan::Status failed = sampan::Error(sampan::ErrorCode::bad_file, "short").at("x.bin");
-  const bool ok = sum == other && sum == 332833500.0 && !failed && failed.error().message() == "x.bin: short";
-  std::printf("%s\n", ok ? "ok" : "FAILED");
+bool missing_file_is_a_clear_error() {
+  const auto model = sampan::Model::try_load("no/such/model.safetensors");
+  if (model) return failed("a missing file was loaded");
+  std::printf("%s\n", model.error().what());
+  if (model.error().code() != sampan::ErrorCode::io) return failed("a missing file is not an io error");
+  if (model.error().message().find("no/such/model.safetensors") == std::string::npos) return failed("the error does not name the file");
+#if SAMPAN_EXCEPTIONS
+  try {
+    sampan::Model::load("no/such/model.safetensors");
+    return failed("load did not throw");
+  } catch (const sampan::Error& e) {
+    if (e.message() != model.error().message()) return failed("load and try_load say different things");
+  }
+#endif
+  return true;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::printf("abi %s %s\n%s", TEXT(SAMPAN_ABI), second_abi(), sampan::build_info().c_str());
+  bool ok = missing_file_is_a_clear_error();
+  if (argc > 1) {
+    const std::string mine = segment(argv[1]), other = second_result(argv[1]);
+    std::printf("%s\n", mine.c_str());
+    if (mine != other) ok = failed(other.c_str());
+    if (mine.rfind("score ", 0) != 0) ok = failed("no mask");
+  }
+  if (ok) std::printf("ok\n");
   return ok ? 0 : 1;
 }

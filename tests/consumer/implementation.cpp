@@ -1,5 +1,4 @@
 // Compiled mode without CMake: the one file of a project that emits the definitions; all other files get -DSAMPAN_COMPILED. See run.sh, single_file.
 #define SAMPAN_COMPILED
 #define SAMPAN_IMPLEMENTATION
-#include <sampan/core/clock.hpp>
-#include <sampan/core/thread_pool.hpp>
+#include <sampan/sampan.hpp>

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Consumes the library in one of the ways a stranger would, and runs the result.
-# Usage: run.sh WAY WORK_FOLDER   (environment from CMakeLists.txt: CXX, CMAKE, CXXFLAGS, SAMPAN_SOURCE, SAMPAN_BUILD, EIGEN)
+# Usage: run.sh WAY WORK_FOLDER   (environment from CMakeLists.txt: CXX, CMAKE, CXXFLAGS, SAMPAN_SOURCE, SAMPAN_BUILD, EIGEN, MODEL)
 # Ways: plain_gcc two_tu two_tu_compiled mixed_flags mixed_flags_compiled no_exceptions single_file add_subdirectory find_package
 set -euo pipefail
 way=$1 work=$2
@@ -14,7 +14,7 @@ compile() { "$CXX" -std=c++20 -Wall -Wextra -Wconversion -Wshadow -Werror -I"$SA
 link() { "$CXX" $CXXFLAGS "$@" -o app -pthread; }
 library() { echo "-DSAMPAN_COMPILED -I$SAMPAN_BUILD/gen/include"; }
 # Prints what the program prints; fails if it fails or says nothing.
-run() { "$@" | tee output && grep -qx ok output; }
+run() { "$@" "$MODEL" | tee output && grep -qx ok output; }
 abis() { sed -n 's/^abi //p' output; }
 
 case $way in

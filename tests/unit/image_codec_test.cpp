@@ -62,11 +62,12 @@ TEST_CASE("PNG: every depth and colour type, values as stored") {
 
 TEST_CASE("PNG: palettes become RGB, transparency an alpha channel, a damaged index black") {
   const std::pair<const char*, std::int64_t> rows[] = {{"palette1.png", 2}, {"palette2.png", 4}, {"palette4.png", 6}, {"palette8.png", 6}};
-  for (const auto& [name, colours] : rows) {
+  for (const auto& row : rows) {
+    const char* name = row.first;
+    const std::int64_t n = row.second;
     CAPTURE(name);
     const Image m = decoded(name);
     CHECK(m.size() == ImageSize{13, 7, 3});
-    const std::int64_t n = colours;
     check_pixels(m, [n](auto x, auto y, auto c) { return palette_colour(pattern(x, y, 0, n - 1), int(c)); });
   }
   const Image clear = decoded("palette4_transparent.png");
@@ -99,14 +100,14 @@ TEST_CASE("extreme shapes: one pixel, one row, one column") {
 }
 
 TEST_CASE("JPEG: grey, both subsamplings, progressive, restart markers") {
-  // Quality 100 quantises by 1: each of 64 coefficients is off by at most half, each sample by far less than the sum; colour conversion and rounding add one
-  // level each, subsampled chroma of a linear ramp another. Pillow (libjpeg) itself is off by up to 2 on these files.
-  for (const auto& [name, channels] : {std::pair{"grey.jpg", 1}, {"rgb444.jpg", 3}, {"rgb420.jpg", 3}, {"progressive.jpg", 3}, {"restart.jpg", 3}}) {
+  // Quality 100 quantises by 1, so a plane is off by less than one level, and the conversion to RGB rounds once more: two levels. libjpeg stays within one
+  // here; other decoders may round the inverse DCT differently.
+  for (const char* name : {"grey.jpg", "rgb444.jpg", "rgb420.jpg", "progressive.jpg", "restart.jpg"}) {
     CAPTURE(name);
     const Image m = decoded(name);
-    CHECK(m.size() == ImageSize{37, 19, channels});
+    CHECK(m.size() == ImageSize{37, 19, name[0] == 'g' ? 1 : 3});
     CHECK(m.type() == PixelType::u8);
-    check_pixels(m, [](auto x, auto y, auto c) { return smooth(x, y, c); }, 3);
+    check_pixels(m, [](auto x, auto y, auto c) { return smooth(x, y, c); }, 2);
   }
 }
 

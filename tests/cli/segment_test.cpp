@@ -1,0 +1,404 @@
+// What the commands write, against what the library gives for the same call in this process: masks, label maps, dumps, embeddings, traces, JSON, overlays.
+// Models are tiny and random; that their numbers are right is the business of tests/parity.
+#include "cli/program.hpp"
+
+#include <sampan/sampan.hpp>
+
+#include <nlohmann/json.hpp>
+
+using namespace sampan;
+using namespace sampan::test;
+using Json = nlohmann::json;
+
+namespace {
+
+constexpr std::int64_t kWidth = 64, kHeight = 48;
+
+const Folder& folder() {
+  static const Folder f;
+  static const bool made = [] {
+    f.model("m.safetensors", tiny_sam({.image = 64}));
+    f.model("box.safetensors", tiny_lite_medsam());
+    f.rgb("a.png", kHeight, kWidth);
+    return true;
+  }();
+  REQUIRE(made);
+  return f;
+}
+
+/// The library's own answer.
+class Expected {
+ public:
+  explicit Expected(const Folder& f, const std::string& image = "a.png", const std::string& model = "m.safetensors")
+      : image_(f.image(image)), model_(Model::load((f / model).string(), {.threads = 1})), session_(model_) {
+    session_.set_image(image_.view());
+  }
+  Prediction operator()(const Prompt& p, const PredictOptions& o = {}) { return session_.predict(p, o); }
+  Session& session() { return session_; }
+
+ private:
+  Image image_;
+  Model model_;
+  Session session_;
+};
+
+std::vector<int> scaled(const Mask& m, int value) {
+  std::vector<int> v(m.data.begin(), m.data.end());
+  for (int& x : v) x *= value;
+  return v;
+}
+void paint(std::vector<int>& map, const Mask& m, int value) {
+  for (std::size_t i = 0; i < map.size(); ++i)
+    if (m.data[i]) map[i] = value;
+}
+Words operator+(Words a, const Words& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+Words segment(const Words& more) { return Words{"segment", "a.png", "--model", "m.safetensors"} + more; }
+
+std::vector<float> tensor(const weights::Safetensors& file, const std::string& name, const weights::Shape& shape) {
+  const auto* t = file.find(name);
+  REQUIRE_MESSAGE(t != nullptr, name);
+  CHECK(t->dtype == DType::f32);
+  CHECK(weights::to_string(t->shape) == weights::to_string(shape));
+  std::vector<float> v(t->data.size() / sizeof(float));
+  std::memcpy(v.data(), t->data.data(), t->data.size());
+  return v;
+}
+weights::Safetensors open(const Folder& f, const std::string& name) {
+  auto r = weights::Safetensors::open((f / name).string());
+  REQUIRE_MESSAGE(r.ok(), name);
+  return std::move(*r);
+}
+
+// Prompts whose masks are neither empty nor full on this random network; checked where they are used.
+const Box kA{4, 4, 30, 30}, kB{20, 10, 60, 44}, kC{1.5, 2.25, 40, 20.75};
+const char *const kTextA = "4,4,30,30", *const kTextB = "20,10,60,44", *const kTextC = "1.5,2.25,40,20.75";
+
+}  // namespace
+
+TEST_CASE("one box: a mask of 0 and 255, the library's") {
+  const Folder& f = folder();
+  Expected e(f);
+  f.ok(segment({"--box", kTextA, "-o", "one.png"}));
+  const Prediction p = e({.box = kA});
+  CHECK(p.best().area > 0);
+  CHECK(p.best().area < kWidth * kHeight);
+  CHECK(f.values("one.png") == scaled(p.mask(), 255));
+  CHECK(f.image("one.png").type() == PixelType::u8);
+  f.ok(segment({"--box", kTextA, "-o", "one_label.png", "--labels"}));
+  CHECK(f.values("one_label.png") == scaled(p.mask(), 1));
+}
+
+TEST_CASE("decimals and points reach the network as given") {
+  const Folder& f = folder();
+  Expected e(f);
+  f.ok(segment({"--box", kTextC, "--point", "10.5,8.25,1", "--point", "-3,2,0", "-o", "points.png"}));
+  const Prediction p = e({.points = {{10.5, 8.25, 1}, {-3, 2, 0}}, .box = kC});
+  CHECK(f.values("points.png") == scaled(p.mask(), 255));
+  f.ok(segment({"--point", "10,10,1", "-o", "click.png"}));
+  CHECK(f.values("click.png") == scaled(e({.points = {{10, 10, 1}}}).mask(), 255));
+  f.ok(segment({"-o", "none.png"}));
+  CHECK(f.values("none.png") == scaled(e({}).mask(), 255));
+}
+
+TEST_CASE("several boxes: a label map, later objects over earlier ones") {
+  const Folder& f = folder();
+  Expected e(f);
+  // Five alike prompts: more than the library decodes together.
+  const std::vector<Box> boxes = {kA, kB, kC, kA, kB};
+  Words call = segment({"-o", "labels.png"});
+  std::vector<int> map(kWidth * kHeight, 0);
+  int i = 0;
+  for (const Box& b : boxes) {
+    call = call + Words{"--box", cat(b.x0, ",", b.y0, ",", b.x1, ",", b.y1)};
+    paint(map, e({.box = b}).mask(), ++i);
+  }
+  f.ok(call);
+  CHECK(f.values("labels.png") == map);
+  CHECK(f.image("labels.png").type() == PixelType::u8);
+  CHECK(std::set<int>(map.begin(), map.end()).size() > 1);
+}
+
+TEST_CASE("a prompts file: labels, names, mixed prompts, 16-bit above 255") {
+  const Folder& f = folder();
+  Expected e(f);
+  write_text(f / "p.json", R"({"objects": [{"label": 7, "name": "liver", "box": [4,4,30,30]}, {"label": 300, "points": [[40,30,1],[5,5,0]]}, {"label": 7, "box": [20,10,60,44], "points": [[30,20,1]]}]})");
+  const Ran r = f.ok(segment({"--prompts", "p.json", "-o", "p.png", "--json"}));
+  std::vector<int> map(kWidth * kHeight, 0);
+  paint(map, e({.box = kA}).mask(), 7);
+  paint(map, e({.points = {{40, 30, 1}, {5, 5, 0}}}).mask(), 300);
+  paint(map, e({.points = {{30, 20, 1}}, .box = kB}).mask(), 7);
+  CHECK(f.values("p.png") == map);
+  const bool wide = std::find(map.begin(), map.end(), 300) != map.end();
+  CHECK(wide);
+  CHECK((f.image("p.png").type() == PixelType::u16) == wide);
+  const Json j = Json::parse(r.out);
+  REQUIRE(j["objects"].size() == 3);
+  CHECK(j["objects"][0]["label"] == 7);
+  CHECK(j["objects"][0]["name"] == "liver");
+  CHECK(j["objects"][1]["label"] == 300);
+  CHECK(!j["objects"][1].contains("name"));
+  // Without labels the position counts; one object gives a mask of 0 and 255 whatever its label is.
+  write_text(f / "one.json", R"({"objects": [{"label": 9, "box": [4,4,30,30]}]})");
+  f.ok(segment({"--prompts", "one.json", "-o", "p1.png"}));
+  CHECK(f.values("p1.png") == scaled(e({.box = kA}).mask(), 255));
+  f.ok(segment({"--prompts", "one.json", "-o", "p9.png", "--labels"}));
+  CHECK(f.values("p9.png") == scaled(e({.box = kA}).mask(), 9));
+}
+
+TEST_CASE("--json has the documented keys and the library's numbers") {
+  const Folder& f = folder();
+  Expected e(f);
+  const Ran r = f.ok(segment({"--box", kTextA, "--box", kTextB, "-o", "j.png", "--json", "--threads", "2"}));
+  const Json j = Json::parse(r.out);
+  REQUIRE(j["objects"].size() == 2);
+  const Box boxes[] = {kA, kB};
+  for (std::size_t i = 0; i < 2; ++i) {
+    const Prediction p = e({.box = boxes[i]});
+    const Json& o = j["objects"][i];
+    CHECK(o["label"] == int(i) + 1);
+    CHECK(o["area"] == p.best().area);
+    CHECK(o["box"] == Json::array({p.best().extent.x0, p.best().extent.y0, p.best().extent.x1, p.best().extent.y1}));
+    CHECK(o["predicted_iou"].get<float>() == p.score());
+    CHECK(o["stability"].get<float>() == p.best().stability);
+    CHECK(o["area"] == std::count(p.mask().data.begin(), p.mask().data.end(), 1));
+  }
+  for (const char* key : {"load", "preprocess", "encode", "decode", "postprocess", "write"}) {
+    CAPTURE(key);
+    CHECK(j["timings_ms"][key].get<double>() > 0);
+  }
+  CHECK(j["timings_ms"].size() == 6);
+  CHECK(j["peak_memory_mib"].get<double>() > 1);
+  CHECK(j["model"]["family"] == "sam");
+  CHECK(j["model"]["licence"] == "Apache-2.0");
+  CHECK(j["model"]["sha256"] == sha256_hex(as_bytes(read_text(f / "m.safetensors"))));
+  CHECK(j["engine"]["version"] == SAMPAN_VERSION);
+  CHECK(j["engine"]["device"] == "cpu");
+  CHECK(j["engine"]["threads"] == 2);
+  CHECK(j["engine"]["precision"] == "f32");
+  CHECK(j["engine"]["isa"] == available_isas().back());
+  // Alone it needs no file.
+  CHECK(Json::parse(f.ok(segment({"--box", kTextA, "--json", "--quiet"})).out)["objects"].size() == 1);
+}
+
+TEST_CASE("a number that does not exist is null, an empty mask has no box") {
+  const Folder& f = folder();
+  // Upscaled features become 10 everywhere, the hypernetwork gives -100: every logit is far below -1, so stability is 0/0.
+  REQUIRE(write_model((f / "dark.safetensors").string(), tiny_sam({.image = 64}), 1, weights::expected_tensors(sam_sizes({.image = 64})), [](const std::string& name, std::vector<float>& v) {
+            const auto ends = [&](const std::string& s) { return name.size() > s.size() && name.compare(name.size() - s.size(), s.size(), s) == 0; };
+            const bool hyper = name.find("output_hypernetworks_mlps") != std::string::npos;
+            if (name == "mask_decoder.output_upscaling.3.weight" || (hyper && ends("layers.2.weight"))) std::fill(v.begin(), v.end(), 0.0f);
+            if (name == "mask_decoder.output_upscaling.3.bias") std::fill(v.begin(), v.end(), 10.0f);
+            if (hyper && ends("layers.2.bias")) std::fill(v.begin(), v.end(), -100.0f);
+          }).ok());
+  const Ran r = f.ok({"segment", "a.png", "--model", "dark.safetensors", "--box", kTextA, "-o", "dark.png", "--json"});
+  const Json o = Json::parse(r.out)["objects"][0];
+  CHECK(o["area"] == 0);
+  CHECK(o["box"].is_null());
+  CHECK(o["stability"].is_null());
+  CHECK(r.err.find("empty mask") != std::string::npos);
+  CHECK(f.values("dark.png") == std::vector<int>(kWidth * kHeight, 0));
+}
+
+TEST_CASE("--multimask and --select") {
+  const Folder& f = folder();
+  Expected e(f);
+  const Prompt click{.points = {{20, 20, 1}}};
+  for (const auto& [word, rule] : {std::pair("iou", Select::iou), std::pair("first", Select::first), std::pair("stability", Select::stability), std::pair("largest", Select::largest)}) {
+    CAPTURE(word);
+    const Prediction p = e(click, {.multimask = true, .select = rule});
+    const Json j = Json::parse(f.ok(segment({"--point", "20,20,1", "--multimask", "--select", word, "-o", "s.png", "--json"})).out);
+    CHECK(f.values("s.png") == scaled(p.mask(), 255));
+    CHECK(j["objects"][0]["selected"] == p.selected);
+    CHECK(j["objects"][0]["candidates"].size() == 3);
+    CHECK(j["objects"][0]["area"] == p.best().area);
+  }
+  f.ok(segment({"--point", "20,20,1", "--multimask", "--select", "all", "-o", "all.png"}));
+  CHECK(!fs::exists(f / "all.png"));
+  const Prediction p = e(click, {.multimask = true});
+  for (std::size_t i = 0; i < 3; ++i) CHECK(f.values(cat("all_", i, ".png")) == scaled(p.candidates[i].mask, 255));
+  // Of several objects: the i-th candidate of each.
+  f.ok(segment({"--box", kTextA, "--box", kTextB, "--multimask", "--select", "all", "-o", "both.png"}));
+  const Prediction a = e({.box = kA}, {.multimask = true}), b = e({.box = kB}, {.multimask = true});
+  for (std::size_t i = 0; i < 3; ++i) {
+    std::vector<int> map(kWidth * kHeight, 0);
+    paint(map, a.candidates[i].mask, 1);
+    paint(map, b.candidates[i].mask, 2);
+    CHECK(f.values(cat("both_", i, ".png")) == map);
+  }
+}
+
+TEST_CASE("--dump holds PyTorch's shapes, all masks whatever --select says") {
+  const Folder& f = folder();
+  Expected e(f);
+  f.ok(segment({"--box", kTextA, "--box", kTextB, "--multimask", "--select", "first", "-o", "d.png", "--dump", "d.safetensors"}));
+  const auto file = open(f, "d.safetensors");
+  CHECK(file.tensors().size() == 3);
+  CHECK(tensor(file, "image_embedding", {1, 32, 4, 4}) == *e.session().try_image_embedding());
+  std::vector<float> logits, iou;
+  for (const Box& box : {kA, kB}) {
+    const Prediction p = e({.box = box}, {.multimask = true});
+    logits.insert(logits.end(), p.low_res_logits.begin(), p.low_res_logits.end());
+    for (const auto& c : p.candidates) iou.push_back(c.predicted_iou);
+  }
+  CHECK(tensor(file, "low_res_logits", {2, 3, 16, 16}) == logits);
+  CHECK(tensor(file, "iou_predictions", {2, 3}) == iou);
+}
+
+TEST_CASE("a dumped mask comes back as --mask-input, also from a prompts file") {
+  const Folder& f = folder();
+  Expected e(f);
+  f.ok(segment({"--box", kTextA, "-o", "first.png", "--dump", "first.safetensors"}));
+  const Prediction first = e({.box = kA});
+  f.ok(segment({"--point", "20,20,1", "--mask-input", "first.safetensors", "-o", "second.png"}));
+  const Prediction second = e({.points = {{20, 20, 1}}, .mask_input = first.low_res_logits});
+  CHECK(f.values("second.png") == scaled(second.mask(), 255));
+  CHECK(second.mask().data != e({.points = {{20, 20, 1}}}).mask().data);
+  write_text(f / "masks.json", R"({"objects": [{"box": [20,10,60,44]}, {"points": [[20,20,1]], "mask_input": "first.safetensors"}]})");
+  f.ok(segment({"--prompts", "masks.json", "-o", "masks.png"}));
+  std::vector<int> map(kWidth * kHeight, 0);
+  paint(map, e({.box = kB}).mask(), 1);
+  paint(map, second.mask(), 2);
+  CHECK(f.values("masks.png") == map);
+}
+
+TEST_CASE("encode, then segment --embedding: the same bytes as in one go, with and without the image") {
+  const Folder& f = folder();
+  Expected e(f);
+  const Ran r = f.ok({"encode", "a.png", "--model", "m.safetensors", "-o", "e.safetensors", "--json"});
+  const Json j = Json::parse(r.out);
+  CHECK(j["objects"].empty());
+  CHECK(j["timings_ms"]["encode"].get<double>() > 0);
+  CHECK(tensor(open(f, "e.safetensors"), "image_embedding", {1, 32, 4, 4}) == *e.session().try_image_embedding());
+  f.ok(segment({"--box", kTextA, "-o", "whole.png"}));
+  f.ok({"segment", "--embedding", "e.safetensors", "--model", "m.safetensors", "--box", kTextA, "-o", "later.png"});
+  f.ok(segment({"--embedding", "e.safetensors", "--box", kTextA, "-o", "with_image.png", "--overlay", "later_overlay.png"}));
+  CHECK(read_text(f / "whole.png") == read_text(f / "later.png"));
+  CHECK(read_text(f / "whole.png") == read_text(f / "with_image.png"));
+  CHECK(f.image("later_overlay.png").size().channels == 3);
+}
+
+TEST_CASE("--overlay: the image's size, unchanged far from the object, coloured inside") {
+  const Folder& f = folder();
+  Expected e(f);
+  f.ok(segment({"--box", kTextA, "--overlay", "o.png"}));
+  const Image before = f.image("a.png"), after = f.image("o.png");
+  CHECK(after.size() == before.size());
+  const Mask mask = e({.box = kA}).mask();
+  std::size_t changed_inside = 0, inside = 0, changed_outside = 0;
+  for (std::int64_t y = 0; y < kHeight; ++y)
+    for (std::int64_t x = 0; x < kWidth; ++x) {
+      const std::size_t i = std::size_t(y * kWidth + x);
+      const bool changed = std::memcmp(before.data() + 3 * i, after.data() + 3 * i, 3) != 0;
+      const bool on_box = (x == 4 || x == 30 || y == 4 || y == 30) && x >= 4 && x <= 30 && y >= 4 && y <= 30;
+      if (mask.data[i]) ++inside, changed_inside += changed;
+      else if (changed && !on_box) ++changed_outside;
+    }
+  CHECK(changed_outside == 0);
+  CHECK(inside > 0);
+  CHECK(changed_inside > inside / 2);
+}
+
+TEST_CASE("--trace writes tensors by PyTorch's names") {
+  const Folder& f = folder();
+  f.ok(segment({"--box", kTextA, "-o", "t.png", "--trace", "t.safetensors:image_encoder.blocks.*,image_encoder"}));
+  const auto some = open(f, "t.safetensors");
+  CHECK(some.find("image_encoder.blocks.0") != nullptr);
+  CHECK(some.find("image_encoder.blocks.1") != nullptr);
+  CHECK(some.find("image_encoder.patch_embed") == nullptr);
+  Expected e(f);
+  CHECK(tensor(some, "image_encoder", {1, 32, 4, 4}) == *e.session().try_image_embedding());
+  REQUIRE(some.metadata("sampan.trace") != nullptr);
+  const Json costs = Json::parse(*some.metadata("sampan.trace"));
+  CHECK(costs.size() == some.tensors().size());
+  CHECK(costs[0]["flop"].get<double>() > 0);
+  f.ok(segment({"--box", kTextA, "-o", "t.png", "--trace", "all.safetensors"}));
+  CHECK(open(f, "all.safetensors").tensors().size() > some.tensors().size());
+  f.ok({"encode", "a.png", "--model", "m.safetensors", "-o", "te.safetensors", "--trace", "te2.safetensors:image_encoder"});
+  CHECK(open(f, "te2.safetensors").tensors().size() == 1);
+}
+
+TEST_CASE("the mask does not depend on threads, repetitions, device") {
+  const Folder& f = folder();
+  f.ok(segment({"--box", kTextA, "-o", "base.png"}));
+  const std::string base = read_text(f / "base.png");
+  for (const Words& more : {Words{"--threads", "1"}, Words{"--threads", "3"}, Words{"--repeat", "3"}, Words{"--device", "reference"}, Words{"--isa", available_isas()[0]}, Words{"--max-memory", "1G"}}) {
+    CAPTURE(more[0] + " " + more[1]);
+    f.ok(segment({"--box", kTextA, "-o", "again.png"} + more));
+    CHECK(read_text(f / "again.png") == base);
+  }
+}
+
+TEST_CASE("16-bit images with a window, odd sizes") {
+  const Folder& f = folder();
+  std::vector<std::uint16_t> wide;
+  for (int i = 0; i < 40 * 30; ++i) wide.push_back(std::uint16_t(900 + i % 300));
+  f.png("ct.png", {wide.data(), {40, 30, 1}, PixelType::u16});
+  f.ok({"segment", "ct.png", "--model", "m.safetensors", "--box", "2,2,20,20", "--window", "1040,400", "-o", "ct_mask.png"});
+  CHECK(f.values("ct_mask.png").size() == 1200);
+  f.ok({"segment", "ct.png", "--model", "m.safetensors", "--box", "2,2,20,20", "--window-preset", "bone", "-o", "ct_mask.png"});
+  for (const auto& [h, w] : {std::pair<std::int64_t, std::int64_t>(1, 1), {1, 5000}, {5000, 1}}) {
+    CAPTURE(h);
+    CAPTURE(w);
+    const std::vector<std::uint8_t> pixels(std::size_t(h * w), 100);
+    f.png("odd.png", {pixels.data(), {w, h, 1}, PixelType::u8});
+    for (const char* model : {"m.safetensors", "box.safetensors"}) {
+      f.ok({"segment", "odd.png", "--model", model, "--box", cat("0,0,", w, ",", h), "-o", "odd_mask.png"});
+      CHECK(f.image("odd_mask.png").size() == ImageSize{w, h, 1});
+    }
+  }
+}
+
+TEST_CASE("notes go to stderr, --quiet silences them, --progress json writes lines") {
+  const Folder& f = folder();
+  CHECK(f.ok(segment({"--box", kTextA, "-o", "n.png"})).err.find("pixels, predicted IoU") != std::string::npos);
+  CHECK(f.ok(segment({"--box", kTextA, "-o", "n.png"})).out.empty());
+  CHECK(f.ok(segment({"--box", kTextA, "-o", "n.png", "--quiet"})).err.empty());
+  CHECK(f.ok(segment({"--box", kTextA, "-o", "n.png", "--quiet", "--progress", "json"})).err.empty());
+  std::istringstream lines(f.ok(segment({"--box", kTextA, "-o", "n.png", "--progress", "json"})).err);
+  double last = 0;
+  int steps = 0;
+  for (std::string line; std::getline(lines, line) && line[0] == '{'; ++steps) {
+    const Json j = Json::parse(line);
+    CHECK(j["what"] == "encode");
+    CHECK(!j["stage"].get<std::string>().empty());
+    CHECK(j["fraction"].get<double>() >= last);
+    CHECK(j["fraction"].get<double>() <= 1);
+    last = j["fraction"].get<double>();
+  }
+  CHECK(steps > 2);
+}
+
+TEST_CASE("info") {
+  const Folder& f = folder();
+  const Ran r = f.ok({"info", "m.safetensors"});
+  for (const char* word : {"SAM", "licence", "Apache-2.0", "sha256", "input", "memory", "FLOP", "points, boxes, mask input", "3 with --multimask"}) {
+    CAPTURE(word);
+    CHECK(r.out.find(word) != std::string::npos);
+  }
+  const Json j = Json::parse(f.ok({"info", "box.safetensors", "--json"}).out);
+  CHECK(j["model"]["family"] == "lite_medsam");
+  CHECK(j["input"]["points"] == false);
+  CHECK(j["input"]["boxes"] == true);
+  CHECK(j["memory_bytes"]["weights"].get<double>() > 0);
+  CHECK(j["flop"]["encode"].get<double>() > 0);
+  CHECK(f.ok({"info"}).out.rfind(std::string("sampan ") + SAMPAN_VERSION, 0) == 0);
+  CHECK(Json::parse(f.ok({"info", "--json"}).out)["version"] == SAMPAN_VERSION);
+}
+
+TEST_CASE("help teaches: every option, with examples; version") {
+  const Folder& f = folder();
+  CHECK(f.ok({"--version"}).out == std::string("sampan ") + SAMPAN_VERSION + "\n");
+  const std::string top = f.ok({"--help"}).out;
+  for (const char* word : {"segment", "encode", "info", "Exit codes", "not a medical device"}) CHECK_MESSAGE(top.find(word) != std::string::npos, word);
+  const std::string segment_help = f.ok({"segment", "--help"}).out;
+  for (const char* word : {"--model", "--box", "--point", "--mask-input", "--prompts", "--multimask", "--select", "--labels", "-o", "--overlay", "--dump", "--embedding", "--json", "--repeat", "--trace", "--precision",
+                           "--device", "--threads", "--isa", "--max-memory", "--window", "--window-preset", "--quiet", "--progress", "Examples:"})
+    CHECK_MESSAGE(segment_help.find(word) != std::string::npos, word);
+  // What does not work yet is not shown.
+  for (const char* word : {"cuda", "bf16", "int8", "everything", "volume"}) CHECK_MESSAGE(segment_help.find(word) == std::string::npos, word);
+  CHECK(f.ok({"encode", "--help"}).out.find("Examples:") != std::string::npos);
+  CHECK(f.ok({"info", "--help"}).out.find("Examples:") != std::string::npos);
+}
