@@ -17,8 +17,9 @@ double load_average();           ///< of the last minute
 /// that really changed shows, not an interruption. Elsewhere the number is good for comparing before and after.
 double chain_ghz();
 
-/// Time that this process was ready to run and another one was running, summed over its threads.
+/// Time that this process was ready to run and another one was running, summed over its threads; what add_waited() was told of child processes counts too.
 double seconds_waited();
+void add_waited(double seconds);
 /// Time that the hypervisor gave to other machines, summed over the cores.
 double seconds_stolen();
 

@@ -65,7 +65,7 @@ void Harness::print_table(bool markdown) const {
   lines[0].insert(lines[0].end(), {"ratio", "error", "notes"});
   for (const Row& r : rows_) {
     const Derived d = derive(r, fma(r.threads), gbs(r.threads));
-    const char* ms = r.median_ms < 10 ? "%.3f" : r.median_ms < 1000 ? "%.1f" : "%.0f";
+    const char* ms = r.median_ms < 0.1 ? "%.5f" : r.median_ms < 10 ? "%.3f" : r.median_ms < 1000 ? "%.1f" : "%.0f";
     std::vector<std::string> l{r.name, r.isa.empty() ? "-" : r.isa + " " + r.precision, number_unless_zero(r.threads, "%.0f"), std::to_string(r.repeats), number(r.median_ms, ms), number(r.mad_ms, ms), number(r.min_ms, ms)};
     if (roofed)
       l.insert(l.end(), {number_unless_zero(r.flop, "%.3g", 1e-9), number_unless_zero(r.bytes, "%.3g", 1e-6), number_unless_zero(d.gflops, "%.1f"), number(d.of_fma, "%.1f", 100), number_unless_zero(d.gbs, "%.1f"),

@@ -66,7 +66,7 @@ inline void write_trace(const TraceRequest& request, const Trace& trace, OutputF
   auto costs = nlohmann::ordered_json::array();
   for (const TraceRecord& r : trace.records()) {
     tensors.push_back({r.name, r.shape, r.data});
-    costs.push_back({{"name", r.name}, {"ms", r.ms}, {"flop", r.cost.flop}, {"bytes", r.cost.bytes}});
+    if (r.cost.bytes > 0) costs.push_back({{"name", r.name}, {"ms", r.ms}, {"flop", r.cost.flop}, {"bytes", r.cost.bytes}});  // a layer; others are only looked at on the way
   }
   files.tensors(request.path, tensors, {{"sampan.trace", costs.dump()}});
 }

@@ -39,10 +39,15 @@ class OutputPlan {
     std::string option, path;
   };
   static bool same(const std::string& a, const std::string& b) {
-    std::error_code e1, e2, e3;
-    if (std::filesystem::equivalent(a, b, e1) && !e1) return true;  // both exist: links are seen through
-    const auto pa = std::filesystem::weakly_canonical(a, e2), pb = std::filesystem::weakly_canonical(b, e3);
-    return !e2 && !e3 && pa == pb;
+    std::error_code error;
+    if (std::filesystem::equivalent(a, b, error) && !error) return true;  // both exist: links are seen through
+    const auto real = [](const std::string& path) {
+      std::error_code failed;
+      const auto absolute = std::filesystem::absolute(path, failed);
+      return failed ? std::filesystem::path() : std::filesystem::weakly_canonical(absolute, failed);
+    };
+    const auto pa = real(a);
+    return !pa.empty() && pa == real(b);
   }
   std::vector<Row> inputs_, outputs_;
 };

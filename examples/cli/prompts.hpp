@@ -41,7 +41,7 @@ inline Json parse_strict(std::string_view text, const std::string& file) {
     if (depth > 8) bad_prompts(file, "nested too deeply for a prompts file");
     if (event == Json::parse_event_t::object_start) open.emplace_back();
     if (event == Json::parse_event_t::object_end) open.pop_back();
-    if (event == Json::parse_event_t::key && !open.back().insert(value.get<std::string>()).second) bad_prompts(file, cat("key \"", value.get<std::string>(), "\" is given twice"));
+    if (event == Json::parse_event_t::key && !open.back().insert(value.get<std::string>()).second) bad_prompts(file, cat("key \"", value.get<std::string>().substr(0, 60), "\" is given twice"));
     return true;
   };
   try {

@@ -2,7 +2,7 @@
 // One table; each row is a call in a folder with a small model (m, SAM 64 px), another one (other), a box-only one (box), and images.
 #include "cli/program.hpp"
 
-#include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
 
 using namespace sampan;
 using namespace sampan::test;
@@ -140,7 +140,6 @@ const std::vector<Row> kRows = {
     {segment(kBox + Words{"--max-memory", "1e30T"}), 2, "--max-memory"},
     {segment(kBox + Words{"--max-memory", "4GB"}), 2, "4G"},
     {segment(kBox + Words{"--max-memory", "64K"}), 4, "memory limit"},
-    {segment(kBox + Words{"--max-memory", "1.1M"}), 4, "memory limit"},
     {segment(kBox + Words{"--window", "40"}), 2, "LEVEL,WIDTH"},
     {segment(kBox + Words{"--window", "40,0"}), 2, "width"},
     {segment(kBox + Words{"--window", "40,-5"}), 2, "width"},
@@ -282,10 +281,25 @@ TEST_CASE("hostile calls end with the documented code, one line, and no file") {
     for (const auto& w : row.call) shown += " " + w;
     CAPTURE(shown);
     check_refused(f.run(row.call), row.code, row.words);
+    for (const std::string& name : f.files()) {
+      if (before.count(name)) continue;
+      FAIL_CHECK("left behind: " << name);
+      fs::remove(f / name);  // the next row starts clean
+    }
     CHECK(f.files() == before);
   }
   CHECK(read_text(f / "m.safetensors") == model);
   CHECK(read_text(f / "a.png") == image);
+}
+
+TEST_CASE("--max-memory between what the weights need and what the run needs") {
+  const Folder& f = folder();
+  const auto before = f.files();
+  const auto memory = nlohmann::json::parse(f.ok({"info", "m.safetensors", "--json"}).out)["memory_bytes"];
+  const auto weights = memory["weights"].get<std::uint64_t>();
+  check_refused(f.run(segment(kBox + Words{"--max-memory", std::to_string(weights - 1)})), 4, "weights alone");
+  check_refused(f.run(segment(kBox + Words{"--max-memory", std::to_string(weights + 1)})), 4, "activations");
+  CHECK(f.files() == before);
 }
 
 TEST_CASE("a folder without write permission") {

@@ -18,6 +18,7 @@
 #include <set>
 #include <sstream>
 
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -86,10 +87,10 @@ class Folder {
   }
 
   /// Starts the program here. `interrupt` sends SIGINT as soon as something stands on stderr (--progress json).
-  Ran run(const Words& arguments, bool interrupt = false) const {
+  Ran run(const Words& arguments, bool interrupt = false, const std::string& program = "sampan") const {
     const fs::path out = path_.string() + ".out", err = path_.string() + ".err";  // beside the folder, so that files() stays clean
     std::vector<char*> argv;
-    Words words{"sampan"};
+    Words words{program};
     words.insert(words.end(), arguments.begin(), arguments.end());
     for (auto& w : words) argv.push_back(w.data());
     argv.push_back(nullptr);
@@ -97,8 +98,11 @@ class Folder {
     const pid_t child = fork();
     REQUIRE(child >= 0);
     if (child == 0) {
-      if (chdir(path_.c_str()) != 0 || !std::freopen(out.c_str(), "w", stdout) || !std::freopen(err.c_str(), "w", stderr) || !std::freopen("/dev/null", "r", stdin)) _exit(126);
-      execv(SAMPAN_BIN_DIR "/sampan", argv.data());
+      const int files[] = {::open("/dev/null", O_RDONLY), ::open(out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600), ::open(err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600)};
+      for (int i = 0; i < 3; ++i)
+        if (files[i] < 0 || dup2(files[i], i) < 0) _exit(126);
+      if (chdir(path_.c_str()) != 0) _exit(126);
+      execv((std::string(SAMPAN_BIN_DIR "/") + program).c_str(), argv.data());
       _exit(127);
     }
     int status = 0;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Consumes the library in one of the ways a stranger would, and runs the result.
 # Usage: run.sh WAY WORK_FOLDER   (environment from CMakeLists.txt: CXX, CMAKE, CXXFLAGS, SAMPAN_SOURCE, SAMPAN_BUILD, EIGEN, MODEL)
-# Ways: plain_gcc two_tu two_tu_compiled mixed_flags mixed_flags_compiled no_exceptions single_file add_subdirectory find_package
+# Ways: plain_gcc_two_tu two_tu_compiled mixed_flags mixed_flags_compiled no_exceptions single_file add_subdirectory find_package
 set -euo pipefail
 way=$1 work=$2
 here=$SAMPAN_SOURCE/tests/consumer
@@ -18,13 +18,8 @@ run() { "$@" "$MODEL" | tee output && grep -qx ok output; }
 abis() { sed -n 's/^abi //p' output; }
 
 case $way in
-  plain_gcc)  # the command of README, with both files at once
+  plain_gcc_two_tu)  # the command of README, with both files at once
     "$CXX" -std=c++20 $CXXFLAGS -I"$SAMPAN_SOURCE/include" -isystem "$EIGEN" "$here/app.cpp" "$here/second.cpp" -o app -pthread
-    run ./app ;;
-  two_tu)
-    compile "$here/app.cpp"
-    compile "$here/second.cpp"
-    link app.o second.o
     run ./app ;;
   two_tu_compiled)
     compile $(library) "$here/app.cpp"

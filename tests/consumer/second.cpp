@@ -5,4 +5,4 @@
 #define TEXT(...) TEXT2(__VA_ARGS__)
 
 const char* second_abi() { return TEXT(SAMPAN_ABI); }
-std::string second_result(const char* model_path) { return segment(model_path); }
+std::string second_segment(const char* path, float& score, long& area) { return segment(path, score, area); }

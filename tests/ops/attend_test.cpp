@@ -83,6 +83,8 @@ TEST_CASE("attend: windows of 7 and 14 on grids around their edges, head sizes")
         const auto [heads, d] = head_sizes[s % std::size(head_sizes)];
         check(sweep, varied({.h = h, .w = w, .heads = heads, .d = d, .window = window}, s * 7 + std::uint64_t(repeat)), {s});
       }
+  for (Index heads : {3, 4, 5})  // 60, 80, 100 pairs of window and head: few and many work items
+    check(sweep, {.h = 26, .w = 33, .heads = heads, .d = 4, .window = 7, .bias = Bias::table, .pad = true}, {std::uint64_t(heads)});
   check(sweep, {.h = 15, .w = 29, .heads = 2, .d = 64, .window = 14, .bias = Bias::rel_pos, .pad = true}, {901});                      // SAM-B
   check(sweep, {.h = 15, .w = 29, .heads = 2, .d = 80, .window = 14, .bias = Bias::rel_pos, .pad = true}, {902});                      // SAM-H
   check(sweep, {.h = 16, .w = 15, .heads = 4, .d = 32, .window = 14, .bias = Bias::table, .pad = true, .per_head = true}, {903});      // TinyViT
@@ -100,6 +102,9 @@ TEST_CASE("attend: global, square and oblong grids, head sizes") {
       const auto [heads, d] = head_sizes[s % std::size(head_sizes)];
       check(sweep, varied({.h = h, .w = w, .heads = heads, .d = d}, s * 5 + std::uint64_t(repeat)), {s});
     }
+  for (auto [h, w] : {std::pair<Index, Index>{15, 17}, {16, 16}, {1, 257}, {19, 27}})  // around one and two blocks of 256 keys
+    check(sweep, {.h = h, .w = w, .heads = 2, .d = 8, .bias = h == 16 ? Bias::table : Bias::rel_pos}, {std::uint64_t(h)});
+  for (Index n : {95, 96, 97, 191, 193}) check(sweep, {.h = 1, .w = n, .heads = 1, .d = 9}, {std::uint64_t(n)});  // around blocks of queries
   check(sweep, {.h = 20, .w = 28, .heads = 1, .d = 64, .bias = Bias::rel_pos}, {901});
   if (kThorough) check(sweep, {.h = 28, .w = 33, .heads = 2, .d = 16, .bias = Bias::rel_pos, .qkv = {1, 3}, .out = {1, 1}}, {902});
 }

@@ -132,6 +132,9 @@ TEST_CASE("attention refuses extents that disagree, and is inert on a failed con
   check_refused<3>("heads that do not divide", {5, 6, 8}, packs(odd), with(x.in()));
   check_refused<3>("no heads", {5, 6, 8}, packs(none), with(x.in()));
   check_refused<3>("relative positions of another window", {5, 6, 8}, packs(table), with(x.in()));
+  GuardBuffer<3> lines({5, 6, 8}, {0, 0, false, 4}, rng);
+  check_refused<3>("lines with gaps", {5, 6, 8}, packs(w), with(lines.in()));
+  check_refused<3>("residual lines with gaps", {5, 6, 8}, packs(w), with(x.in(), lines.in()));
   check_inert<3>({5, 6, 8}, packs(w), with(x.in()));
   check_inert<3>({5, 6, 8}, packs(w), with(x.in(), x.in()));
 }

@@ -33,7 +33,7 @@ void check(Sweep& sweep, const Case& c, Seed seed) {
 Case varied(Case c, std::uint64_t s) {
   c.bias = s % 3 == 0, c.bn = s % 2 == 0;
   c.activation = s % 5 == 0 ? Activation::gelu_erf : s % 7 == 0 ? Activation::relu : Activation::none;
-  c.x = kLayouts[s % std::size(kLayouts)], c.y = kLayouts[(s / 2) % std::size(kLayouts)];
+  c.x = kMapLayouts[s % std::size(kMapLayouts)], c.y = kMapLayouts[(s / 2) % std::size(kMapLayouts)];
   return c;
 }
 
@@ -77,6 +77,9 @@ TEST_CASE("conv2d: maps of several row tiles") {
   Sweep sweep("conv2d, maps");
   check(sweep, {.h = 40, .w = 70, .in = 8, .out = 16, .bn = true, .activation = Activation::gelu_erf}, {2001});
   check(sweep, {.h = 65, .w = 33, .in = 3, .out = 32, .stride = 2, .bn = true, .x = {1, 2}, .y = {3, 1}}, {2002});
+  check(sweep, {.h = 27, .w = 25, .in = 4, .out = 200, .kernel = 1, .pad = 0, .x = {0, 0, false, 3}, .y = {0, 0, false, 5}}, {2004});  // 675 pixels: above eight blocks of rows
+  check(sweep, {.h = 28, .w = 24, .in = 2, .out = 200, .bias = true}, {2005});                                                      // 672: below
+  check(sweep, {.h = 2, .w = 97, .in = 30, .out = 193}, {2006});                                                                     // more than 256 inputs per output
   check(sweep, {.h = 37, .w = 64, .in = 32, .out = 33, .kernel = 1, .pad = 0, .bias = true}, {2003});
 }
 

@@ -101,5 +101,7 @@ TEST_CASE("cross_attention refuses extents that disagree, and is inert on a fail
   check_refused<3>("residual", y, packs(w), with({q.in(), {}, k.in(), {}, k.in()}, k.in()));
   check_refused<3>("heads that do not divide", y, packs(odd), with({q.in(), {}, k.in(), {}, k.in()}));
   check_refused<3>("no heads", y, packs(none), with({q.in(), {}, k.in(), {}, k.in()}));
+  GuardBuffer<3> gaps({3, 5, 8}, {0, 0, false, 4}, rng);
+  check_refused<3>("entries of v with gaps", y, packs(w), with({q.in(), {}, k.in(), {}, gaps.in()}));
   check_inert<3>(y, packs(w), with({q.in(), q.in(), k.in(), k.in(), k.in()}, q.in()));
 }

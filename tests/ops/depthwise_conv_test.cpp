@@ -41,7 +41,7 @@ TEST_CASE("depthwise_conv: sizes, strides, channels, layouts") {
         if (!kThorough && s % 5) continue;
         Case c{.h = h, .w = w, .c = channels[s % std::size(channels)], .stride = stride, .bias = s % 3 == 0, .bn = s % 4 != 0};
         c.activation = s % 5 == 0 ? Activation::gelu_erf : s % 7 == 0 ? Activation::relu : Activation::none;
-        c.x = kLayouts[s % std::size(kLayouts)], c.y = kLayouts[(s / 2) % std::size(kLayouts)];
+        c.x = kMapLayouts[s % std::size(kMapLayouts)], c.y = kMapLayouts[(s / 2) % std::size(kMapLayouts)];
         check(sweep, c, {s});
         if (s % 4 == 0) c.kernel = 5, c.pad = 2, check(sweep, c, {s});
         if (s % 6 == 0) c.kernel = 3, c.pad = 0, check(sweep, c, {s});

@@ -58,7 +58,7 @@ TEST_CASE("linear: widths around every boundary") {
 TEST_CASE("linear: rows around every boundary, all epilogues") {
   Sweep sweep("linear");
   std::uint64_t seed = 1000;
-  for (Index n : {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 127, 128, 129, 256, 257})
+  for (Index n : {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 95, 96, 97, 191, 192, 193, 257})
     for (int variant = 0; variant < 4; ++variant) {
       const auto s = seed++;
       if (!kThorough && s % 5) continue;
@@ -70,9 +70,12 @@ TEST_CASE("linear: rows around every boundary, all epilogues") {
 }
 
 TEST_CASE("linear: several blocks in every direction") {
-  Sweep sweep("linear");
+  Sweep sweep("linear, blocks");
+  for (Index k : {255, 256, 257, 513}) check(sweep, {.n = 5, .in = k, .out = 31, .norm = k == 257}, {std::uint64_t(k)});
+  for (Index out : {191, 192, 193, 383, 385, 600}) check(sweep, {.n = 13, .in = 17, .out = out, .residual = out == 193}, {std::uint64_t(out)});
+  for (Index n : {672, 673, 769}) check(sweep, {.n = n, .in = 9, .out = 200, .activation = Activation::gelu_erf}, {std::uint64_t(n)});  // below and above eight blocks of rows
   check(sweep, {.n = 2, .in = 3072, .out = 5}, {2001});
-  check(sweep, {.n = 300, .in = 16, .out = 1100, .activation = Activation::relu}, {2002});
+  if (kThorough) check(sweep, {.n = 300, .in = 16, .out = 1100, .activation = Activation::relu}, {2002});
   if (kThorough) check(sweep, {.n = 530, .in = 400, .out = 130, .norm = true, .residual = true, .x = {3, 1}, .y = {1, 2}}, {2003});
   if (kThorough) check(sweep, {.n = 70, .in = 1300, .out = 257, .activation = Activation::gelu_erf, .y = {0, 0, true}}, {2004});
 }

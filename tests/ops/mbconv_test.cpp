@@ -47,10 +47,15 @@ TEST_CASE("mbconv: sizes, channels, strides, layouts") {
     for (Index w : {1, 2, 5, 14, 16}) {
       const auto s = seed++;
       if (!kThorough && s % 5) continue;
-      const Layout lx = kLayouts[s % std::size(kLayouts)], ly = kLayouts[(s / 2) % std::size(kLayouts)];
+      const Layout lx = kMapLayouts[s % std::size(kMapLayouts)], ly = kMapLayouts[(s / 2) % std::size(kMapLayouts)];
       check(sweep, {.h = h, .w = w, .in = 8, .hidden = 33, .out = 8, .residual = true, .x = lx, .y = ly}, {s});
       check(sweep, {.h = h, .w = w, .in = 5, .hidden = 12, .out = 12, .stride = 2, .x = lx, .y = ly}, {s + 1000});
       if (s % 3 == 0) check(sweep, {.h = h, .w = w, .in = 31, .hidden = 64, .out = 33, .stride = 1, .x = lx, .y = ly}, {s + 2000});
+    }
+  for (auto [h, w] : {std::pair<Index, Index>{31, 63}, {32, 64}, {33, 65}, {65, 130}})  // tiles of 32 x 64 output pixels
+    for (int stride : {1, 2}) {
+      if (!kThorough && h > 32) continue;
+      check(sweep, {.h = h, .w = w, .in = 3, .hidden = 5, .out = 3, .stride = stride, .residual = stride == 1, .x = {1, 2}}, {std::uint64_t(h)});
     }
   check(sweep, {.h = 33, .w = 40, .in = 16, .hidden = 64, .out = 16, .residual = true}, {3001});
   check(sweep, {.h = 65, .w = 31, .in = 8, .hidden = 20, .out = 24, .stride = 2}, {3002});

@@ -49,6 +49,18 @@ TEST_CASE("mlp: rows, widths, norm, activation, residual, in place") {
       }
 }
 
+TEST_CASE("mlp: enough rows to keep a block's hidden layer, and one block less") {
+  Sweep sweep("mlp, blocks");
+  for (Index n : {95, 96, 97, 672, 673, 700})
+    for (bool with_norm : {false, true}) {
+      Rng rng(Seed{std::uint64_t(n)});
+      RandomMlp w(rng, 20, n < 100 ? 200 : 40, with_norm, Activation::gelu_erf);
+      GuardBuffer<2> x({n, 20}, {1, 3}, rng);
+      const Tensor64 r = exact(x.in());
+      sweep.check<2>(cat(n, " rows"), w.expected(r, &r), -1, {{n, 20}, {1, 3}, &x}, [&](const auto& b) { return pack(b, w.p); }, [&](auto& ctx, const auto& p, const View<float, 2>& y) { mlp(ctx, p, y, y, y); });
+    }
+}
+
 TEST_CASE("mlp: NaN fills its row and no other") {
   Rng rng(Seed{9});
   RandomMlp w(rng, 33, 70, true, Activation::relu);

@@ -1,5 +1,5 @@
 // What the resizer tests share: golden cases, a runner that plans first and guards every byte around the output, and structural sweeps.
-// Data flow: tests/ops/resize_*_test.cpp -> here -> parity/goldens/resize_cases.safetensors (committed) and, where present, resize_golden of the shared data.
+// Data flow: tests/ops/resize_*_test.cpp -> here -> parity/goldens/resize_cases and ops/goldens/resize_extra (committed) and, where present, resize_golden of the shared data.
 // Inputs are generated (support/hashgen.hpp); large float outputs are stored thinned, with their strides in the metadata.
 // Deliberately absent: tolerances; each test states and derives its own.
 #pragma once
@@ -132,12 +132,12 @@ inline void sizes_of(const std::string& text, Index& h, Index& w) {
 
 }  // namespace detail_resize
 
-/// The committed cases of one resizer ("pillow_bilinear"), then those of the shared data if SAMPAN_SHARED_DATA names them.
-inline std::vector<ResizeCase> resize_cases(const std::string& kind) {
-  std::vector<ResizeCase> out;
-  const auto file = weights::Safetensors::open(std::string(SAMPAN_TEST_DIR) + "/parity/goldens/resize_cases.safetensors");
+/// The cases of one resizer in a committed file, appended to `out`.
+inline void committed_cases(const std::string& path, const std::string& kind, std::vector<ResizeCase>& out) {
+  const auto file = weights::Safetensors::open(std::string(SAMPAN_TEST_DIR) + path);
   REQUIRE_MESSAGE(file, file.error().what());
   const auto config = nlohmann::json::parse(*file->metadata("config")), tensors = nlohmann::json::parse(*file->metadata("tensors"));
+  const std::uint64_t seed = std::stoull(*file->metadata("seed"));
   for (const auto& t : file->tensors()) {
     if (t.name.rfind(kind + ".", 0) != 0) continue;
     ResizeCase c;
@@ -148,12 +148,19 @@ inline std::vector<ResizeCase> resize_cases(const std::string& kind) {
     const auto shape = made.at(1).get<weights::Shape>();
     c.in = {shape[0], shape[1], shape.size() == 3 ? shape[2] : 1};
     const auto generate = made.at(0) == "noise" ? hash_noise_u8 : hash_binary_u8;
-    c.input = generate(51, "resize." + input, shape);
+    c.input = generate(seed, "resize." + input, shape);
     if (tensors.contains(t.name))
       for (std::size_t i = 0; i < shape.size(); ++i) c.step[i] = tensors.at(t.name).at("stride").at(i).get<Index>();
     detail_resize::take(t, c);
     out.push_back(std::move(c));
   }
+}
+
+/// The committed cases of one resizer ("pillow_bilinear"), then those of the shared data if SAMPAN_SHARED_DATA names them.
+inline std::vector<ResizeCase> resize_cases(const std::string& kind) {
+  std::vector<ResizeCase> out;
+  committed_cases("/parity/goldens/resize_cases.safetensors", kind, out);
+  committed_cases("/ops/goldens/resize_extra.safetensors", kind, out);
   CHECK(out.size() >= 30);
   if (const char* shared = std::getenv("SAMPAN_SHARED_DATA")) {
     const auto more = weights::Safetensors::open(std::string(shared) + "/resize_golden/resize_golden.safetensors");

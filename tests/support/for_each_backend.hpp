@@ -8,6 +8,7 @@
 #pragma once
 #include "support/error_bound.hpp"
 #include "support/guard_buffer.hpp"
+#include "support/sanitizers.hpp"
 
 #include <sampan/cpu/cpu_backend.hpp>
 #include <sampan/ops/backend.hpp>
@@ -22,18 +23,8 @@ namespace sampan::test {
 
 inline constexpr int kThreadCounts[] = {1, 2, 3, 8};
 
-/// Thinner sweeps under sanitizers, which look for other faults and are ten times slower; thread counts and layouts stay.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool kThorough = false;
-#elif defined(__has_feature)
-#  if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-inline constexpr bool kThorough = false;
-#  else
-inline constexpr bool kThorough = true;
-#  endif
-#else
-inline constexpr bool kThorough = true;
-#endif
+/// Thinner sweeps under sanitizers; thread counts, levels and layouts stay.
+inline constexpr bool kThorough = !kSanitized;
 
 struct CpuLevel {
   std::string name;

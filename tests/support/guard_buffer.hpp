@@ -25,9 +25,12 @@ struct Layout {
   Index offset = 0;        ///< elements from a 64-byte boundary to the first element
   Index gap = 0;           ///< unused elements after each row of the last axis
   bool at_the_end = false; ///< the last element is the last of its page (offset is ignored)
+  Index line_gap = 0;      ///< of maps [h, w, c]: unused elements after each line
 };
 
 inline constexpr Layout kLayouts[] = {{}, {1, 0}, {3, 5}, {0, 0, true}, {0, 1, true}, {4, 12}};
+/// For ops on maps that take strided lines as well.
+inline constexpr Layout kMapLayouts[] = {{}, {1, 0}, {3, 5}, {0, 0, true}, {2, 0, false, 7}, {0, 3, true, 1}, {4, 12}};
 
 /// Memory between two pages without access, registered so that Locked can take the access away.
 class GuardedPages {
@@ -129,6 +132,7 @@ class GuardBuffer {
       s[std::size_t(i)] = step;
       step *= e[std::size_t(i)];
       if (i == R - 1) step += l.gap;
+      if (i == R - 2 && R >= 3) step += l.line_gap;
     }
     return s;
   }

@@ -95,7 +95,8 @@ TEST_CASE("an exhausted arena stops every op with one internal error") {
 
 TEST_CASE("plan runs without arithmetic and finds scratch, cost and errors") {
   Rig r;
-  float* nowhere = reinterpret_cast<float*>(std::uintptr_t(64));  // reading or writing it would crash
+  volatile std::uintptr_t address = 64;
+  float* nowhere = reinterpret_cast<float*>(address);  // reading or writing it would crash
   int calls = 0;
   const auto p = plan(r.backend, r.pool, [&](Context<Any>& ctx) {
     ++calls;
@@ -230,7 +231,8 @@ TEST_CASE("tap_rows gives token rows the shape they have in PyTorch") {
 TEST_CASE("nothing is tapped while planning or after a failure") {
   Rig r;
   Trace trace;
-  (void)plan(r.backend, r.pool, [&](Context<Any>& ctx) { ctx.tap("x", View<const float, 1>(reinterpret_cast<float*>(std::uintptr_t(64)), {5})); }, &trace);
+  volatile std::uintptr_t address = 64;
+  (void)plan(r.backend, r.pool, [&](Context<Any>& ctx) { ctx.tap("x", View<const float, 1>(reinterpret_cast<float*>(address), {5})); }, &trace);
   Context<Any> ctx(r.backend, r.pool, r.arena);
   ctx.trace = &trace;
   ctx.fail(Error(ErrorCode::io, "x"));

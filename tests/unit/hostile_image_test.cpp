@@ -3,6 +3,7 @@
 #include "unit/image_fixture.hpp"
 
 #include <sampan/core/clock.hpp>
+#include <sampan/image/check_jpeg.hpp>
 #include <sampan/image/window_level.hpp>
 
 #include <filesystem>
@@ -114,6 +115,10 @@ TEST_CASE("PNG: lies and oddities") {
   CHECK(outcome(png_of({.raw = {0, 10, 20, 0, 30, 40, 0}})) == "bad_file");              // one too many
   CHECK(outcome(png_of({.raw = {0, 10, 20, 9, 30, 40}})) == "bad_file");                 // filter 9
   CHECK(outcome(png_of({.packed = bytes("this is not zlib")})) == "bad_file");
+  // stb_image would refuse some of these by itself; the check must not rely on that.
+  CHECK(check_png(png_of({})));
+  CHECK(!check_png(png_of({.raw = {0, 10, 20, 0, 30}})));
+  CHECK(!check_png(png_of({.raw = {0, 10, 20, 0, 30, 40, 0}})));
   Blob cgbi = fixture("rgb8.png");
   Blob apple(cgbi.begin(), cgbi.begin() + 8);
   append_chunk_of(apple, "CgBI", Blob(4));
@@ -154,6 +159,8 @@ TEST_CASE("JPEG: lies and oddities") {
   // A Huffman table of 16 x 255 codes: stb_image before 2.28 writes them behind its table of 256.
   Blob table(17 + 4080, 255);
   table[0] = 0;
+  CHECK(check_jpeg(grey));
+  CHECK(!check_jpeg(with_segment(grey, 0xC4, table)));
   CHECK(outcome(with_segment(grey, 0xC4, table)) == "bad_file");
   CHECK(outcome(with_segment(grey, 0xC4, Blob(10))) == "bad_file");
   // The file ends in the middle of the data, and somebody put an end marker there.

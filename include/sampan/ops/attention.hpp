@@ -63,6 +63,7 @@ inline void pad_row(const AttentionParams& p, const View<float, 2>& row) {
 template <class B, class W>
 bool check_attention(Context<B>& ctx, const W& w, const View<const float, 3>& x, const View<float, 3>& y, const View<const float, 3>& residual) {
   return ctx.require(same_extents(x, y) && (residual.empty() || same_extents(x, residual)), "attention: x, y and residual differ in shape") &&
+         ctx.require(rows_follow(x) && rows_follow(y) && rows_follow(residual), "attention: rows of the map must follow one another") &&
          ctx.require(w.heads > 0 && w.qkv.out_features() % (3 * w.heads) == 0, "attention: the width of qkv is no multiple of 3 * heads");
 }
 /// The module's own output is wanted: computed without the residual, tapped, then added.

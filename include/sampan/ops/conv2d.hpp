@@ -68,7 +68,7 @@ bool conv_unfused(Context<B>& ctx, const W& w, const View<float, 3>& y, Activati
     op(Activation::none);
   }
   ctx.tap(name, View<const float, 3>(y), TraceLayout::nchw);
-  if (a != Activation::none) activate(ctx, a, tokens(View<const float, 3>(y)), tokens(y));
+  for (Index i = 0; a != Activation::none && i < y.extent(0); ++i) activate(ctx, a, View<const float, 2>(y[i]), y[i]);  // line by line: lines may be strided
   return true;
 }
 }  // namespace detail

@@ -53,6 +53,8 @@ bool check_cross_attention(Context<B>& ctx, const W& w, const CrossAttentionInpu
   return ctx.require((in.k.extent(0) == b || in.k.extent(0) == 1) && in.v.extent(0) == in.k.extent(0) && in.v.extent(1) == in.k.extent(1), "cross_attention: k and v must agree and have the batch of q or 1") &&
          ctx.require(fits(in.q_pe, in.q) && fits(in.k_pe, in.k), "cross_attention: a positional encoding must have the shape of what it is added to, or batch 1") &&
          ctx.require(y.extents() == in.q.extents() && (residual.empty() || residual.extents() == y.extents()), "cross_attention: y and residual must have the shape of q") &&
+         ctx.require(rows_follow(in.q) && rows_follow(in.q_pe) && rows_follow(in.k) && rows_follow(in.k_pe) && rows_follow(in.v) && rows_follow(y) && rows_follow(residual),
+                     "cross_attention: the entries of a batch must follow one another") &&
          ctx.require(w.heads > 0 && w.q_proj.out_features() % w.heads == 0, "cross_attention: the inner width is no multiple of the heads");
 }
 /// x + pe in arena memory, or x itself without pe.

@@ -44,9 +44,9 @@ void mbconv_composed(Context<B>& ctx, const PackedMbConv<B>& w, const View<const
   conv2d(ctx, w.conv1, x, wide, Activation::gelu_erf);
   depthwise_conv(ctx, w.conv2, wide, deep, Activation::gelu_erf);
   conv2d(ctx, w.conv3, deep, y, w.residual ? Activation::none : w.last);
-  if (w.residual) {
-    add(ctx, tokens(View<const float, 3>(y)), tokens(x), tokens(y));
-    if (w.last != Activation::none) activate(ctx, w.last, tokens(View<const float, 3>(y)), tokens(y));
+  for (Index i = 0; w.residual && i < y.extent(0); ++i) {  // line by line: lines may be strided
+    add(ctx, View<const float, 2>(y[i]), x[i], y[i]);
+    if (w.last != Activation::none) activate(ctx, w.last, View<const float, 2>(y[i]), y[i]);
   }
 }
 }  // namespace detail

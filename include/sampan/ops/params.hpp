@@ -44,6 +44,11 @@ struct ConvParams {
 
 namespace detail {
 inline bool same(const View<const float, 2>& a, const View<float, 2>& b) { return a.extents() == b.extents(); }
+/// True if the first two axes are one sequence of rows, as tokens() needs.
+template <class T>
+bool rows_follow(const View<T, 3>& v) {
+  return v.empty() || v.extent(0) <= 1 || v.stride(0) == v.extent(1) * v.stride(1);
+}
 }  // namespace detail
 
 }  // namespace sampan::inline SAMPAN_ABI

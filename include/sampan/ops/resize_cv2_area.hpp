@@ -91,15 +91,13 @@ struct AreaLinearTap {
   std::int32_t w0, w1;      // 11-bit fixed point: w0 + w1 = 2048 up to rounding
 };
 
-SAMPAN_EXACT_FP inline void area_linear_taps(Index in, Index out, bool clamp, const View<AreaLinearTap, 1>& taps) {
+SAMPAN_EXACT_FP inline void area_linear_taps(Index in, Index out, const View<AreaLinearTap, 1>& taps) {
   SAMPAN_EXACT_FP_BODY
   const double inverse = double(out) / double(in), scale = area_scale(in, out);
   for (Index o = 0; o < out; ++o) {
     Index from = Index(double(o) * scale);
     float part = float(double(o + 1) - double(from + 1) * inverse);
     part = part <= 0 ? 0.0f : part - float(Index(part));
-    // Across, the last pixel stands alone; down, OpenCV keeps the weights and reads the last row twice, which can differ by the rounding.
-    if (clamp && from >= in - 1) part = 0, from = in - 1;
     from = from < in - 1 ? from : in - 1;
     taps(o) = {std::int32_t(from), std::int32_t(from + 1 < in ? from + 1 : from), round_even((1.0f - part) * 2048.0f), round_even(part * 2048.0f)};
   }
@@ -186,8 +184,8 @@ void resize_cv2_area(Context<B>& ctx, View<const std::uint8_t, 3> in, View<std::
       }
     });
   } else {
-    area_linear_taps(w, ow, true, lx);
-    area_linear_taps(h, oh, false, ly);
+    area_linear_taps(w, ow, lx);
+    area_linear_taps(h, oh, ly);
     for_row_blocks(ctx, oh, [&](Index y0, Index y1, int) {
       for (Index y = y0; y < y1; ++y) area_linear_row(row_in(ly(y).from), row_in(ly(y).next), ly(y), lx.data(), row_out(y), ow, c);
     });

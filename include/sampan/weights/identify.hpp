@@ -57,6 +57,7 @@ inline Status identify_sam_vit(const ShapeIndex& in, NetworkSizes& n) {
   SAMPAN_TRY(head, in.extent(e + "blocks.0.attn.rel_pos_h", 2, 1));
   SAMPAN_TRY(mlp, in.extent(e + "blocks.0.mlp.lin1.weight", 2, 0));
   if (grid != grid_w) return Error(ErrorCode::bad_model, cat("image_encoder.pos_embed is ", grid, "x", grid_w, ", only square inputs are supported"));
+  if (grid > 512 || patch > 256) return Error(ErrorCode::bad_model, cat("image_encoder: a grid of ", grid, " and patches of ", patch, " px, at most 512 and 256 are supported"));
   if (width % head != 0) return Error(ErrorCode::bad_model, cat("image_encoder: width ", width, " is not a multiple of the head size ", head, " of rel_pos_h"));
   n.grid = grid;
   n.image_size = grid * patch;

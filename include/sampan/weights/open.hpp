@@ -30,15 +30,19 @@ inline Result<std::unique_ptr<OpenModel>> open_unconverted(Safetensors file) {
   std::vector<TensorShape> shapes;
   for (std::size_t i = 0; i < keys.size(); ++i) {
     const std::string& name = mapped->names[i];
-    const bool again = std::any_of(rows.begin(), rows.end(), [&](const auto& r) { return r.name == name; });  // tied copies of one tensor
-    if (name.empty() || again) continue;
-    rows.push_back({name, &model->file.tensors()[i], false});
+    if (name.empty()) continue;
+    const TensorEntry& t = model->file.tensors()[i];
+    const auto twin = std::find_if(rows.begin(), rows.end(), [&](const auto& r) { return r.name == name; });
+    if (twin != rows.end()) {  // tied copies of one tensor (HF's position encoding) must agree to the bit
+      if (twin->entry->dtype == t.dtype && std::equal(t.data.begin(), t.data.end(), twin->entry->data.begin(), twin->entry->data.end())) continue;
+      return Error(ErrorCode::bad_model, cat(model->file.path(), ": two tensors stand for ", name, " and differ"));
+    }
+    rows.push_back({name, &t, false});
     shapes.push_back({name, model->file.tensors()[i].shape});
   }
   auto found = identify(shapes);
   if (!found) return std::move(found).error().at(model->file.path());
-  model->contract = base_contract(*found->family, found->sizes);
-  model->contract.layout = mapped->layout;
+  model->contract = base_contract(*found->family, found->sizes, mapped->layout);
   model->table = TensorTable(model->file, std::move(rows));
   return model;
 }

@@ -1,0 +1,38 @@
+// Fuzz target: any bytes as a prompts file of the command line. Data flow: bytes -> examples/cli/prompts.hpp (parse_prompts, check_geometry).
+// Allowed outcomes: objects that hold the promises of the format, or a Failure with one of the documented codes that names the file. Anything else traps.
+#include "examples/cli/prompts.hpp"
+
+using namespace sampan;
+
+namespace {
+void require(bool promise) {
+  if (!promise) __builtin_trap();
+}
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view text(reinterpret_cast<const char*>(data), size);
+  try {
+    const auto objects = cli::parse_prompts(text, "f");
+    require(!objects.empty() && objects.size() <= cli::kMaxObjects);
+    std::size_t labels = 0, points = 0;
+    for (const auto& o : objects) {
+      require(o.prompt.box || !o.prompt.points.empty() || !o.mask_file.empty());
+      require(!o.label || (*o.label >= 1 && *o.label <= cli::kMaxLabel));
+      require(o.prompt.mask_input.empty() && o.said.rfind("f: object ", 0) == 0);
+      labels += o.label.has_value();
+      points += o.prompt.points.size();
+    }
+    require((labels == 0 || labels == objects.size()) && points <= cli::kMaxPoints);
+    for (const auto& o : objects) {
+      cli::check_geometry(o, 640, 480);
+      if (const auto& b = o.prompt.box) require(b->x0 >= 0 && b->x0 < b->x1 && b->x1 <= 640 && b->y0 >= 0 && b->y0 < b->y1 && b->y1 <= 480);
+      for (const auto& q : o.prompt.points) require((q.label == 0 || q.label == 1) && std::abs(q.x) <= 1280 && std::abs(q.y) <= 960);
+    }
+  } catch (const cli::Failure& f) {
+    require(f.message.rfind("f: ", 0) == 0);
+    require(f.code == cli::Exit::usage || f.code == cli::Exit::bad_file || f.code == cli::Exit::refused);
+    require(cli::one_line(f.message).find('\n') == std::string::npos);
+  }
+  return 0;
+}
