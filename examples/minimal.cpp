@@ -1,4 +1,5 @@
 // Segments one box of one image: the program that README shows. Usage: example_minimal MODEL.safetensors IMAGE X0 Y0 X1 Y1 OUT.png
+#include <sampan/core/file.hpp>
 #include <sampan/image/codec_stb.hpp>
 #include <sampan/image/mask_codec.hpp>
 #include <sampan/sampan.hpp>

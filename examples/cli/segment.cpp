@@ -229,8 +229,8 @@ void run_segment(const Options& o) {
   if (o.trace) write_trace(*o.trace, trace, files);
   files.commit();
   t.write = now_ms() - start;
-  for (const auto& line : results->notes()) note(o, line);
   if (o.json) print(run_report(o, model, t, results->report()));
+  for (const auto& line : results->notes()) note(o, line);  // last: after a failure the error is the only line
 }
 
 }  // namespace sampan::cli

@@ -324,12 +324,22 @@ TEST_CASE("an existing result survives a failing call") {
   CHECK(f.image("out.png").size().width == 64);
 }
 
+TEST_CASE("a full disk behind stdout is an error, and its line the only one") {
+  if (!fs::exists("/dev/full")) {
+    MESSAGE("skipped: no /dev/full");
+    return;
+  }
+  const Folder& f = folder();
+  check_refused(f.run({"segment", "a.png", "--model", "m.safetensors", "--box", "4,4,30,30", "--json"}, {.out = "/dev/full"}), 3, "stdout");
+  check_refused(f.run({"info"}, {.out = "/dev/full"}), 3, "stdout");
+}
+
 TEST_CASE("SIGINT stops between layers, leaves no file, and ends by the signal") {
   const Folder f;
   f.model("m.safetensors", tiny_sam({.image = 64}));
   f.rgb("a.png", 48, 64);
   const auto before = f.files();
-  const Ran r = f.run({"segment", "a.png", "--model", "m.safetensors", "-o", "out.png", "--box", "4,4,30,30", "--repeat", "10000", "--progress", "json"}, true);
+  const Ran r = f.run({"segment", "a.png", "--model", "m.safetensors", "-o", "out.png", "--box", "4,4,30,30", "--repeat", "10000", "--progress", "json"}, {.interrupt = true});
   CHECK(r.signal == SIGINT);
   CHECK(r.err.rfind("{", 0) == 0);
   const std::string last = "\nsampan: stopped by SIGINT, nothing was written\n";

@@ -34,6 +34,12 @@ struct Ran {
   double seconds = 0;
 };
 
+struct How {
+  std::string program = "sampan";
+  bool interrupt = false;  ///< send SIGINT as soon as something stands on stderr (--progress json)
+  std::string out = {};    ///< where stdout goes instead of Ran::out
+};
+
 inline std::string read_text(const fs::path& p) {
   std::ifstream in(p, std::ios::binary);
   std::ostringstream s;
@@ -86,11 +92,11 @@ class Folder {
     REQUIRE_MESSAGE(s.ok(), name);
   }
 
-  /// Starts the program here. `interrupt` sends SIGINT as soon as something stands on stderr (--progress json).
-  Ran run(const Words& arguments, bool interrupt = false, const std::string& program = "sampan") const {
-    const fs::path out = path_.string() + ".out", err = path_.string() + ".err";  // beside the folder, so that files() stays clean
+  /// Starts a program of the build here.
+  Ran run(const Words& arguments, const How& how = {}) const {
+    const fs::path out = how.out.empty() ? path_.string() + ".out" : how.out, err = path_.string() + ".err";  // beside the folder, so that files() stays clean
     std::vector<char*> argv;
-    Words words{program};
+    Words words{how.program};
     words.insert(words.end(), arguments.begin(), arguments.end());
     for (auto& w : words) argv.push_back(w.data());
     argv.push_back(nullptr);
@@ -102,25 +108,26 @@ class Folder {
       for (int i = 0; i < 3; ++i)
         if (files[i] < 0 || dup2(files[i], i) < 0) _exit(126);
       if (chdir(path_.c_str()) != 0) _exit(126);
-      execv((std::string(SAMPAN_BIN_DIR "/") + program).c_str(), argv.data());
+      execv((std::string(SAMPAN_BIN_DIR "/") + how.program).c_str(), argv.data());
       _exit(127);
     }
     int status = 0;
     pid_t ended = 0;
     std::error_code none_yet;
-    while (interrupt && ended == 0 && (!fs::exists(err) || fs::file_size(err, none_yet) == 0)) {
+    while (how.interrupt && ended == 0 && (!fs::exists(err) || fs::file_size(err, none_yet) == 0)) {
       usleep(1000);
       ended = waitpid(child, &status, WNOHANG);
     }
-    if (interrupt && ended == 0) kill(child, SIGINT);
+    if (how.interrupt && ended == 0) kill(child, SIGINT);
     if (ended == 0) ended = waitpid(child, &status, 0);
     REQUIRE(ended == child);
     Ran r;
     r.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     r.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     r.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
-    r.out = read_text(out), r.err = read_text(err);
-    fs::remove(out), fs::remove(err);
+    r.err = read_text(err);
+    fs::remove(err);
+    if (how.out.empty()) r.out = read_text(out), fs::remove(out);
     return r;
   }
   /// The same, and it must succeed.

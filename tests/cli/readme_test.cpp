@@ -36,12 +36,12 @@ TEST_CASE("the program that README shows works") {
   const Folder f;
   f.model("m.safetensors", tiny_sam({.image = 64}));
   f.rgb("a.png", 48, 64);
-  const Ran r = f.run({"m.safetensors", "a.png", "4", "4", "30", "30", "minimal.png"}, false, "example_minimal");
+  const Ran r = f.run({"m.safetensors", "a.png", "4", "4", "30", "30", "minimal.png"}, {.program = "example_minimal"});
   CHECK(r.code == 0);
   CHECK(r.err.empty());
   f.ok({"segment", "a.png", "--model", "m.safetensors", "--box", "4,4,30,30", "-o", "cli.png"});
   CHECK(f.values("minimal.png") == f.values("cli.png"));
-  CHECK(f.run({"nowhere.safetensors", "a.png", "4", "4", "30", "30", "x.png"}, false, "example_minimal").err.find("nowhere.safetensors") != std::string::npos);
+  CHECK(f.run({"nowhere.safetensors", "a.png", "4", "4", "30", "30", "x.png"}, {.program = "example_minimal"}).err.find("nowhere.safetensors") != std::string::npos);
 }
 
 TEST_CASE("README's and the help's sampan calls use commands and options that exist") {

@@ -4,8 +4,9 @@
 // A Num is a value in double and two error measures of a float32 evaluation, u = 2^-24 (half an ulp of 1):
 //   worst   what no correct evaluation in any order of summation exceeds. A sum of n products: gamma_n * sum |a||b|, gamma_n = n u / (1 - n u), and the
 //           errors of its inputs weighted with the other factor; other functions: |f'| times the error of the argument, plus their own roundings.
-//   floor   the typical scale of one rounding: u at the magnitude of the terms (u * sum |a||b| for a sum of products), stages combined in quadrature,
-//           because independent roundings do. It is the unit ("ulp of the derived kind") in which errors are compared.
+//   floor   the typical error of an evaluation in order, stages combined in quadrature, because independent roundings do. A sum of n products rounds once at
+//           the magnitude of its terms (u * sum |a||b|, products and reordering) and n times at its partial sums, uniformly within u of each (u^2 s^2 / 3).
+//           It is the unit ("ulp of the derived kind") in which errors are compared.
 // Rules (style.md 32):
 //   Reference    |error| <= worst, for every element
 //   fast         max(|error| / floor) <= 2 * the same of Reference + 2. The 2: each term is rounded once as a product and once when it is added, so even where
@@ -48,19 +49,22 @@ class Sum {
   void term(const Num& a, const Num& b) {
     const double p = a.v * b.v, aa = std::abs(a.v), ab = std::abs(b.v);
     v_ += p;
+    partial2_ += v_ * v_;
     magnitude_ += std::abs(p);
     inherited_ += aa * b.worst + ab * a.worst + a.worst * b.worst;
     floor2_ += square(a.v * b.floor) + square(b.v * a.floor);
     ++n_;
   }
   void term(const Num& a) { term(a, {1, 0, 0}); }
-  Num get() const {
+  /// `start`: a constant (bias) that a backend may begin its sum with, so that every partial sum holds it.
+  Num get(double start = 0) const {
     if (n_ == 0) return {};
-    return {v_, gamma_n(n_) * (magnitude_ + inherited_) + inherited_, std::sqrt(floor2_ + square(kUnit * magnitude_))};
+    return {v_, gamma_n(n_) * (magnitude_ + inherited_) + inherited_, std::sqrt(floor2_ + square(kUnit) * (square(magnitude_) + (partial2_ + double(n_) * square(start)) / 3))};
   }
+  Index terms() const { return n_; }
 
  private:
-  double v_ = 0, magnitude_ = 0, inherited_ = 0, floor2_ = 0;
+  double v_ = 0, magnitude_ = 0, inherited_ = 0, floor2_ = 0, partial2_ = 0;
   Index n_ = 0;
 };
 

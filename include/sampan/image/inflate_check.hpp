@@ -72,16 +72,7 @@ class PieceBits {
  public:
   explicit PieceBits(Next next) : next_(next) {}
   std::uint32_t peek(int n) {
-    while (have_ < n) {
-      while (piece_.empty() && !ended_) piece_ = next_(), ended_ = piece_.empty();
-      if (ended_) {
-        padding_ += 8;
-      } else {
-        bits_ |= std::uint64_t(piece_.front()) << have_;
-        piece_ = piece_.subspan(1);
-      }
-      have_ += 8;
-    }
+    if (have_ < n) refill();
     return std::uint32_t(bits_ & ((std::uint64_t(1) << n) - 1));
   }
   void drop(int n) { bits_ >>= n, have_ -= n; }
@@ -105,6 +96,29 @@ class PieceBits {
   bool over() const { return padding_ > have_; }  // some of the made-up zeros were used
 
  private:
+  /// At least 56 bits, whole bytes. Eight bytes at once where the piece has them: one symbol needs up to 48.
+  void refill() {
+    if (piece_.size() >= 8) {
+      std::uint64_t v = 0;
+      for (std::size_t i = 0; i < 8; ++i) v |= std::uint64_t(piece_[i]) << (8 * i);  // one load on little-endian machines
+      bits_ |= v << have_;
+      const int bytes = (63 - have_) / 8;
+      piece_ = piece_.subspan(std::size_t(bytes));
+      have_ += 8 * bytes;
+      bits_ &= ~std::uint64_t(0) >> (64 - have_);
+      return;
+    }
+    while (have_ <= 56) {
+      while (piece_.empty() && !ended_) piece_ = next_(), ended_ = piece_.empty();
+      if (ended_) {
+        padding_ += 8;
+      } else {
+        bits_ |= std::uint64_t(piece_.front()) << have_;
+        piece_ = piece_.subspan(1);
+      }
+      have_ += 8;
+    }
+  }
   Next next_;
   std::span<const std::uint8_t> piece_;
   std::uint64_t bits_ = 0;

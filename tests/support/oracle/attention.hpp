@@ -64,10 +64,10 @@ class SoftmaxMean {
   }
   template <class V, class Same>
   Num of(V&& value, Same&& same) const {
-    double v = 0, magnitude = 0, worst = 0, floor2 = 0, shared = 0;
+    double v = 0, magnitude = 0, worst = 0, floor2 = 0, shared = 0, partial2 = 0;
     for (std::size_t j = 0; j < p_.size(); ++j) {
       const Num& x = value(Index(j));
-      v += p_[j] * x.v, magnitude += p_[j] * std::abs(x.v), worst += p_[j] * (x.worst + worst_[j] * (std::abs(x.v) + x.worst));
+      v += p_[j] * x.v, partial2 += v * v, magnitude += p_[j] * std::abs(x.v), worst += p_[j] * (x.worst + worst_[j] * (std::abs(x.v) + x.worst));
     }
     for (std::size_t j = 0; j < p_.size(); ++j) {
       const Num& x = value(Index(j));
@@ -81,7 +81,7 @@ class SoftmaxMean {
     }
     floor2 += square(shared);
     worst += (gamma_n(Index(p_.size()) + 3) + total_worst_ * (1 + 2 * total_worst_)) * (magnitude + worst);
-    return {v, worst, std::sqrt(floor2 + square(kUnit * magnitude))};
+    return {v, worst, std::sqrt(floor2 + square(kUnit) * (square(magnitude) + partial2 / 3))};
   }
 
  private:

@@ -8,11 +8,12 @@
 
 namespace sampan::test::oracle {
 
-inline Num batch_norm(const Num& y, double mean, double var, double gamma, double beta, double eps) {
+/// `terms`: of the sum before it. A backend that folds may start the sum with the folded bias.
+inline Num batch_norm(const Num& y, Index terms, double mean, double var, double gamma, double beta, double eps) {
   const double g = gamma / std::sqrt(var + eps), t = y.v - mean, v = t * g + beta;
   // Roundings: difference, var + eps (halved by the root), root, quotient, product: 4.5 u of |t g|, then the sum. Backends may fold: then mean * g rounds as well.
   return {v, std::abs(g) * (y.worst + (std::abs(t) + y.worst) * 5 * kUnit) + kUnit * std::abs(v),
-          std::sqrt(square(g * y.floor) + square(kUnit * (std::abs(t * g) + std::abs(mean * g) + std::abs(beta))))};
+          std::sqrt(square(g * y.floor) + square(kUnit * (std::abs(t * g) + std::abs(mean * g) + std::abs(beta))) + square(kUnit * (beta - mean * g)) * double(terms) / 3)};
 }
 
 namespace detail {
@@ -21,9 +22,9 @@ inline Num after_conv(const Sum& s, const ConvParams& p, Index o, Activation a) 
   if (!p.bias.empty()) {
     Sum with = s;
     with.term({double(p.bias(o)), 0, 0});
-    y = with.get();
+    y = with.get(double(p.bias(o)));
   }
-  if (p.bn.present()) y = batch_norm(y, double(p.bn.mean(o)), double(p.bn.var(o)), double(p.bn.weight(o)), double(p.bn.bias(o)), double(p.bn.eps));
+  if (p.bn.present()) y = batch_norm(y, s.terms(), double(p.bn.mean(o)), double(p.bn.var(o)), double(p.bn.weight(o)), double(p.bn.bias(o)), double(p.bn.eps));
   return activation(y, a);
 }
 inline Tensor64 pad_map(const Tensor64& x, Index pad) {

@@ -43,8 +43,8 @@ inline Tensor64 layer_norm(const Tensor64& x, const NormParams& p) {
   const Tensor64 gamma = exact(p.weight), beta = exact(p.bias);
   Tensor64 y(x.e[0], c);
   for (Index i = 0; i < x.e[0]; ++i) {
-    double mean = 0, magnitude = 0, var = 0;
-    for (Index j = 0; j < c; ++j) mean += x(i, j).v, magnitude += std::abs(x(i, j).v);
+    double mean = 0, magnitude = 0, partial2 = 0, var = 0;
+    for (Index j = 0; j < c; ++j) mean += x(i, j).v, partial2 += mean * mean, magnitude += std::abs(x(i, j).v);
     mean /= double(c), magnitude /= double(c);
     for (Index j = 0; j < c; ++j) var += square(x(i, j).v - mean) / double(c);
     const double d = std::sqrt(var + double(p.eps));
@@ -59,8 +59,8 @@ inline Tensor64 layer_norm(const Tensor64& x, const NormParams& p) {
       return std::pair(mean_error, std::max(d / std::sqrt(low) - 1, 1 - d / std::sqrt(high)) + 3 * kUnit);
     };
     const auto [worst_mean, worst_rstd] = rest(gamma_n(c + 1) * magnitude, gamma_n(c + 2));
-    // Typical: the mean is off by one rounding at its magnitude. That moves all differences together and leaves the variance (its minimum is at the mean).
-    const double floor_mean = kUnit * magnitude, floor_rstd = 2 * kUnit + 0.5 * square(floor_mean) / (var + double(p.eps));
+    // Typical: the mean is off as a sum is. That moves all differences together and leaves the variance (its minimum is at the mean).
+    const double floor_mean = kUnit * std::sqrt(square(magnitude) + partial2 / 3 / square(double(c))), floor_rstd = 2 * kUnit + 0.5 * square(floor_mean) / (var + double(p.eps));
     for (Index j = 0; j < c; ++j) {
       const double t = x(i, j).v - mean, g = gamma(j).v / d, v = t * g + beta(j).v;
       y(i, j) = {v,
@@ -80,7 +80,7 @@ inline Tensor64 linear(const Tensor64& x, const LinearParams& p, const NormParam
       Sum s;
       for (Index k = 0; k < w.e[1]; ++k) s.term(in(i, k), w(o, k));
       if (b.size()) s.term(b(o));
-      y(i, o) = activation(s.get(), a);
+      y(i, o) = activation(s.get(b.size() ? b(o).v : 0), a);
       if (residual) y(i, o) = y(i, o) + (*residual)(i, o);
     }
   return y;
