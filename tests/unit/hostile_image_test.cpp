@@ -41,7 +41,7 @@ Blob patched(Blob b, std::size_t at, std::initializer_list<int> values) {
 /// Inserts a JPEG segment behind the start marker.
 Blob with_segment(const Blob& jpeg, int marker, const Blob& body) {
   Blob out(jpeg.begin(), jpeg.begin() + 2);
-  out.insert(out.end(), {0xFF, std::uint8_t(marker), std::uint8_t((body.size() + 2) >> 8), std::uint8_t(body.size() + 2)});
+  for (const std::size_t v : {std::size_t(0xFF), std::size_t(marker), (body.size() + 2) >> 8, body.size() + 2}) out.push_back(std::uint8_t(v));
   out.insert(out.end(), body.begin(), body.end());
   out.insert(out.end(), jpeg.begin() + 2, jpeg.end());
   return out;
