@@ -240,7 +240,7 @@ TEST_CASE("progress rises to the end and can cancel; a cancelled session is usab
   REQUIRE(log.fractions.size() >= 6);
   for (std::size_t i = 1; i < log.fractions.size(); ++i) CHECK(log.fractions[i] >= log.fractions[i - 1]);
   CHECK(log.fractions.back() > 0.99);
-  for (std::size_t stop : {1, 2, 4}) {
+  for (const std::size_t stop : {std::size_t(1), std::size_t(2), std::size_t(4)}) {
     Log l{{}, stop};
     CHECK(code_of(session.try_set_image({pixels.data(), {60, 60, 3}}, {}, {report, &l})) == ErrorCode::cancelled);
     CHECK(l.fractions.size() == stop);
@@ -298,8 +298,8 @@ TEST_CASE("a trace shows PyTorch's names and shapes without changing the result"
   const auto traced_logits = session.predict({.box = Box{5, 5, 50, 70}}).low_res_logits;
   session.predict({.box = Box{5, 5, 50, 70}});
   REQUIRE(trace.records().size() == 6);
-  using Shape = std::vector<std::int64_t>;
-  const std::vector<std::pair<std::string, Shape>> expected{{"image_encoder.blocks.0.attn", {1, 16, 16, 32}},     {"image_encoder.blocks.0.mlp.lin1", {1, 16, 16, 128}},
+  using Extents = std::vector<std::int64_t>;
+  const std::vector<std::pair<std::string, Extents>> expected{{"image_encoder.blocks.0.attn", {1, 16, 16, 32}},     {"image_encoder.blocks.0.mlp.lin1", {1, 16, 16, 128}},
                                                             {"image_encoder.blocks.1.mlp.lin1", {1, 16, 16, 128}}, {"image_encoder", {1, 32, 16, 16}},
                                                             {"mask_decoder.transformer.layers.1.norm4", {1, 256, 32}}, {"mask_decoder.transformer.layers.1.norm4#2", {1, 256, 32}}};
   for (std::size_t i = 0; i < expected.size(); ++i) {
