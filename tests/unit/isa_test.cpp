@@ -1,6 +1,7 @@
 // Detection of instruction-set levels (cpu/isa.hpp) from raw CPUID and XCR0 words: a level counts only if processor AND operating system have it.
 #include <sampan/cpu/isa.hpp>
 
+#include <string>
 #include <doctest/doctest.h>
 
 #include <set>
