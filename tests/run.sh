@@ -32,6 +32,9 @@ if [ -z "${SAMPAN_SHARED_DATA:-}" ] && [ -d ../shared/data ]; then
   SAMPAN_SHARED_DATA=$(cd ../shared/data && pwd)
   export SAMPAN_SHARED_DATA
 fi
+if [ -z "${SAMPAN_LITEMEDSAM:-}" ] && [ -e demo-output/lite_medsam.safetensors ]; then  # real weights, if examples/demo.sh has fetched them
+  export SAMPAN_LITEMEDSAM=$PWD/demo-output/lite_medsam.safetensors
+fi
 jobs=$(nproc 2>/dev/null || echo 2)
 cmake -B build
 cmake --build build -j "$jobs"
