@@ -10,7 +10,7 @@ struct ZooRow {
   std::string_view file;     ///< the publisher's file name
   std::string_view name;
   std::string_view family;   ///< row of weights/family.hpp = input contract; the --family of sampan-convert
-  std::int64_t parameters;   ///< values in the file that the network uses, buffers included (models/sam.md section 1)
+  std::int64_t parameters;   ///< values that the network uses, BatchNorm statistics included; unused classifier heads and counters are not
   int image_size;
   std::string_view licence;  ///< of the weights, as published
   std::string_view origin;
@@ -21,8 +21,8 @@ inline constexpr ZooRow kZoo[] = {
     {"sam_vit_l_0b3195.pth", "SAM ViT-L", "sam", 312'343'088, 1024, "Apache-2.0", "facebookresearch/segment-anything"},
     {"sam_vit_h_4b8939.pth", "SAM ViT-H", "sam", 641'090'864, 1024, "Apache-2.0", "facebookresearch/segment-anything"},
     {"medsam_vit_b.pth", "MedSAM", "medsam", 93'735'728, 1024, "Apache-2.0", "bowang-lab/MedSAM"},
-    {"lite_medsam.pth", "LiteMedSAM", "lite_medsam", 9'801'439, 256, "Apache-2.0", "bowang-lab/MedSAM, branch LiteMedSAM"},
-    {"mobile_sam.pt", "MobileSAM", "mobile_sam", 10'140'231, 1024, "Apache-2.0", "ChaoningZhang/MobileSAM"},
+    {"lite_medsam.pth", "LiteMedSAM", "lite_medsam", 9'801'412, 256, "Apache-2.0", "bowang-lab/MedSAM, branch LiteMedSAM"},
+    {"mobile_sam.pt", "MobileSAM", "mobile_sam", 9'818'564, 1024, "Apache-2.0", "ChaoningZhang/MobileSAM"},
 };
 
 }  // namespace sampan::inline SAMPAN_ABI::models

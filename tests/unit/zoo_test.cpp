@@ -1,0 +1,43 @@
+// The zoo's rows agree with the families they point to and with the networks' own tensor lists: a wrong row would be a wrong README table.
+#include "support/tiny_model.hpp"
+
+#include <sampan/models/zoo.hpp>
+
+#include <doctest/doctest.h>
+
+using namespace sampan;
+using namespace sampan::test;
+
+namespace {
+
+std::int64_t parameters(const weights::NetworkSizes& n) {
+  std::int64_t sum = 0;
+  for (const auto& t : weights::expected_tensors(n)) sum += weights::element_count(t.shape).value();
+  return sum;
+}
+
+weights::NetworkSizes sam(int width, int depth, int heads, std::vector<int> global_blocks) {
+  SamConfig s{.width = width, .depth = depth, .heads = heads, .image = 1024, .global_blocks = std::move(global_blocks)};
+  s.channels = kUsualChannels, s.decoder_mlp = kUsualDecoderMlp, s.iou_hidden = kUsualIouHidden;
+  return sam_sizes(s);
+}
+
+}  // namespace
+
+TEST_CASE("every checkpoint of the zoo has a family, its licence, and the number of parameters of its network") {
+  const std::int64_t counted[] = {parameters(sam(768, 12, 12, {2, 5, 8, 11})),
+                                  parameters(sam(1024, 24, 16, {5, 11, 17, 23})),
+                                  parameters(sam(1280, 32, 16, {7, 15, 23, 31})),
+                                  parameters(sam(768, 12, 12, {2, 5, 8, 11})),
+                                  parameters(tiny_vit_sizes(tiny_vit_5m(weights::TinyStem::conv1x1_stride1))),
+                                  parameters(tiny_vit_sizes(tiny_vit_5m(weights::TinyStem::conv3x3_stride2)))};
+  REQUIRE(std::size(models::kZoo) == std::size(counted));
+  for (std::size_t i = 0; i < std::size(counted); ++i) {
+    const auto& row = models::kZoo[i];
+    CAPTURE(std::string(row.name));
+    const auto* family = weights::find_family(row.family);
+    REQUIRE(family != nullptr);
+    CHECK(family->licence == row.licence);
+    CHECK(row.parameters == counted[i]);
+  }
+}
