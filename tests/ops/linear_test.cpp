@@ -71,7 +71,8 @@ TEST_CASE("linear: rows around every boundary, all epilogues") {
 
 TEST_CASE("linear: several blocks in every direction") {
   Sweep sweep("linear, blocks");
-  for (Index k : {255, 256, 257, 513}) check(sweep, {.n = 5, .in = k, .out = 31, .norm = k == 257}, {std::uint64_t(k)});
+  for (Index out : {11, 12, 13, 15, 16, 17, 47, 48, 49, 63, 64, 65, 95, 97}) check(sweep, {.n = 9, .in = 5, .out = out, .y = {1, 1}}, {std::uint64_t(out)});  // panels of every level
+  for (Index k : {255, 256, 257, 383, 384, 385, 513, 769}) check(sweep, {.n = 5, .in = k, .out = 31, .norm = k == 257}, {std::uint64_t(k)});
   for (Index out : {191, 192, 193, 383, 385, 600}) check(sweep, {.n = 13, .in = 17, .out = out, .residual = out == 193}, {std::uint64_t(out)});
   for (Index n : {672, 673, 769}) check(sweep, {.n = n, .in = 9, .out = 200, .activation = Activation::gelu_erf}, {std::uint64_t(n)});  // below and above eight blocks of rows
   check(sweep, {.n = 2, .in = 3072, .out = 5}, {2001});

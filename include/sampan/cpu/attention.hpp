@@ -1,34 +1,53 @@
 // attend and attention on Cpu: windowed and global self-attention of the encoders, without a partition copy.
-// Data flow: ops/attention.hpp, ops/attend.hpp declare -> here -> attend_tile.hpp and gemm.hpp.
+// Data flow: ops/attention.hpp, ops/attend.hpp declare -> here -> the level's attend (cpu/kernels.hpp) and gemm.hpp.
 // Identities of architecture.md: 1 (softmax does not see a constant per query, probabilities sum to 1: subtracting the pad token's key from all keys and its value
 // from all values makes pads zero; the attention op folds the difference into the qkv and proj biases when it packs), 2 (the position bias is the initial
 // accumulator), 3 (rel-pos tables are multiplied with q as one product per tile, rows reversed so that a query reads a contiguous slice), 4 (TinyViT's pads as 1).
 // Work items: (window, head) where windows are many; otherwise keys are packed first, then (window, head, block of queries). Borders depend on the shape only.
 #pragma once
-#include <sampan/cpu/attend_tile.hpp>
 #include <sampan/cpu/gemm.hpp>
 #include <sampan/ops/attention.hpp>
 
 namespace sampan::inline SAMPAN_ABI {
 namespace cpu {
 
-/// Position bias as the tiles read it.
+/// Scores and biases are in units of log2, so that softmax takes powers of two.
+inline constexpr float kLog2E = 1.44269504f;
+/// Queries of one tile at most: a whole window of 14 x 14, or parts of a global block.
+inline constexpr Index kWindowQueries = 196, kGlobalQueries = 96;
+/// Floats that may be read behind a run of bias (AttendBlock).
+inline constexpr Index kReadBeyond = 15;
+
+/// Packed keys and values of one head: blocks of kKeyBlock at fixed distances.
+struct HeadPanels {
+  float* k;
+  float* v;
+  static Index k_step(const Kernels& level, Index d) { return (level.panels_size(kKeyBlock, d) + 15) / 16 * 16; }
+  static Index v_step(const Kernels& level, Index d) { return (level.panels_size(d, kKeyBlock) + 15) / 16 * 16; }
+  static Index k_size(const Kernels& level, Index n, Index d) { return n <= kKeyBlock ? (level.panels_size(n, d) + 15) / 16 * 16 : blocks_of(n, kKeyBlock) * k_step(level, d); }
+  static Index v_size(const Kernels& level, Index n, Index d) { return n <= kKeyBlock ? (level.panels_size(d, n) + 15) / 16 * 16 : blocks_of(n, kKeyBlock) * v_step(level, d); }
+};
+
+/// Position bias as the tiles read it, in units of log2.
 struct BiasPanels {
   const float* rel_h = nullptr;  ///< packed weights [2 wh - 1, d], rows reversed
   const float* rel_w = nullptr;  ///< packed weights [2 ww - 1, d], rows reversed
   const float* table = nullptr;  ///< [heads, 2 wh - 1, 2 ww - 1], mirrored around dy = 0 and dx = 0
+  const float* pairs = nullptr;  ///< [heads, wh ww, pairs_row]: the bias of every pair, for windows without pads; null: not worth it
+  static Index pairs_row(Index keys) { return (keys + 15) / 16 * 16; }
   bool any() const { return rel_h || table; }
 };
 
 /// Floats that `pack_bias` writes, and the scratch it needs behind them.
 struct BiasSize {
-  Index rel_h = 0, rel_w = 0, table = 0, scratch = 0;
-  Index total() const { return rel_h + rel_w + table + scratch; }
+  Index rel_h = 0, rel_w = 0, table = 0, pairs = 0, scratch = 0;
+  Index total() const { return rel_h + rel_w + table + pairs + scratch; }
 };
 inline BiasSize bias_size(const Kernels& level, const AttendBias& b, Index ww) {
   auto up = [](Index n) { return (n + 15) / 16 * 16; };
   BiasSize s;
-  if (!b.table.empty()) s.table = up(b.table.extent(0) * (2 * (b.table.extent(1) / ww) - 1) * (2 * ww - 1));
+  if (!b.table.empty() && b.table.extent(1) <= kKeyBlock) s.pairs = up(b.table.extent(0) * b.table.extent(1) * BiasPanels::pairs_row(b.table.extent(1)));
+  if (!b.table.empty()) s.table = up(b.table.extent(0) * (2 * (b.table.extent(1) / ww) - 1) * (2 * ww - 1) + kReadBeyond);
   if (b.rel_h.empty()) return s;
   const Index nh = b.rel_h.extent(0), nw = b.rel_w.extent(0), d = b.rel_h.extent(1);
   s.rel_h = up(level.weights_size(nh, d)), s.rel_w = up(level.weights_size(nw, d)), s.scratch = (nh > nw ? nh : nw) * d;
@@ -38,14 +57,16 @@ inline BiasPanels bias_panels(const BiasSize& s, const float* base) {
   BiasPanels p;
   if (s.rel_h) p.rel_h = base, p.rel_w = base + s.rel_h;
   if (s.table) p.table = base + s.rel_h + s.rel_w;
+  if (s.pairs) p.pairs = base + s.rel_h + s.rel_w + s.table;
   return p;
 }
-inline void pack_bias(const Kernels& level, const AttendBias& b, Index ww, const BiasSize& s, float* out) {
-  float* scratch = out + s.rel_h + s.rel_w + s.table;
+/// `scale` is that of the scores: it stands in the queries already, so the rel-pos tables are divided by it.
+inline void pack_bias(const Kernels& level, const AttendBias& b, Index ww, float scale, const BiasSize& s, float* out) {
+  float* scratch = out + s.rel_h + s.rel_w + s.table + s.pairs;
   auto reversed = [&](const View<const float, 2>& rel, float* to) {
     const Index n = rel.extent(0), d = rel.extent(1);
     for (Index i = 0; i < n; ++i)
-      for (Index j = 0; j < d; ++j) scratch[i * d + j] = rel(n - 1 - i, j);
+      for (Index j = 0; j < d; ++j) scratch[i * d + j] = rel(n - 1 - i, j) / scale;
     level.pack_weights(scratch, d, false, n, d, to);
   };
   if (s.rel_h) reversed(b.rel_h, out), reversed(b.rel_w, out + s.rel_h);
@@ -53,7 +74,20 @@ inline void pack_bias(const Kernels& level, const AttendBias& b, Index ww, const
     float* to = out + s.rel_h + s.rel_w;
     for (Index head = 0; head < b.table.extent(0); ++head)
       for (Index wh = b.table.extent(1) / ww, dy = 1 - wh; dy < wh; ++dy)
-        for (Index dx = 1 - ww; dx < ww; ++dx) *to++ = b.table(head, (dy < 0 ? -dy : dy) * ww + (dx < 0 ? -dx : dx));
+        for (Index dx = 1 - ww; dx < ww; ++dx) *to++ = b.table(head, (dy < 0 ? -dy : dy) * ww + (dx < 0 ? -dx : dx)) * kLog2E;
+    for (Index i = 0; i < kReadBeyond; ++i) *to++ = 0;
+  }
+  if (s.pairs) {
+    const Index keys = b.table.extent(1), wh = keys / ww, row = BiasPanels::pairs_row(keys);
+    float* to = out + s.rel_h + s.rel_w + s.table;
+    for (Index head = 0; head < b.table.extent(0); ++head)
+      for (Index q = 0; q < keys; ++q, to += row) {
+        for (Index ky = 0; ky < wh; ++ky) {
+          const float* from = out + s.rel_h + s.rel_w + (head * (2 * wh - 1) + wh - 1 - q / ww + ky) * (2 * ww - 1) + ww - 1 - q % ww;
+          std::memcpy(to + ky * ww, from, std::size_t(ww) * sizeof(float));
+        }
+        for (Index i = keys; i < row; ++i) to[i] = 0;
+      }
   }
 }
 
@@ -64,7 +98,6 @@ struct Window {
   Index grid_w;
   Index tokens() const { return rows * cols; }
   Index pads() const { return wh * ww - rows * cols; }
-  Index token(Index j) const { return (y + j / cols) * grid_w + x + j % cols; }
 
   /// f(ky, kx, at, n): runs of neighbours among real tokens [first, first + count); `at` counts from 0.
   template <class F>
@@ -104,7 +137,7 @@ struct AttendJob {
 
   AttendJob(const Kernels& k, const AttendShape& shape, const QkvView& in, const View<float, 3>& to)
       : level(k), s(shape), qkv(in), out(to), wh(s.window ? s.window : s.h), ww(s.window ? s.window : s.w), across(windows_along(s.w, ww)), windows(windows_along(s.h, wh) * across),
-        most_keys(smaller(wh, s.h) * smaller(ww, s.w)), tile_rows(query_rows(most_keys)) {}
+        most_keys(smaller(wh, s.h) * smaller(ww, s.w)), tile_rows(most_keys <= kWindowQueries ? most_keys : kGlobalQueries) {}
   Window window(Index i) const {
     const Index y = i / across * wh, x = i % across * ww;
     return {y, x, smaller(wh, s.h - y), smaller(ww, s.w - x), wh, ww, s.w};
@@ -115,92 +148,93 @@ struct AttendJob {
 
 /// Scratch of one thread of an AttendJob.
 struct AttendScratch {
-  TileScratch tile;
-  float *gather, *scaled, *rel_h, *rel_w;
-  AttendScratch(Carver& c, const AttendJob& job)
-      : tile(c, job.level, job.tile_rows, job.s.d), gather(c.take(kKeyBlock * job.s.d)), scaled(c.take(job.level.rows_size(job.tile_rows, job.s.d))),
-        rel_h(c.take(job.bias.rel_h ? job.tile_rows * (2 * job.wh - 1) : 0)), rel_w(c.take(job.bias.rel_w ? job.tile_rows * (2 * job.ww - 1) : 0)) {}
+  float *q, *out, *top, *sum, *scores, *rel_h, *rel_w, *packed, *gemm;
+  AttendScratch(Carver& c, const AttendJob& job) {
+    const Index m = job.tile_rows, d = job.s.d;
+    const bool rel = job.bias.rel_h != nullptr;
+    q = c.take(m * d), out = c.take(m * d), top = c.take(m), sum = c.take(m);
+    scores = c.take(kScoreRows * kScoreRow);
+    rel_h = c.take(rel ? m * (2 * job.wh - 1) : 0);
+    rel_w = c.take(rel ? m * (2 * job.ww - 1) + kReadBeyond : 0);
+    packed = c.take(rel ? job.level.rows_size(m, d) : 0);
+    gemm = c.take(rel ? job.level.gemm_scratch(m) : 0);
+  }
 };
 
 /// Packs block b of a window's keys and values.
-inline void pack_keys(const AttendJob& job, const Window& win, Index head, Index b, float* gather, const KeyPanels& to) {
+inline void pack_keys(const AttendJob& job, const Window& win, Index head, Index b, const HeadPanels& to) {
   const Index d = job.s.d, first = b * kKeyBlock, count = smaller(kKeyBlock, win.tokens() - first);
-  auto collect = [&](const View<const float, 3>& from, const float* minus_pad) {
+  const float* rows[kKeyBlock];
+  auto collect = [&](const View<const float, 3>& from) {
     win.runs(first, count, [&](Index ky, Index kx, Index at, Index n) {
       const float* row = from.data() + ((win.y + ky) * win.grid_w + win.x + kx) * from.stride(0) + head * from.stride(1);
-      for (Index i = 0; i < n; ++i, row += from.stride(0)) {
-        float* g = gather + (at + i) * d;
-        if (minus_pad) {
-          job.level.add(row, minus_pad + head * d, g, d);
-        } else {
-          std::memcpy(g, row, std::size_t(d) * sizeof(float));
-        }
-      }
+      for (Index i = 0; i < n; ++i, row += from.stride(0)) rows[at + i] = row;
     });
   };
-  collect(job.qkv.k, job.minus_pad_k);
-  job.level.pack_weights(gather, d, false, count, d, to.k + b * KeyPanels::k_step(job.level, d));
-  collect(job.qkv.v, job.minus_pad_v);
-  job.level.pack_weights(gather, d, true, d, count, to.v + b * KeyPanels::v_step(job.level, d));
+  collect(job.qkv.k);
+  job.level.pack_keys({rows, count, d, job.minus_pad_k ? job.minus_pad_k + head * d : nullptr}, to.k + b * HeadPanels::k_step(job.level, d));
+  collect(job.qkv.v);
+  job.level.pack_values({rows, count, d, job.minus_pad_v ? job.minus_pad_v + head * d : nullptr}, to.v + b * HeadPanels::v_step(job.level, d));
 }
 
 /// Queries [first, first + m) of a window against all its keys.
-inline void attend_queries(const AttendJob& job, const Window& win, Index head, Index first, Index m, const AttendScratch& scratch, const KeyPanels& keys) {
+inline void attend_queries(const AttendJob& job, const Window& win, Index head, Index first, Index m, const AttendScratch& t, const HeadPanels& keys) {
   const Kernels& level = job.level;
-  const TileScratch& t = scratch.tile;
   const auto& q = job.qkv.q;
-  const Index d = job.s.d, nh = 2 * job.wh - 1, nw = 2 * job.ww - 1;
-  if (job.bias.rel_h) {  // the table products take q as it is, the scores take it scaled
-    for (Index i = 0; i < m; ++i) std::memcpy(t.rows + i * d, q.data() + win.token(first + i) * q.stride(0) + head * q.stride(1), std::size_t(d) * sizeof(float));
-    level.pack_rows({t.rows, d, m, d, t.packed});
-    level.gemm({t.packed, job.bias.rel_h, m, nh, d, 0, nh, scratch.rel_h, nh, t.gemm});
-    level.gemm({t.packed, job.bias.rel_w, m, nw, d, 0, nw, scratch.rel_w, nw, t.gemm});
+  const Index d = job.s.d, nh = 2 * job.wh - 1, nw = 2 * job.ww - 1, tokens = win.tokens();
+  const float* from[kWindowQueries];
+  win.runs(first, m, [&](Index y, Index x, Index at, Index n) {
+    const float* row = q.data() + ((win.y + y) * win.grid_w + win.x + x) * q.stride(0) + head * q.stride(1);
+    for (Index i = 0; i < n; ++i) from[at + i] = row + i * q.stride(0);
+  });
+  level.gather_rows({from, m, d, nullptr}, job.s.scale * kLog2E, t.q);
+  if (job.bias.rel_h) {
+    level.pack_rows({t.q, d, m, d, t.packed});
+    level.gemm({t.packed, job.bias.rel_h, m, nh, d, 0, nh, t.rel_h, nh, t.gemm});
+    level.gemm({t.packed, job.bias.rel_w, m, nw, d, 0, nw, t.rel_w, nw, t.gemm});
   }
-  for (Index i = 0; i < m; ++i) level.scale(q.data() + win.token(first + i) * q.stride(0) + head * q.stride(1), job.s.scale, t.rows + i * d, d);
-  level.pack_rows({t.rows, d, m, d, scratch.scaled});
-
   // Each query reads contiguous slices: of its own products with the tables, or of the mirrored bias table.
-  const float *slice_h[kQueryBlock], *slice_w[kQueryBlock];
-  for (Index i = 0; i < m; ++i) {
-    const Index qy = (first + i) / win.cols, qx = (first + i) % win.cols;
-    if (job.bias.rel_h) {
-      slice_h[i] = scratch.rel_h + i * nh + job.wh - 1 - qy;
-      slice_w[i] = scratch.rel_w + i * nw + job.ww - 1 - qx;
-    } else if (job.bias.table) {
-      slice_w[i] = job.bias.table + (head * nh + job.wh - 1 - qy) * nw + job.ww - 1 - qx;
+  const float *slice_h[kWindowQueries], *slice_w[kWindowQueries];
+  win.runs(first, m, [&](Index y, Index x, Index at, Index n) {
+    for (Index i = at; i < at + n; ++i, ++x) {
+      if (job.bias.rel_h) {
+        slice_h[i] = t.rel_h + i * nh + job.wh - 1 - y;
+        slice_w[i] = t.rel_w + i * nw + job.ww - 1 - x;
+      } else if (job.bias.table) {
+        slice_w[i] = job.bias.table + (head * nh + job.wh - 1 - y) * nw + job.ww - 1 - x;
+      }
     }
-  }
+  });
+  for (Index i = 0; i < m; ++i) t.top[i] = -3.402823466e38f, t.sum[i] = 0;
   BiasRun runs[kKeyBlock];
-  auto fill = [&](float* scores, Index ld, Index run_count) { level.bias({scores, ld, m, runs, run_count, job.bias.rel_h ? slice_h : nullptr, slice_w, job.bias.rel_h ? 0 : nw}); };
-  attend_tile(
-      level, t, scratch.scaled, m, d, keys, win.tokens(), job.bias.any(),
-      [&](float* scores, Index ld, Index from, Index count) {
-        Index n = 0;
-        win.runs(from, count, [&](Index ky, Index kx, Index at, Index length) { runs[n++] = {ky, kx, at, length}; });
-        fill(scores, ld, n);
-      },
-      win.pads(),
-      [&](float* scores, Index ld, Index from, Index count) {
-        if (!job.bias.any()) {
-          for (Index i = 0; i < m; ++i) std::memset(scores + i * ld, 0, std::size_t(count) * sizeof(float));
-          return;
-        }
-        Index n = 0;
-        win.pad_runs(from, count, [&](Index ky, Index kx, Index at, Index length) { runs[n++] = {ky, kx, at, length}; });
-        fill(scores, ld, n);
-      });
-  for (Index i = 0; i < m; ++i) {
-    float* out = job.out.data() + win.token(first + i) * job.out.stride(0) + head * job.out.stride(1);
-    level.scale(t.out + i * d, 1.0f / t.sum[i], out, d);
-    if (job.plus_pad_v) level.add(out, job.plus_pad_v + head * d, out, d);
+  AttendBlock block{t.q, m, d, nullptr, nullptr, 0, runs, 0, job.bias.rel_h ? slice_h : nullptr, job.bias.any() ? slice_w : nullptr, job.bias.rel_h ? 0 : nw, nullptr, 0, true, t.out, t.top, t.sum, t.scores};
+  auto note = [&](Index ky, Index kx, Index at, Index n) { runs[block.run_count++] = {ky, kx, at, n}; };
+  for (Index p = 0; p < win.pads(); p += kKeyBlock) {
+    block.n = smaller(kKeyBlock, win.pads() - p), block.run_count = 0;
+    win.pad_runs(p, block.n, note);
+    level.attend_pads(block);
   }
+  if (job.bias.pairs && win.pads() == 0) block.table_row = BiasPanels::pairs_row(tokens), block.table = job.bias.pairs + (head * tokens + first) * block.table_row;
+  for (Index b = 0; b * kKeyBlock < tokens; ++b) {
+    block.n = smaller(kKeyBlock, tokens - b * kKeyBlock), block.run_count = 0;
+    win.runs(b * kKeyBlock, block.n, note);
+    block.k = keys.k + b * HeadPanels::k_step(level, d), block.v = keys.v + b * HeadPanels::v_step(level, d);
+    level.attend(block);
+    block.first = false;
+  }
+  float* to[kWindowQueries];
+  win.runs(first, m, [&](Index y, Index x, Index at, Index n) {
+    float* row = job.out.data() + ((win.y + y) * win.grid_w + win.x + x) * job.out.stride(0) + head * job.out.stride(1);
+    for (Index i = 0; i < n; ++i) to[at + i] = row + i * job.out.stride(0);
+  });
+  level.attend_finish(block, job.plus_pad_v ? job.plus_pad_v + head * d : nullptr, to);
 }
 
 /// Takes the scratch of a checked job, then runs it unless this is a plan. `prepare` fills what the job points to, before the first item.
 template <class F>
 void run_attend(Context<Cpu>& ctx, AttendJob& job, F&& prepare) {
   const Kernels& level = job.level;
-  const Index d = job.s.d, heads = job.s.heads, k_size = KeyPanels::k_size(level, job.most_keys, d), v_size = KeyPanels::v_size(level, job.most_keys, d);
+  const Index d = job.s.d, heads = job.s.heads, k_size = HeadPanels::k_size(level, job.most_keys, d), v_size = HeadPanels::v_size(level, job.most_keys, d);
   const bool by_window = job.by_window();
   Carver sizes;
   AttendScratch(sizes, job);
@@ -216,20 +250,19 @@ void run_attend(Context<Cpu>& ctx, AttendJob& job, F&& prepare) {
       Carver carve(slots[slot]);
       const AttendScratch scratch(carve, job);
       float* k = carve.take(k_size);
-      const KeyPanels keys{k, carve.take(v_size)};
-      for (Index b = 0; b < blocks_of(tokens, kKeyBlock); ++b) pack_keys(job, win, head, b, scratch.gather, keys);
+      const HeadPanels keys{k, carve.take(v_size)};
+      for (Index b = 0; b < blocks_of(tokens, kKeyBlock); ++b) pack_keys(job, win, head, b, keys);
       for (Index i = 0; i < tokens; i += job.tile_rows) attend_queries(job, win, head, i, smaller(job.tile_rows, tokens - i), scratch, keys);
     });
     return;
   }
-  auto panels = [&](Index pair) { return KeyPanels{all + pair * (k_size + v_size), all + pair * (k_size + v_size) + k_size}; };
+  auto panels = [&](Index pair) { return HeadPanels{all + pair * (k_size + v_size), all + pair * (k_size + v_size) + k_size}; };
   const Index key_blocks = blocks_of(job.most_keys, kKeyBlock), query_blocks = blocks_of(job.most_keys, job.tile_rows);
-  ctx.pool.parallel_for(job.windows * heads * key_blocks, [&](Index item, int slot) {
+  ctx.pool.parallel_for(job.windows * heads * key_blocks, [&](Index item, int) {
     const Index pair = item / key_blocks, b = item % key_blocks;
     const Window win = job.window(pair / heads);
     if (b * kKeyBlock >= win.tokens()) return;
-    Carver carve(slots[slot]);
-    pack_keys(job, win, pair % heads, b, AttendScratch(carve, job).gather, panels(pair));
+    pack_keys(job, win, pair % heads, b, panels(pair));
   });
   ctx.pool.parallel_for(job.windows * heads * query_blocks, [&](Index item, int slot) {
     const Index pair = item / query_blocks, first = item % query_blocks * job.tile_rows;
@@ -259,7 +292,7 @@ inline void attend(Context<Cpu>& ctx, const AttendShape& s, const QkvView& qkv, 
   job.bias = cpu::bias_panels(size, panels);
   if (shifted) job.minus_pad_k = minus, job.minus_pad_v = minus + c, job.plus_pad_v = minus + 2 * c;
   cpu::run_attend(ctx, job, [&] {
-    cpu::pack_bias(job.level, bias, job.ww, size, panels);
+    cpu::pack_bias(job.level, bias, job.ww, s.scale, size, panels);
     for (Index i = 0; shifted && i < c; ++i) {
       minus[i] = -pad.k(i / s.d, i % s.d);
       minus[c + i] = -pad.v(i / s.d, i % s.d);
@@ -298,7 +331,7 @@ inline PackedAttention<Cpu> pack(const Cpu& b, const AttentionParams& p) {
   w.rel_size = cpu::bias_size(b.kernels(), rel, 1);
   w.rel = Tensor<float, 1, Cpu>({w.rel_size.total()});
   if (!w.valid() || p.heads <= 0 || c3 % (3 * p.heads) != 0) return w;  // attention() refuses the widths
-  cpu::pack_bias(b.kernels(), rel, 1, w.rel_size, w.rel.view().data());
+  cpu::pack_bias(b.kernels(), rel, 1, 1.0f / std::sqrt(float(c / p.heads)), w.rel_size, w.rel.view().data());
 
   auto shift = w.shift.view();
   detail::pad_row(p, shift);
@@ -347,8 +380,9 @@ inline void attention(Context<Cpu>& ctx, const PackedAttention<Cpu>& w, const Vi
   const cpu::BiasSize size = cpu::bias_size(job.level, table, job.ww);
   float* mirrored = scope.make<float>(size.total()).data();
   job.bias = cpu::bias_panels(w.rel_size, w.rel.view().data());
-  job.bias.table = cpu::bias_panels(size, mirrored).table;
-  cpu::run_attend(ctx, job, [&] { cpu::pack_bias(job.level, table, job.ww, size, mirrored); });
+  const cpu::BiasPanels tables = cpu::bias_panels(size, mirrored);
+  job.bias.table = tables.table, job.bias.pairs = tables.pairs;
+  cpu::run_attend(ctx, job, [&] { cpu::pack_bias(job.level, table, job.ww, s.scale, size, mirrored); });
   linear(ctx, w.proj, mixed, tokens(y), {.residual = residual.empty() ? View<const float, 2>() : tokens(residual)});
   if (residual.empty()) ctx.tap_rows(w.name, tokens(View<const float, 3>(y)));
 }

@@ -70,6 +70,40 @@ struct BiasTile {
   Index b_stride;
 };
 
+/// Rows of one head in the order of its keys or queries.
+struct HeadRows {
+  const float* const* rows;  ///< [count], d floats each
+  Index count, d;
+  const float* shift;  ///< [d], added to each row; may be null
+};
+
+/// Distance of the rows of scores: a block, and one vector that may be written too much.
+inline constexpr Index kScoreRow = kKeyBlock + 16;
+/// Rows of scores that AttendBlock needs: the largest register tile.
+inline constexpr Index kScoreRows = 8;
+
+/// Queries of one head against one block of keys: out = alpha out + 2^(q K^T + bias - top) V, top and sum as in SoftmaxBlock, in units of log2.
+/// Bias of query i and the j-th key of a run: b[i][ky * b_stride + kx + j] + a[i][ky]; up to 15 floats behind a run of b are read as well.
+struct AttendBlock {
+  const float* q;  ///< [m, d]
+  Index m, d;
+  const float* k;  ///< panels of K [n, d]
+  const float* v;  ///< panels of V^T [d, n]
+  Index n;         ///< <= kKeyBlock
+  const BiasRun* runs;
+  Index run_count;
+  const float* const* a;  ///< [m]; null: nothing
+  const float* const* b;  ///< [m]; null: no bias
+  Index b_stride;
+  const float* table;  ///< [m, table_row]: the bias of every pair instead of runs, readable for whole vectors; null: see b
+  Index table_row;
+  bool first;  ///< out holds nothing yet
+  float* out;  ///< [m, d]
+  float* top;
+  float* sum;
+  float* scores;  ///< kScoreRows * kScoreRow floats
+};
+
 /// One step of online softmax over a block of scores, per row: top' = max(top, scores), alpha = e^(top - top'), scores = e^(scores - top'), sum = sum alpha + scores.
 struct SoftmaxBlock {
   float* scores;
@@ -109,6 +143,13 @@ struct Kernels {
   void (*bias)(const BiasTile&);
   void (*softmax)(const SoftmaxBlock&);
   void (*depthwise)(const DepthwiseRow&);
+  Index (*panels_size)(Index n, Index k);  ///< floats of panels; where products run on Eigen they differ from its weights
+  void (*gather_rows)(const HeadRows&, float factor, float* out);
+  void (*pack_keys)(const HeadRows&, float* panels);
+  void (*pack_values)(const HeadRows&, float* panels);
+  void (*attend)(const AttendBlock&);
+  void (*attend_pads)(const AttendBlock&);  ///< keys without panels: only top and sum change
+  void (*attend_finish)(const AttendBlock&, const float* plus, float* const* to);  ///< to[i] = out / sum + plus
 };
 
 }  // namespace sampan::inline SAMPAN_ABI::cpu

@@ -11,5 +11,17 @@ SAMPAN_KERNEL_INLINE Vec load(const float* p) { return *reinterpret_cast<const V
 SAMPAN_KERNEL_INLINE void store(float* p, Vec v) { *reinterpret_cast<VecMemory*>(p) = v; }
 SAMPAN_KERNEL_INLINE Vec splat(float x) { return x - Vec{}; }  // x - 0 is x, bit for bit
 SAMPAN_KERNEL_INLINE Vec select(VecInt mask, Vec yes, Vec no) { return mask ? yes : no; }
+/// v * 2^n where n stands in the low bits of `biased`; the result must be a normal number.
+SAMPAN_KERNEL_INLINE Vec times_power_of_low_bits(Vec v, Vec biased) { return reinterpret_cast<Vec>(reinterpret_cast<VecInt>(v) + (reinterpret_cast<VecInt>(biased) << 23)); }
 /// 2^n where n stands in the low bits of v.
 SAMPAN_KERNEL_INLINE Vec power_of_low_bits(Vec v) { return reinterpret_cast<Vec>((reinterpret_cast<VecInt>(v) << 23) + (127 << 23)); }
+/// The larger one; a NaN in `b` is ignored, as in std::max(a, b). One instruction where the level has it: the compilers make two of a selection.
+SAMPAN_KERNEL_INLINE Vec larger(Vec a, Vec b) {
+#if SAMPAN_VECTOR_BYTES > 16
+  Vec r;
+  asm("vmaxps %1, %2, %0" : "=v"(r) : "v"(a), "v"(b));
+  return r;
+#else
+  return select(a < b, b, a);
+#endif
+}

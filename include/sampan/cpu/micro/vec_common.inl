@@ -14,16 +14,22 @@ SAMPAN_KERNEL_INLINE void store_part(float* p, Vec v, Index n) {
   store(buffer, v);
   for (Index i = 0; i < n; ++i) p[i] = buffer[i];
 }
-/// Lanes added in a fixed order.
+SAMPAN_KERNEL_INLINE Quad load_quad(const float* p) { return *reinterpret_cast<const QuadMemory*>(p); }
+/// Lanes added in a fixed order: quarters of four lanes pairwise, then these four.
 SAMPAN_KERNEL_INLINE float sum_lanes(Vec v) {
-  float s = 0;
-  for (Index i = 0; i < kLanes; ++i) s += v[i];
-  return s;
+  alignas(64) float buffer[kLanes];
+  store(buffer, v);
+  Quad q = load_quad(buffer);
+  if constexpr (kLanes == 8) q += load_quad(buffer + 4);
+  if constexpr (kLanes == 16) q = (q + load_quad(buffer + 4)) + (load_quad(buffer + 8) + load_quad(buffer + 12));
+  return (q[0] + q[2]) + (q[1] + q[3]);
 }
-/// The larger one; a NaN in `b` is ignored, as in std::max(a, b).
-SAMPAN_KERNEL_INLINE Vec larger(Vec a, Vec b) { return select(a < b, b, a); }
+SAMPAN_KERNEL_INLINE Quad larger_quad(Quad a, Quad b) { return a < b ? b : a; }
 SAMPAN_KERNEL_INLINE float max_lanes(Vec v) {
-  float m = v[0];
-  for (Index i = 1; i < kLanes; ++i) m = v[i] > m ? v[i] : m;
-  return m;
+  alignas(64) float buffer[kLanes];
+  store(buffer, v);
+  Quad q = load_quad(buffer);
+  for (Index i = 4; i < kLanes; i += 4) q = larger_quad(q, load_quad(buffer + i));
+  const float a = q[0] < q[2] ? q[2] : q[0], b = q[1] < q[3] ? q[3] : q[1];
+  return a < b ? b : a;
 }

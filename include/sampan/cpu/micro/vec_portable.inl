@@ -28,8 +28,10 @@ SAMPAN_KERNEL_INLINE Vec splat(float x) { Vec r; SAMPAN_EACH(x - Four{}); }
 SAMPAN_KERNEL_INLINE Vec load(const float* p) { Vec r; SAMPAN_EACH(*reinterpret_cast<const FourMemory*>(p + 4 * i)); }
 SAMPAN_KERNEL_INLINE Vec select(VecInt mask, Vec yes, Vec no) { Vec r; SAMPAN_EACH(mask.part[i] ? yes.part[i] : no.part[i]); }
 SAMPAN_KERNEL_INLINE Vec power_of_low_bits(Vec v) { Vec r; SAMPAN_EACH(reinterpret_cast<Four>((reinterpret_cast<FourInt>(v.part[i]) << 23) + (127 << 23))); }
+SAMPAN_KERNEL_INLINE Vec times_power_of_low_bits(Vec v, Vec biased) { Vec r; SAMPAN_EACH(reinterpret_cast<Four>(reinterpret_cast<FourInt>(v.part[i]) + (reinterpret_cast<FourInt>(biased.part[i]) << 23))); }
 #undef SAMPAN_EACH
 SAMPAN_KERNEL_INLINE Vec& operator+=(Vec& a, Vec b) { return a = a + b; }
 SAMPAN_KERNEL_INLINE void store(float* p, Vec v) {
   for (int i = 0; i < 4; ++i) *reinterpret_cast<FourMemory*>(p + 4 * i) = v.part[i];
 }
+SAMPAN_KERNEL_INLINE Vec larger(Vec a, Vec b) { return select(a < b, b, a); }

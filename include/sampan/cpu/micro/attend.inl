@@ -1,0 +1,242 @@
+// Fused attention of one head: a tile of queries against one block of keys, online softmax in base 2; scores live in L1 for the few rows of a register tile.
+// Included inside the namespace of one level, after panel.inl and vmath.inl. Data flow: cpu/attention.hpp through the level's table -> here.
+// Shapes: queries [m, d], keys and values as panels (K [n, d], V^T [d, n]), out [m, d] not yet divided by the sums.
+// Per register tile of rows: scores begin as the position bias (identity 2 of architecture.md), += q K^T, maximum, 2^x, sums, out = alpha out + P V. P is read where it was
+// written, row by row, so it needs no packing. Scores are in units of log2: the caller scales q by log2(e) / sqrt(d), the bias likewise.
+
+inline constexpr float kNoScore = -1e30f;  // of a lane without key: 2^(that - top) is nothing beside a sum >= 1; infinity would make NaN of its differences
+
+/// 2^x for x <= 0, at least 2^-125; NaN stays NaN. Relative error <= 1 ulp: x = n + f, |f| <= 1/2, 2^f = 1 + f p(f), p of degree 5 (2.0e-9 relative, our fit).
+SAMPAN_KERNEL_INLINE Vec exp2_negative(Vec x) {
+  const Vec bounded = larger(x, splat(-125.0f));
+  const Vec biased = bounded + splat(12582912.0f);
+  const Vec f = bounded - (biased - splat(12582912.0f));
+  Vec p = splat(1.535335323e-4f);
+  p = p * f + splat(1.339887269e-3f);
+  p = p * f + splat(9.618437849e-3f);
+  p = p * f + splat(5.550332367e-2f);
+  p = p * f + splat(2.402264774e-1f);
+  p = p * f + splat(6.931471825e-1f);
+  return times_power_of_low_bits(p * f + splat(1.0f), biased);
+}
+
+/// out [count, d] (rows follow one another) = rows * factor.
+inline void gather_rows(const HeadRows& p, float factor, float* out) {
+  const Vec s = splat(factor);
+  for (Index i = 0; i < p.count; ++i, out += p.d) {
+    const float* x = p.rows[i];
+    Index j = 0;
+    for (; j + kLanes <= p.d; j += kLanes) store(out + j, load(x + j) * s);
+    for (; j < p.d; ++j) out[j] = x[j] * factor;
+  }
+}
+
+/// Keys as panels: K [count, d] + shift.
+inline void pack_keys(const HeadRows& p, float* out) {
+  for (Index j = 0; j < p.count; j += kPanel) {
+    const Index stored = panel_columns(p.count, j), columns = p.count - j < stored ? p.count - j : stored;
+    for (Index i = 0; columns < stored && i < p.d; ++i)
+      for (Index c = columns; c < stored; ++c) out[i * stored + c] = 0;
+    for (Index c = 0; c < columns; c += 4) {
+      const float* row[4];
+      const Index n = columns - c < 4 ? columns - c : 4;
+      for (Index r = 0; r < 4; ++r) row[r] = p.rows[j + c + (r < n ? r : 0)];
+      Index i = 0;
+      for (; n == 4 && i + 4 <= p.d; i += 4) {
+        const Quad s = p.shift ? load_quad(p.shift + i) : Quad{};
+        transpose_quads(load_quad(row[0] + i) + s, load_quad(row[1] + i) + s, load_quad(row[2] + i) + s, load_quad(row[3] + i) + s, out + i * stored + c, stored);
+      }
+      for (; i < p.d; ++i)
+        for (Index r = 0; r < n; ++r) out[i * stored + c + r] = row[r][i] + (p.shift ? p.shift[i] : 0.0f);
+    }
+    out += stored * p.d;
+  }
+}
+
+/// Values as panels: V^T [d, count] + shift.
+inline void pack_values(const HeadRows& p, float* out) {
+  for (Index j = 0; j < p.d; j += kPanel) {
+    const Index stored = panel_columns(p.d, j), columns = p.d - j < stored ? p.d - j : stored;
+    for (Index i = 0; i < p.count; ++i, out += stored) {
+      const float* x = p.rows[i] + j;
+      Index c = 0;
+      for (; c + kLanes <= columns; c += kLanes) store(out + c, p.shift ? load(x + c) + load(p.shift + j + c) : load(x + c));
+      for (; c < columns; ++c) out[c] = x[c] + (p.shift ? p.shift[j + c] : 0.0f);
+      for (; c < stored; ++c) out[c] = 0;
+    }
+  }
+}
+
+/// Position bias of one row of scores. A run is written in whole vectors: what it writes too much, the next run or the mark behind the last key overwrites.
+SAMPAN_KERNEL_INLINE void begin_scores(const AttendBlock& p, Index i, float* s) {
+  for (Index r = 0; r < p.run_count; ++r) {
+    const BiasRun run = p.runs[r];
+    const float* b = p.b[i] + run.ky * p.b_stride + run.kx;
+    const Vec a = splat(p.a ? p.a[i][run.ky] : 0.0f);
+    for (Index j = 0; j < run.n; j += kLanes) store(s + run.at + j, load(b + j) + a);
+  }
+}
+
+/// One step of online softmax over the n scores of `valid` <= MR rows; alpha: the factors for what was summed before. Rows go in step, so that their chains overlap.
+template <int MR>
+SAMPAN_KERNEL_INLINE void softmax_rows(float* s, Index n, Index valid, float* top, float* sum, float* alpha) {
+  constexpr Index kPadded = (MR + kLanes - 1) / kLanes * kLanes;
+  alignas(64) float fall[kPadded] = {};
+  for (Index i = 0; i < valid; ++i) {
+    const float* r = s + i * kScoreRow;
+    Vec most = load(r);
+    for (Index j = kLanes; j < n; j += kLanes) most = larger(most, load(r + j));
+    const float m = max_lanes(most), t = top[i] < m ? m : top[i];
+    fall[i] = top[i] - t;
+    top[i] = t;
+  }
+  for (Index i = 0; i < kPadded; i += kLanes) store(fall + i, exp2_negative(load(fall + i)));
+  for (Index i = 0; i < valid; ++i) {
+    float* r = s + i * kScoreRow;
+    const Vec shift = splat(top[i]);
+    Vec total{};
+    for (Index j = 0; j < n; j += kLanes) {
+      const Vec e = exp2_negative(load(r + j) - shift);
+      store(r + j, e);
+      total += e;
+    }
+    sum[i] = sum[i] * fall[i] + sum_lanes(total);
+    alpha[i] = fall[i];
+  }
+}
+
+/// Scores of `valid` <= MR rows of q, in s (row distance kScoreRow), starting from `begin` (may be s, or null).
+template <int MR, int NV>
+static __attribute__((noinline)) void score_tile(const float* q, Index d, const float* k, Index valid, const float* begin, Index begin_row, float* s) {
+  Vec sum[MR][NV];
+  const float* row[MR];
+  SAMPAN_UNROLL
+  for (int i = 0; i < MR; ++i) {
+    row[i] = q + (i < valid ? i : valid - 1) * d;
+    SAMPAN_UNROLL
+    for (int v = 0; v < NV; ++v) sum[i][v] = begin ? load(begin + (i < valid ? i : valid - 1) * begin_row + v * kLanes) : Vec{};
+  }
+  accumulate<MR, NV>(row, k, d, sum);
+  SAMPAN_UNROLL
+  for (int i = 0; i < MR; ++i) {
+    SAMPAN_UNROLL
+    for (int v = 0; v < NV; ++v) store(s + i * kScoreRow + v * kLanes, sum[i][v]);
+  }
+}
+
+/// out rows = alpha out + P V for one panel of V.
+template <int MR, int NV>
+static __attribute__((noinline)) void mix_tile(const float* s, Index n, const float* v_panel, Index valid, const float* alpha, bool first, float* out, Index d, Index columns) {
+  Vec sum[MR][NV];
+  const float* row[MR];
+  const bool whole = columns == NV * kLanes;
+  SAMPAN_UNROLL
+  for (int i = 0; i < MR; ++i) {
+    row[i] = s + i * kScoreRow;
+    SAMPAN_UNROLL
+    for (int v = 0; v < NV; ++v) sum[i][v] = Vec{};
+    if (first || i >= valid) continue;
+    const Vec a = splat(alpha[i]);
+    SAMPAN_UNROLL
+    for (int v = 0; v < NV; ++v) {
+      const float* o = out + i * d + v * kLanes;
+      const Index left = columns - v * kLanes;
+      sum[i][v] = a * (whole || left >= kLanes ? load(o) : load_part(o, left));
+    }
+  }
+  accumulate<MR, NV>(row, v_panel, n, sum);
+  SAMPAN_UNROLL
+  for (int i = 0; i < MR; ++i) {
+    if (i >= valid) continue;
+    SAMPAN_UNROLL
+    for (int v = 0; v < NV; ++v) {
+      float* o = out + i * d + v * kLanes;
+      const Index left = columns - v * kLanes;
+      if (whole || left >= kLanes) {
+        store(o, sum[i][v]);
+      } else {
+        store_part(o, sum[i][v], left);
+      }
+    }
+  }
+}
+
+/// The instances for a panel of `vectors` <= NV vectors.
+template <int MR, int NV>
+SAMPAN_KERNEL_INLINE void score_panel(const float* q, Index d, const float* k, Index vectors, Index valid, const float* begin, Index begin_row, float* s) {
+  if constexpr (NV > 1) {
+    if (vectors < NV) return score_panel<MR, NV - 1>(q, d, k, vectors, valid, begin, begin_row, s);
+  }
+  score_tile<MR, NV>(q, d, k, valid, begin, begin_row, s);
+}
+template <int MR, int NV>
+SAMPAN_KERNEL_INLINE void mix_panel(const AttendBlock& p, Index vectors, const float* v, Index valid, const float* alpha, float* out, Index columns) {
+  if constexpr (NV > 1) {
+    if (vectors < NV) return mix_panel<MR, NV - 1>(p, vectors, v, valid, alpha, out, columns);
+  }
+  mix_tile<MR, NV>(p.scores, p.n, v, valid, alpha, p.first, out, p.d, columns);
+}
+
+/// MR rows of the tile.
+template <int MR>
+SAMPAN_KERNEL_INLINE void attend_rows(const AttendBlock& p, Index from, Index valid) {
+  float alpha[MR];
+  const float* begin = p.table ? p.table + from * p.table_row : p.b ? p.scores : nullptr;
+  const Index begin_row = p.table ? p.table_row : kScoreRow;
+  for (Index i = 0; begin == p.scores && i < valid; ++i) begin_scores(p, from + i, p.scores + i * kScoreRow);
+  const float* k = p.k;
+  for (Index j = 0; j < p.n; j += kPanel) {
+    const Index stored = panel_columns(p.n, j);
+    score_panel<MR, kNv>(p.q + from * p.d, p.d, k, stored / kLanes, valid, begin ? begin + j : nullptr, begin_row, p.scores + j);
+    k += stored * p.d;
+  }
+  for (Index i = 0; i < valid; ++i) store(p.scores + i * kScoreRow + p.n, splat(kNoScore));
+  softmax_rows<MR>(p.scores, p.n, valid, p.top + from, p.sum + from, alpha);
+  const float* v = p.v;
+  for (Index j = 0; j < p.d; j += kPanel) {
+    const Index stored = panel_columns(p.d, j), left = p.d - j;
+    mix_panel<MR, kNv>(p, stored / kLanes, v, valid, alpha, p.out + from * p.d + j, left < stored ? left : stored);
+    v += stored * p.n;
+  }
+}
+
+inline void attend_block(const AttendBlock& p) {
+  for (Index i = 0; i < p.m; i += kMr) {
+    const Index left = p.m - i;
+    if (left > kMrSmall) {
+      attend_rows<kMr>(p, i, left < kMr ? left : kMr);
+    } else {
+      attend_rows<kMrSmall>(p, i, left);
+    }
+  }
+}
+
+/// Keys that are zero and have a bias (identity 1): only the denominator sees them.
+inline void attend_pads(const AttendBlock& p) {
+  for (Index i = 0; i < p.m; ++i) {
+    float* s = p.scores;
+    if (p.b) {
+      begin_scores(p, i, s);
+    } else {
+      for (Index j = 0; j < p.n; j += kLanes) store(s + j, Vec{});
+    }
+    store(s + p.n, splat(kNoScore));
+    float alpha[1];
+    softmax_rows<1>(s, p.n, 1, p.top + i, p.sum + i, alpha);
+  }
+}
+
+/// to[i] = out row i / sum[i] + plus.
+inline void attend_finish(const AttendBlock& p, const float* plus, float* const* to) {
+  for (Index i = 0; i < p.m; ++i) {
+    const float* o = p.out + i * p.d;
+    const float factor = 1.0f / p.sum[i];
+    Index j = 0;
+    for (; j + kLanes <= p.d; j += kLanes) {
+      Vec v = load(o + j) * splat(factor);
+      if (plus) v += load(plus + j);
+      store(to[i] + j, v);
+    }
+    for (; j < p.d; ++j) to[i][j] = o[j] * factor + (plus ? plus[j] : 0.0f);
+  }
+}
