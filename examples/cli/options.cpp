@@ -31,7 +31,7 @@ std::string preset_words() {
 }
 
 void add_engine(CLI::App& c, Options& o, Raw& r) {
-  c.add_option("--precision", o.precision, "how the encoder computes; f32 is the one of this version")->type_name("NAME")->group("Engine");
+  c.add_option("--precision", o.precision, "how the encoder computes: f32; fast (13-bit integers, the same everywhere); bf16 (where the processor has it)")->type_name("NAME")->group("Engine");
   c.add_option("--device", o.device, "cpu, or reference: the scalar definition of every operation, slow, for comparison")->type_name("cpu | reference")->group("Engine");
   c.add_option("--threads", r.threads, "1 to 256; default: all cores. The result does not depend on it")->type_name("N")->group("Engine");
   c.add_option("--isa", r.isa, "instruction set level; auto takes the best of this machine")->type_name(isa_words())->group("Engine");
@@ -71,11 +71,16 @@ void check_engine(Options& o, const Raw& r) {
   find(kPrecisions, o.precision, "--precision", o.load.precision);
   find(kDevices, o.device, "--device", o.load.device);
   // Known words that this build or machine cannot serve are refused here: it is the call that must change, not the model.
-  if (o.load.precision != Precision::f32) usage(cat("--precision ", o.precision, ": this version computes in f32 only"));
   if (o.load.device == Device::cuda) usage("--device cuda: this build has no CUDA backend; use --device cpu");
   const auto isas = available_isas();
   if (r.isa != "auto" && std::find(isas.begin(), isas.end(), r.isa) == isas.end()) usage(cat("--isa ", r.isa, ": not available here; available: ", isa_words()));
   o.load.isa = r.isa;
+  const auto precisions = o.load.device == Device::reference ? std::vector<std::string>{"f32"} : available_precisions(r.isa);
+  if (std::find(precisions.begin(), precisions.end(), o.precision) == precisions.end()) {
+    std::string known;
+    for (const auto& p : precisions) known += cat(known.empty() ? "" : ", ", p);
+    usage(cat("--precision ", o.precision, ": not available with this device and isa; available: ", known));
+  }
   o.load.threads = r.threads.empty() ? std::clamp(int(std::thread::hardware_concurrency()), 1, 256) : whole_number("--threads", r.threads, 1, 256);
   if (!r.max_memory.empty()) o.load.max_memory = byte_size("--max-memory", r.max_memory);
 }

@@ -126,7 +126,7 @@ const std::vector<Row> kRows = {
     {segment(kBox + Words{"--trace", "t.safetensors:image_encoder.blocks.7"}), 2, "image_encoder.blocks.7"},
     {segment(kBox + Words{"--progress", "dots"}), 2, "json"},
     {segment(kBox + Words{"--precision", "f64"}), 2, "f32"},
-    {segment(kBox + Words{"--precision", "bf16"}), 2, "f32"},
+    {segment(kBox + Words{"--precision", "int8"}), 2, "f32"},
     {segment(kBox + Words{"--device", "cuda"}), 2, "cpu"},
     {segment(kBox + Words{"--device", "gpu"}), 2, "cpu"},
     {segment(kBox + Words{"--isa", "sse9"}), 2, "available"},

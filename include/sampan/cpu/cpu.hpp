@@ -1,6 +1,7 @@
 // struct Cpu: the fast host backend, as a type. Data flow: Context<Cpu> selects the overloads of cpu/*.hpp; cpu_backend.hpp includes them all.
 #pragma once
 #include <sampan/core/context.hpp>
+#include <sampan/core/precision.hpp>
 #include <sampan/cpu/isa.hpp>
 #include <sampan/cpu/portable512.hpp>
 #include <sampan/cpu/scalar.hpp>
@@ -17,6 +18,8 @@ struct Cpu {
   static constexpr const char* kName = "cpu";
 
   Isa isa = best_isa();
+  /// Of what is packed with this Cpu as linear layers; packed weights remember it.
+  Precision precision = Precision::f32;
 
   /// The level's tile arithmetic.
   const cpu::Kernels& kernels() const {
@@ -24,11 +27,11 @@ struct Cpu {
       case Isa::scalar: break;
       case Isa::portable512: return cpu::portable512::kTable;
 #if defined(__x86_64__)
-      case Isa::avx2:
-      case Isa::avx2vnni: return cpu::avx2::kTable;
-      case Isa::avx512:
-      case Isa::avx512vnni:
-      case Isa::avx512bf16: return cpu::avx512::kTable;
+      case Isa::avx2: return cpu::avx2::kTable;
+      case Isa::avx2vnni: return cpu::avx2::kVnniTable;
+      case Isa::avx512: return cpu::avx512::kTable;
+      case Isa::avx512vnni: return cpu::avx512::kVnniTable;
+      case Isa::avx512bf16: return cpu::avx512::kBf16Table;
 #else
       default: break;
 #endif
@@ -36,5 +39,16 @@ struct Cpu {
     return cpu::scalar::kTable;
   }
 };
+
+/// The same backend in f32: for layers that stay exact.
+inline Cpu exact_backend(Cpu b) {
+  b.precision = Precision::f32;
+  return b;
+}
+
+namespace cpu {
+/// The level's products in one precision; null functions where it has none.
+inline Products products(const Kernels& level, Precision p) { return p == Precision::fast ? level.fast : p == Precision::bf16 ? level.bf16 : p == Precision::f32 ? level.f32() : Products{}; }
+}  // namespace cpu
 
 }  // namespace sampan::inline SAMPAN_ABI

@@ -22,7 +22,7 @@ struct PackedLinear<Cpu> {
 };
 
 inline PackedLinear<Cpu> pack(const Cpu& b, const LinearParams& p, const NormParams& norm = {}) {
-  PackedLinear<Cpu> w{cpu::pack_matrix(b, p.weight), Tensor<float, 1, Cpu>::copy_of(p.bias), {}, p.name};
+  PackedLinear<Cpu> w{cpu::pack_matrix(b, p.weight, b.precision), Tensor<float, 1, Cpu>::copy_of(p.bias), {}, p.name};
   if (norm.present()) w.norm = pack(b, norm);
   return w;
 }
@@ -41,7 +41,7 @@ inline GemmCut cut_gemm(Index m, Index n) {
 }
 
 /// Packs the rows of a block, with the norm of `w` if it has one.
-inline void pack_block(const Kernels& level, const PackedLinear<Cpu>& w, const float* x, Index ldx, Index m, float* out) {
+inline void pack_block(const Products& level, const PackedLinear<Cpu>& w, const float* x, Index ldx, Index m, float* out) {
   PackRows rows{x, ldx, m, w.in_features(), out};
   if (w.norm.present()) rows.gamma = w.norm.weight.view().data(), rows.beta = w.norm.bias.view().data(), rows.eps = w.norm.eps;
   level.pack_rows(rows);
@@ -55,7 +55,7 @@ inline void linear(Context<Cpu>& ctx, const PackedLinear<Cpu>& w, const View<con
   if (!ctx.require(cpu::packed_channels(x) && cpu::packed_channels(y) && cpu::packed_channels(e.residual), "linear: channels must lie side by side")) return;
   if (detail::linear_unfused(ctx, w, x, y, e)) return;
   cpu::tap_norm(ctx, w.norm, x);
-  const cpu::Kernels& level = ctx.backend.kernels();
+  const cpu::Products level = cpu::products(ctx.backend.kernels(), w.weight.precision);
   const Index m = x.extent(0), n = w.out_features(), k = w.in_features();
   const cpu::GemmCut cut = cpu::cut_gemm(m, n);
   const Index packed = level.rows_size(cut.rows, k);
@@ -101,10 +101,12 @@ inline void mlp(Context<Cpu>& ctx, const PackedMlp<Cpu>& w, const View<const flo
       !ctx.require(residual.empty() || same_extents(residual, y), "mlp: residual and y differ in shape") ||
       !ctx.require(cpu::packed_channels(x) && cpu::packed_channels(y) && cpu::packed_channels(residual), "mlp: channels must lie side by side"))
     return;
-  const cpu::Kernels& level = ctx.backend.kernels();
+  const cpu::Kernels& kernels = ctx.backend.kernels();
+  const cpu::Products level = cpu::products(kernels, w.lin1.weight.precision), level2 = cpu::products(kernels, w.lin2.weight.precision);
   auto scope = ctx.arena.scope();
-  const Index packed = level.rows_size(cut.rows, c > hidden ? c : hidden), middle = cut.rows * hidden;
-  const cpu::Slots slots(scope, ctx.pool, packed + middle + level.gemm_scratch(cut.rows));
+  const Index packed1 = level.rows_size(cut.rows, c), packed2 = level2.rows_size(cut.rows, hidden), packed = packed1 > packed2 ? packed1 : packed2;
+  const Index tile1 = level.gemm_scratch(cut.rows), tile2 = level2.gemm_scratch(cut.rows), middle = cut.rows * hidden;
+  const cpu::Slots slots(scope, ctx.pool, packed + middle + (tile1 > tile2 ? tile1 : tile2));
   const Cost a = detail::gemm_cost(m, hidden, c), b = detail::gemm_cost(m, out, hidden);
   const double norm = w.lin1.norm.present() ? 8.0 * double(x.size()) : 0;
   if (!ctx.begin({a.flop + b.flop + norm, a.bytes + b.bytes - 8.0 * double(m) * double(hidden)})) return;
@@ -118,11 +120,11 @@ inline void mlp(Context<Cpu>& ctx, const PackedMlp<Cpu>& w, const View<const flo
     g.bias = w.lin1.bias_at(0);
     g.activation = cpu::kernel_activation(w.activation);
     level.gemm(g);
-    cpu::pack_block(level, w.lin2, h, hidden, rows, rows_packed);
+    cpu::pack_block(level2, w.lin2, h, hidden, rows, rows_packed);
     cpu::Gemm g2{rows_packed, w.lin2.weight.get(), rows, out, hidden, 0, out, y.data() + i * y.stride(0), y.stride(0), tile};
     g2.bias = w.lin2.bias_at(0);
     if (!residual.empty()) g2.residual = residual.data() + i * residual.stride(0), g2.ldr = residual.stride(0);
-    level.gemm(g2);
+    level2.gemm(g2);
   });
 }
 

@@ -127,6 +127,16 @@ struct DepthwiseRow {
   int activation;
 };
 
+/// Matrix products of one precision. Packed rows and weights are opaque to the callers; sizes count floats.
+struct Products {
+  Index (*weights_size)(Index n, Index k);
+  void (*pack_weights)(const float* w, Index ld, bool transposed, Index n, Index k, float* out);
+  Index (*rows_size)(Index m, Index k);
+  void (*pack_rows)(const PackRows&);
+  Index (*gemm_scratch)(Index m);
+  void (*gemm)(const Gemm&);
+};
+
 struct Kernels {
   const char* name;
   Index (*weights_size)(Index n, Index k);
@@ -150,6 +160,15 @@ struct Kernels {
   void (*attend)(const AttendBlock&);
   void (*attend_pads)(const AttendBlock&);  ///< keys without panels: only top and sum change
   void (*attend_finish)(const AttendBlock&, const float* plus, float* const* to);  ///< to[i] = out / sum + plus
+  Products fast;  ///< int16, the same bits on every level
+  Products bf16;  ///< null where the level has no such instruction
+
+  Products f32() const { return {weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm}; }
+  constexpr Kernels with(const char* level, const Products& fast_products, const Products& bf16_products) const {
+    Kernels k = *this;
+    k.name = level, k.fast = fast_products, k.bf16 = bf16_products;
+    return k;
+  }
 };
 
 }  // namespace sampan::inline SAMPAN_ABI::cpu

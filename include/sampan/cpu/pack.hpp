@@ -12,13 +12,15 @@ namespace sampan::inline SAMPAN_ABI::cpu {
 struct PackedMatrix {
   Tensor<float, 1, Cpu> data;
   Index n = 0, k = 0;
+  Precision precision = Precision::f32;
   bool valid() const { return data.valid(); }
   const float* get() const { return data.view().data(); }
 };
 
-inline PackedMatrix pack_matrix(const Cpu& b, const View<const float, 2>& w) {
-  const Kernels& level = b.kernels();
-  PackedMatrix m{Tensor<float, 1, Cpu>({level.weights_size(w.extent(0), w.extent(1))}), w.extent(0), w.extent(1)};
+/// In f32 unless said otherwise.
+inline PackedMatrix pack_matrix(const Cpu& b, const View<const float, 2>& w, Precision precision = Precision::f32) {
+  const Products level = products(b.kernels(), precision);
+  PackedMatrix m{Tensor<float, 1, Cpu>({level.weights_size(w.extent(0), w.extent(1))}), w.extent(0), w.extent(1), precision};
   if (!m.valid() || w.empty()) return m;
   if (w.stride(1) == 1) {
     level.pack_weights(w.data(), w.stride(0), false, m.n, m.k, m.data.view().data());

@@ -23,10 +23,23 @@ inline constexpr int kMr = 6, kMrSmall = 3, kNv = 4;
 #include <sampan/cpu/micro/panel.inl>
 //
 #include <sampan/cpu/micro/attend.inl>
+#include <sampan/cpu/micro/blocks.inl>
+//
 #include <sampan/cpu/micro/gemm.inl>
+//
+#include <sampan/cpu/micro/dot.inl>
+
+/// Multiplications of pairs in plain vectors: the same bits as the instructions of other levels.
+struct Madd {
+  SAMPAN_KERNEL_INLINE void dot(VecInt& acc, VecInt a, VecInt b) { add_pair_products(acc, a, b); }
+};
+/// For tests of the 16-bit paths on machines without the instruction.
+struct Bf16Pairs {
+  SAMPAN_KERNEL_INLINE void dot(Vec& acc, VecInt a, VecInt b) { add_bf16_products(acc, a, b); }
+};
 
 inline constexpr Kernels kTable{"portable512", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row,
-                                panels_size, gather_rows, pack_keys, pack_values, attend_block, attend_pads, attend_finish};
+                                panels_size, gather_rows, pack_keys, pack_values, attend_block, attend_pads, attend_finish, kFastProducts<Madd>, kBf16Products<Bf16Pairs>};
 
 }  // namespace sampan::inline SAMPAN_ABI::cpu::portable512
 

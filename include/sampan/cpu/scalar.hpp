@@ -26,6 +26,14 @@ inline constexpr int kMr = 4, kMrSmall = 2, kNv = 2;  // of attention
 #include <sampan/cpu/micro/panel.inl>
 //
 #include <sampan/cpu/micro/attend.inl>
+#include <sampan/cpu/micro/blocks.inl>
+//
+#include <sampan/cpu/micro/dot.inl>
+
+/// Multiplications of pairs in plain vectors: the same bits as the instructions of other levels.
+struct Madd {
+  SAMPAN_KERNEL_INLINE void dot(VecInt& acc, VecInt a, VecInt b) { add_pair_products(acc, a, b); }
+};
 
 static_assert(kColumnBlock == eigen_gemm::kN);
 
@@ -64,7 +72,7 @@ inline void gemm(const Gemm& p) {
 }
 
 inline constexpr Kernels kTable{"scalar", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row,
-                                panels_size, gather_rows, pack_keys, pack_values, attend_block, attend_pads, attend_finish};
+                                panels_size, gather_rows, pack_keys, pack_values, attend_block, attend_pads, attend_finish, kFastProducts<Madd>, {}};
 
 }  // namespace sampan::inline SAMPAN_ABI::cpu::scalar
 

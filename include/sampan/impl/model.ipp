@@ -11,8 +11,8 @@ namespace detail {
 
 inline Status check_supported(const LoadOptions& o) {
   if (o.device == Device::cuda) return Error(ErrorCode::unsupported, "device cuda: this build has no CUDA backend; use device cpu");
-  const char* missing = o.precision == Precision::fast ? "fast" : o.precision == Precision::bf16 ? "bf16" : o.precision == Precision::int8 ? "int8" : o.precision == Precision::f16 ? "f16" : nullptr;
-  if (missing) return Error(ErrorCode::unsupported, cat("precision ", missing, ": this version computes in f32 only; use precision f32"));
+  if (o.precision == Precision::int8 || o.precision == Precision::f16) return Error(ErrorCode::unsupported, cat("precision ", precision_name(o.precision), ": this version computes in f32, fast and bf16"));
+  if (o.device == Device::reference && o.precision != Precision::f32) return Error(ErrorCode::unsupported, cat("precision ", precision_name(o.precision), ": device reference computes in f32 only"));
   if (o.threads < 0 || o.threads > 256) return Error(ErrorCode::invalid_argument, cat("threads ", o.threads, ": 0 (all cores) to 256 are possible"));
   return {};
 }
@@ -85,7 +85,7 @@ inline Result<Model> load_model(const std::string& path, const LoadOptions& opti
     SAMPAN_TRY(state, build(Reference{}, *file, options));
     return Access::make(std::move(state));
   }
-  SAMPAN_TRY(backend, models::make_cpu(options.isa));
+  SAMPAN_TRY(backend, models::make_cpu(options.isa, options.precision));
   SAMPAN_TRY(state, build(std::move(backend), *file, options));
   return Access::make(std::move(state));
 }
@@ -106,6 +106,13 @@ SAMPAN_INLINE Result<std::string> Model::try_sha256() const noexcept {
 }
 
 SAMPAN_INLINE std::vector<std::string> available_isas() { return models::cpu_isa_names(); }
+
+SAMPAN_INLINE std::vector<std::string> available_precisions(const std::string& isa) {
+  std::vector<std::string> names;
+  for (Precision p : {Precision::f32, Precision::fast, Precision::bf16})
+    if (models::make_cpu(isa, p)) names.push_back(precision_name(p));
+  return names;
+}
 
 SAMPAN_INLINE std::string build_info() {
   std::string s = cat("sampan ", SAMPAN_VERSION, "\n");

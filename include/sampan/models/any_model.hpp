@@ -90,8 +90,8 @@ struct Network {
     } else {
       n.encoder.template emplace<TinyVit<B>>(TinyVit<B>::load(w / "image_encoder", tiny_vit_sizes(c)));
     }
-    n.prompt_encoder = PromptEncoder<B>::load(w / "prompt_encoder", prompt_encoder_sizes(c));
-    n.mask_decoder = MaskDecoder<B>::load(w / "mask_decoder", mask_decoder_sizes(c));
+    n.prompt_encoder = PromptEncoder<B>::load(w.exact() / "prompt_encoder", prompt_encoder_sizes(c));
+    n.mask_decoder = MaskDecoder<B>::load(w.exact() / "mask_decoder", mask_decoder_sizes(c));
     w.check_all_used();
     SAMPAN_CHECK(w.status());
     return n;
@@ -118,9 +118,13 @@ inline std::vector<std::string> cpu_isa_names() {
 }
 
 /// The fast backend on a level by name; "auto" takes the best. Error{unsupported} names what is possible here.
-inline Result<Cpu> make_cpu(std::string_view name) {
+inline Result<Cpu> make_cpu(std::string_view name, Precision precision = Precision::f32) {
   Isa isa = best_isa();
-  if (name == "auto" || (parse_isa(name, isa) && isa_available(isa))) return Cpu{.isa = isa};
+  if (name == "auto" || (parse_isa(name, isa) && isa_available(isa))) {
+    const Cpu backend{.isa = isa, .precision = precision};
+    if (cpu::products(backend.kernels(), precision).gemm) return backend;
+    return Error(ErrorCode::unsupported, cat("precision ", precision_name(precision), ": level ", isa_name(isa), precision == Precision::bf16 ? " has no bfloat16 instructions (avx512bf16 has); use precision fast or f32" : " does not compute in it; use precision f32 or fast"));
+  }
   std::string known;
   for (const auto& n : cpu_isa_names()) known += ", " + n;
   return Error(ErrorCode::unsupported, cat("isa ", name, ": this build and machine have auto", known));

@@ -5,6 +5,7 @@
 // Source of the behaviour: segment_anything/predictor.py (SamPredictor), with each checkpoint's own contract (weights/contract.hpp).
 #pragma once
 #include <sampan/core/error.hpp>
+#include <sampan/core/precision.hpp>
 #include <sampan/core/geometry.hpp>
 #include <sampan/core/progress.hpp>
 #include <sampan/image/image.hpp>
@@ -27,9 +28,6 @@ struct ModelState;
 struct SessionState;
 struct Access;
 }  // namespace detail
-
-/// How the encoder computes. f32 is the parity path; the others are refused with Error{unsupported} until a build has them.
-enum class Precision { f32, fast, bf16, int8, f16 };
 
 /// Where it computes. `reference` is the scalar definition of every op: for tiny models, tests and teaching.
 enum class Device { cpu, cuda, reference };
@@ -175,5 +173,7 @@ class Session {
 std::string build_info();
 /// Names that LoadOptions::isa accepts on this machine, best last.
 std::vector<std::string> available_isas();
+/// Precisions that a level computes in ("f32", "fast", "bf16"); empty for a level that this machine does not have. "auto" is the best level.
+std::vector<std::string> available_precisions(const std::string& isa = "auto");
 
 }  // namespace sampan::inline SAMPAN_ABI

@@ -69,17 +69,20 @@ class Loader {
     std::string problems;
     int problem_count = 0;
     ErrorCode code = ErrorCode::bad_model;
+    B exact = exact_backend(backend);
   };
 
   explicit Loader(Load& load) : load_(&load) {}
-  Loader operator/(std::string_view child) const { return Loader(*load_, path(child)); }
+  Loader operator/(std::string_view child) const { return Loader(*load_, path(child), exact_); }
+  /// The same place; what is packed from here on is f32, whatever precision the backend has.
+  Loader exact() const { return Loader(*load_, prefix_, true); }
   Loader operator/(Index child) const { return *this / std::string_view(std::to_string(child)); }
 
   std::string path() const { return prefix_; }
   std::string path(std::string_view child) const { return prefix_.empty() ? std::string(child) : cat(prefix_, ".", child); }
   bool ok() const { return load_->problem_count == 0; }
   bool has(std::string_view name) const { return load_->table.has(path(name)); }
-  const B& backend() const { return load_->backend; }
+  const B& backend() const { return exact_ ? load_->exact : load_->backend; }
 
   /// A tensor of exactly this shape (kAnyExtent: free), as float32. Missing or other shape: recorded, and a view of zero size comes back.
   template <int R>
@@ -144,19 +147,19 @@ class Loader {
 
   template <class P>
   auto pack(const P& p) const {
-    return packed<decltype(sampan::pack(load_->backend, p))>([&] { return sampan::pack(load_->backend, p); });
+    return packed<decltype(sampan::pack(backend(), p))>([&] { return sampan::pack(backend(), p); });
   }
   PackedLinear<B> pack(const LinearParams& p) const {
-    return packed<PackedLinear<B>>([&] { return sampan::pack(load_->backend, p, NormParams{}); });
+    return packed<PackedLinear<B>>([&] { return sampan::pack(backend(), p, NormParams{}); });
   }
   PackedConv<B> pack_conv(const ConvParams& p) const {
-    return packed<PackedConv<B>>([&] { return sampan::pack_conv(load_->backend, p); });
+    return packed<PackedConv<B>>([&] { return sampan::pack_conv(backend(), p); });
   }
   PackedDepthwise<B> pack_depthwise(const ConvParams& p) const {
-    return packed<PackedDepthwise<B>>([&] { return sampan::pack_depthwise(load_->backend, p); });
+    return packed<PackedDepthwise<B>>([&] { return sampan::pack_depthwise(backend(), p); });
   }
   PackedConvTranspose<B> pack_conv_transpose(const ConvParams& p) const {
-    return packed<PackedConvTranspose<B>>([&] { return sampan::pack_conv_transpose(load_->backend, p); });
+    return packed<PackedConvTranspose<B>>([&] { return sampan::pack_conv_transpose(backend(), p); });
   }
   /// A copy in the backend's memory.
   template <int R>
@@ -190,7 +193,7 @@ class Loader {
   }
 
  private:
-  Loader(Load& load, std::string prefix) : load_(&load), prefix_(std::move(prefix)) {}
+  Loader(Load& load, std::string prefix, bool exact) : load_(&load), prefix_(std::move(prefix)), exact_(exact) {}
   /// Byte position inside the tensor of the first value whose exponent is all ones; data.size() if there is none. One pass at memory speed.
   static std::size_t first_non_finite(const weights::TensorEntry& t) {
     switch (t.dtype) {
@@ -226,6 +229,7 @@ class Loader {
   }
   Load* load_;
   std::string prefix_;
+  bool exact_ = false;
 };
 
 }  // namespace sampan::inline SAMPAN_ABI

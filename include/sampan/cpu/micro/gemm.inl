@@ -1,10 +1,6 @@
-// Blocked matrix product of a level. Included inside the namespace of one level, after panel.inl (tiles, layout of W) and finish.inl.
+// Matrix products in f32. Included inside the namespace of one level, after blocks.inl.
 // Data flow: cpu/gemm.hpp, attend_tile.hpp, conv.hpp, ... through the level's table -> here.
 // Rows of x stand in a buffer of ours, padded so that they do not share cache sets.
-// Blocking: all of k up to kDepth in one go, so that kMr rows (18 KiB) stay in L1 and the sums never leave the registers before they are finished; beyond, kDepth of k
-// at a time over kGroup columns, whose sums wait in scratch (L2) in the order in which the tiles come.
-
-inline constexpr Index kDepth = 768, kGroup = 768;
 
 SAMPAN_KERNEL_INLINE Index row_length(Index k) { return (k + 15) / 16 * 16 + 16; }
 
@@ -54,20 +50,6 @@ inline void pack_rows(const PackRows& p) {
     }
   }
 }
-
-/// What a register tile does with its sums: they wait for the next part of k, or end as y = act(sums + bias) + residual.
-struct TileEnd {
-  float* sums;       ///< [MR, NV vectors] of this tile, between parts of k
-  bool first, last;  ///< part of k
-  Index valid;       ///< rows that exist
-  Index columns;     ///< columns of y, <= NV vectors
-  const float* bias;
-  const float* residual;
-  Index ldr;
-  float* y;
-  Index ldy;
-  int activation;
-};
 
 /// sums [MR, NV vectors] = x [MR, depth] w [depth, NV vectors]. Rows `valid` .. MR repeat the last one; their sums go nowhere.
 template <int MR, int NV>
@@ -124,46 +106,13 @@ static __attribute__((noinline)) void multiply_tile(const float* x, Index ldx, c
     for (Index i = 0; i < e.valid; ++i) finish_row(local + i * NV * kLanes, e.bias, e.activation, e.residual ? e.residual + i * e.ldr : nullptr, e.y + i * e.ldy, e.columns);
 }
 
-/// The rows of a block against one panel of `vectors` <= NV vectors.
-template <int NV>
-SAMPAN_KERNEL_INLINE void multiply_panel(const Gemm& p, const float* w, Index vectors, Index k0, Index depth, Index column, TileEnd e) {
-  if constexpr (NV > 1) {
-    if (vectors < NV) {
-      multiply_panel<NV - 1>(p, w, vectors, k0, depth, column, e);
-      return;
-    }
-  }
-  const Index ld = row_length(p.k);
-  for (Index i = 0; i < p.m; i += kMr) {
-    const Index left = p.m - i;
-    e.valid = left < kMr ? left : kMr;
-    e.y = p.y + i * p.ldy + column;
-    if (p.residual) e.residual = p.residual + i * p.ldr + column;
-    if (e.valid > kMrSmall) {
-      multiply_tile<kMr, NV>(p.x + i * ld + k0, ld, w, depth, e);
-    } else {
-      multiply_tile<kMrSmall, NV>(p.x + i * ld + k0, ld, w, depth, e);
-    }
-    e.sums += kMr * NV * kLanes;
-  }
-}
+struct FloatProduct {
+  static Index steps(Index k) { return k; }
+  static Index row(Index k) { return row_length(k); }
+  static Index panel(Index k) { return k; }
+  template <int MR, int NV>
+  SAMPAN_KERNEL_INLINE void tile(const float* x, Index k, Index k0, const float* w, Index depth, const TileEnd& e) { multiply_tile<MR, NV>(x + k0, row(k), w, depth, e); }
+};
 
-inline Index gemm_scratch(Index m) { return (m + kMr - 1) / kMr * kMr * kGroup; }
-inline void gemm(const Gemm& p) {
-  const Index group = p.k > kDepth ? kGroup : p.count;  // columns whose sums wait in scratch
-  for (Index j0 = 0; j0 < p.count; j0 += group) {
-    const Index columns = p.count - j0 < group ? p.count - j0 : group;
-    Index k0 = 0;
-    do {
-      const Index depth = p.k - k0 < kDepth ? p.k - k0 : kDepth;
-      float* sums = p.scratch;
-      for (Index j = 0; j < columns; j += kPanel) {
-        const Index stored = panel_columns(p.n, p.n0 + j0 + j), left = columns - j;
-        TileEnd e{sums, k0 == 0, k0 + depth == p.k, 0, left < stored ? left : stored, p.bias ? p.bias + j0 + j : nullptr, nullptr, p.ldr, nullptr, p.ldy, p.activation};
-        multiply_panel<kNv>(p, p.w + (p.n0 + j0 + j) * p.k + k0 * stored, stored / kLanes, k0, depth, j0 + j, e);
-        sums += (p.m + kMr - 1) / kMr * kMr * stored;
-      }
-      k0 += depth;
-    } while (k0 < p.k);
-  }
-}
+inline Index gemm_scratch(Index m) { return panels_scratch(m); }
+inline void gemm(const Gemm& p) { gemm_panels<FloatProduct>(p); }

@@ -25,3 +25,32 @@ SAMPAN_KERNEL_INLINE Vec larger(Vec a, Vec b) {
   return select(a < b, b, a);
 #endif
 }
+
+SAMPAN_KERNEL_INLINE Vec magnitude(Vec v) { return reinterpret_cast<Vec>(reinterpret_cast<VecInt>(v) & 0x7fffffff); }
+/// The same value, rounded: the compiler may not merge what comes before with what follows.
+SAMPAN_KERNEL_INLINE Vec opaque(Vec v) {
+#if defined(__x86_64__) && SAMPAN_VECTOR_BYTES == 64
+  asm("" : "+v"(v));
+#elif defined(__x86_64__)
+  asm("" : "+x"(v));
+#else
+  asm("" : "+m"(v));
+#endif
+  return v;
+}
+typedef int VecIntMemory __attribute__((vector_size(SAMPAN_VECTOR_BYTES), aligned(4), may_alias));
+typedef short VecShort __attribute__((vector_size(SAMPAN_VECTOR_BYTES / 2)));
+typedef short VecShortMemory __attribute__((vector_size(SAMPAN_VECTOR_BYTES / 2), aligned(2), may_alias));
+SAMPAN_KERNEL_INLINE VecInt load_ints(const float* p) { return *reinterpret_cast<const VecIntMemory*>(p); }
+SAMPAN_KERNEL_INLINE VecInt splat_int(int x) { return x - VecInt{}; }
+SAMPAN_KERNEL_INLINE Vec to_float(VecInt v) { return __builtin_convertvector(v, Vec); }
+/// The low halves of the lanes, side by side.
+SAMPAN_KERNEL_INLINE void store_shorts(void* to, Vec v) { *static_cast<VecShortMemory*>(to) = __builtin_convertvector(reinterpret_cast<VecInt>(v), VecShort); }
+/// acc += lo(a) lo(b) + hi(a) hi(b) of the int16 halves.
+SAMPAN_KERNEL_INLINE void add_pair_products(VecInt& acc, VecInt a, VecInt b) { acc += ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16); }
+/// bfloat16 of the lanes, to nearest even; NaN stays NaN.
+SAMPAN_KERNEL_INLINE void store_bf16(void* to, Vec v) {
+  const VecInt bits = reinterpret_cast<VecInt>(v), rounded = bits + 0x7fff + ((bits >> 16) & 1);
+  const VecInt kept = (bits & 0x7fffffff) > 0x7f800000 ? (bits | 0x400000) : rounded;
+  *static_cast<VecShortMemory*>(to) = __builtin_convertvector(kept >> 16, VecShort);
+}

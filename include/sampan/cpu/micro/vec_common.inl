@@ -3,6 +3,8 @@
 
 typedef float Quad __attribute__((vector_size(16)));
 typedef float QuadMemory __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int IntMemory __attribute__((may_alias));
+typedef short ShortMemory __attribute__((may_alias));
 
 SAMPAN_KERNEL_INLINE Vec load_part(const float* p, Index n, float rest = 0) {
   float buffer[kLanes];

@@ -35,3 +35,60 @@ SAMPAN_KERNEL_INLINE void store(float* p, Vec v) {
   for (int i = 0; i < 4; ++i) *reinterpret_cast<FourMemory*>(p + 4 * i) = v.part[i];
 }
 SAMPAN_KERNEL_INLINE Vec larger(Vec a, Vec b) { return select(a < b, b, a); }
+
+SAMPAN_KERNEL_INLINE Vec magnitude(Vec v) {
+  for (int i = 0; i < 4; ++i) v.part[i] = reinterpret_cast<Four>(reinterpret_cast<FourInt>(v.part[i]) & 0x7fffffff);
+  return v;
+}
+/// The same value, rounded: the compiler may not merge what comes before with what follows.
+SAMPAN_KERNEL_INLINE Vec opaque(Vec v) {
+#if defined(__x86_64__)
+  for (int i = 0; i < 4; ++i) asm("" : "+x"(v.part[i]));
+#else
+  for (int i = 0; i < 4; ++i) asm("" : "+m"(v.part[i]));
+#endif
+  return v;
+}
+typedef int FourIntMemory __attribute__((vector_size(16), aligned(4), may_alias));
+SAMPAN_KERNEL_INLINE VecInt load_ints(const float* p) {
+  VecInt r;
+  for (int i = 0; i < 4; ++i) r.part[i] = *reinterpret_cast<const FourIntMemory*>(p + 4 * i);
+  return r;
+}
+SAMPAN_KERNEL_INLINE VecInt splat_int(int x) {
+  VecInt r;
+  for (int i = 0; i < 4; ++i) r.part[i] = x - FourInt{};
+  return r;
+}
+SAMPAN_KERNEL_INLINE Vec to_float(VecInt v) {
+  Vec r;
+  for (int i = 0; i < 4; ++i) r.part[i] = __builtin_convertvector(v.part[i], Four);
+  return r;
+}
+/// The low halves of the lanes, side by side.
+SAMPAN_KERNEL_INLINE void store_shorts(void* to, Vec v) {
+  short values[16];
+  for (int i = 0; i < 16; ++i) values[i] = static_cast<short>(reinterpret_cast<FourInt>(v.part[i / 4])[i % 4]);
+  __builtin_memcpy(to, values, sizeof values);
+}
+/// acc += lo(a) lo(b) + hi(a) hi(b) of the int16 halves.
+SAMPAN_KERNEL_INLINE void add_pair_products(VecInt& acc, VecInt a, VecInt b) {
+  for (int i = 0; i < 4; ++i) acc.part[i] += ((a.part[i] << 16) >> 16) * ((b.part[i] << 16) >> 16) + (a.part[i] >> 16) * (b.part[i] >> 16);
+}
+/// acc = (acc + hi(a) hi(b)) + lo(a) lo(b) of the bfloat16 halves; the products are exact, so an FMA would give the same.
+SAMPAN_KERNEL_INLINE void add_bf16_products(Vec& acc, VecInt a, VecInt b) {
+  for (int i = 0; i < 4; ++i) {
+    const FourInt high = {-65536, -65536, -65536, -65536};
+    acc.part[i] += reinterpret_cast<Four>(a.part[i] & high) * reinterpret_cast<Four>(b.part[i] & high);
+    acc.part[i] += reinterpret_cast<Four>(a.part[i] << 16) * reinterpret_cast<Four>(b.part[i] << 16);
+  }
+}
+/// bfloat16 of the lanes, to nearest even; NaN stays NaN.
+SAMPAN_KERNEL_INLINE void store_bf16(void* to, Vec v) {
+  short values[16];
+  for (int i = 0; i < 16; ++i) {
+    const int bits = reinterpret_cast<FourInt>(v.part[i / 4])[i % 4];
+    values[i] = static_cast<short>(((bits & 0x7fffffff) > 0x7f800000 ? (bits | 0x400000) : bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+  }
+  __builtin_memcpy(to, values, sizeof values);
+}

@@ -32,10 +32,26 @@ inline constexpr int kMr = 6, kMrSmall = 3, kNv = 2;
 #include <sampan/cpu/micro/panel.inl>
 //
 #include <sampan/cpu/micro/attend.inl>
+#include <sampan/cpu/micro/blocks.inl>
+//
 #include <sampan/cpu/micro/gemm.inl>
+//
+#include <sampan/cpu/micro/dot.inl>
+
+/// int32 += two products of int16: multiplication and addition, or one instruction with VNNI. As single statements: the compiler would spill between them.
+struct Madd {
+  SAMPAN_KERNEL_INLINE void dot(VecInt& acc, VecInt a, VecInt b) {
+    VecInt t;
+    asm("vpmaddwd %2, %3, %1\n\tvpaddd %1, %0, %0" : "+x"(acc), "=&x"(t) : "x"(b), "x"(a));
+  }
+};
+struct Vnni {
+  SAMPAN_KERNEL_INLINE void dot(VecInt& acc, VecInt a, VecInt b) { asm("%{vex%} vpdpwssd %1, %2, %0" : "+x"(acc) : "x"(b), "x"(a)); }
+};
 
 inline constexpr Kernels kTable{"avx2", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row,
-                                panels_size, gather_rows, pack_keys, pack_values, attend_block, attend_pads, attend_finish};
+                                panels_size, gather_rows, pack_keys, pack_values, attend_block, attend_pads, attend_finish, kFastProducts<Madd>, {}};
+inline constexpr Kernels kVnniTable = kTable.with("avx2vnni", kFastProducts<Vnni>, {});
 
 }  // namespace sampan::inline SAMPAN_ABI::cpu::avx2
 

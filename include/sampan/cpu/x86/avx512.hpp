@@ -32,10 +32,31 @@ inline constexpr int kMr = 6, kMrSmall = 3, kNv = 4;
 #include <sampan/cpu/micro/panel.inl>
 //
 #include <sampan/cpu/micro/attend.inl>
+#include <sampan/cpu/micro/blocks.inl>
+//
 #include <sampan/cpu/micro/gemm.inl>
+//
+#include <sampan/cpu/micro/dot.inl>
+
+/// int32 += two products of int16: multiplication and addition, or one instruction with VNNI.
+struct Madd {
+  SAMPAN_KERNEL_INLINE void dot(VecInt& acc, VecInt a, VecInt b) {
+    VecInt t;
+    asm("vpmaddwd %2, %3, %1\n\tvpaddd %1, %0, %0" : "+v"(acc), "=&v"(t) : "v"(b), "v"(a));
+  }
+};
+struct Vnni {
+  SAMPAN_KERNEL_INLINE void dot(VecInt& acc, VecInt a, VecInt b) { asm("vpdpwssd %1, %2, %0" : "+v"(acc) : "v"(b), "v"(a)); }
+};
+/// float += two products of bfloat16.
+struct Bf16Pairs {
+  SAMPAN_KERNEL_INLINE void dot(Vec& acc, VecInt a, VecInt b) { asm("vdpbf16ps %1, %2, %0" : "+v"(acc) : "v"(b), "v"(a)); }
+};
 
 inline constexpr Kernels kTable{"avx512", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row,
-                                panels_size, gather_rows, pack_keys, pack_values, attend_block, attend_pads, attend_finish};
+                                panels_size, gather_rows, pack_keys, pack_values, attend_block, attend_pads, attend_finish, kFastProducts<Madd>, {}};
+inline constexpr Kernels kVnniTable = kTable.with("avx512vnni", kFastProducts<Vnni>, {});
+inline constexpr Kernels kBf16Table = kTable.with("avx512bf16", kFastProducts<Vnni>, kBf16Products<Bf16Pairs>);
 
 }  // namespace sampan::inline SAMPAN_ABI::cpu::avx512
 

@@ -1,0 +1,67 @@
+// The loops around register tiles: blocks of rows against panels. Included inside the namespace of one level, after panel.inl and finish.inl.
+// Data flow: gemm.inl (f32), dot.inl (fast, bf16) -> here.   A `step` is one row of a panel: one k in f32, a pair of k in 16-bit precisions.
+// Blocking: all steps up to kDepth in one go, so that kMr rows (18 KiB) stay in L1 and the sums never leave the registers before they are finished; beyond, kDepth steps
+// at a time over kGroup columns, whose sums wait in scratch (L2) in the order in which the tiles come.
+
+inline constexpr Index kDepth = 768, kGroup = 768;
+
+/// What a register tile does with its sums: they wait for the next part of k, or end as y = act(sums + bias) + residual.
+struct TileEnd {
+  float* sums;       ///< [MR, NV vectors] of this tile, between parts of k
+  bool first, last;  ///< part of k
+  Index valid;       ///< rows that exist
+  Index columns;     ///< columns of y, <= NV vectors
+  const float* bias;
+  const float* residual;
+  Index ldr;
+  float* y;
+  Index ldy;
+  int activation;
+};
+
+/// The rows of a block against one panel of `vectors` <= NV vectors.
+template <class Product, int NV>
+SAMPAN_KERNEL_INLINE void multiply_panel(const Gemm& p, const float* w, Index vectors, Index k0, Index depth, Index column, TileEnd e) {
+  if constexpr (NV > 1) {
+    if (vectors < NV) {
+      multiply_panel<Product, NV - 1>(p, w, vectors, k0, depth, column, e);
+      return;
+    }
+  }
+  const Index ld = Product::row(p.k);
+  for (Index i = 0; i < p.m; i += kMr) {
+    const Index left = p.m - i;
+    e.valid = left < kMr ? left : kMr;
+    e.y = p.y + i * p.ldy + column;
+    if (p.residual) e.residual = p.residual + i * p.ldr + column;
+    if (e.valid > kMrSmall) {
+      Product::template tile<kMr, NV>(p.x + i * ld, p.k, k0, w, depth, e);
+    } else {
+      Product::template tile<kMrSmall, NV>(p.x + i * ld, p.k, k0, w, depth, e);
+    }
+    e.sums += kMr * NV * kLanes;
+  }
+}
+
+/// Product: steps(k); row(k), floats of a packed row; panel(k), stored steps of a panel; tile(row, k, k0, w, depth, end).
+template <class Product>
+inline void gemm_panels(const Gemm& p) {
+  const Index steps = Product::steps(p.k), group = steps > kDepth ? kGroup : p.count;  // columns whose sums wait in scratch
+  for (Index j0 = 0; j0 < p.count; j0 += group) {
+    const Index columns = p.count - j0 < group ? p.count - j0 : group;
+    Index k0 = 0;
+    do {
+      const Index depth = steps - k0 < kDepth ? steps - k0 : kDepth;
+      float* sums = p.scratch;
+      for (Index j = 0; j < columns; j += kPanel) {
+        const Index stored = panel_columns(p.n, p.n0 + j0 + j), left = columns - j;
+        const TileEnd e{sums, k0 == 0, k0 + depth == steps, 0, left < stored ? left : stored, p.bias ? p.bias + j0 + j : nullptr, nullptr, p.ldr, nullptr, p.ldy, p.activation};
+        multiply_panel<Product, kNv>(p, p.w + (p.n0 + j0 + j) * Product::panel(p.k) + k0 * stored, stored / kLanes, k0, depth, j0 + j, e);
+        sums += (p.m + kMr - 1) / kMr * kMr * stored;
+      }
+      k0 += depth;
+    } while (k0 < steps);
+  }
+}
+/// Scratch of gemm_panels for m rows.
+inline Index panels_scratch(Index m) { return (m + kMr - 1) / kMr * kMr * kGroup; }

@@ -1,0 +1,193 @@
+// Products of 16-bit pairs: precision `fast` (int16, exact sums) and `bf16`. Included inside the namespace of one level, after blocks.inl.
+// Data flow: cpu/gemm.hpp through the level's table -> here.   Blocks, panels and epilogues are those of f32; a lane holds two neighbours of k.
+// fast: a row of x and a column of W each get one scale, max |.| / 4095, and 13-bit values. 128 products of such pairs stay below 2^31, so a chunk of 128 is summed
+// exactly in int32, whatever the order; then float += chunk, in order of k, and at the end one product with (row scale * column scale), then bias. Nothing of it
+// depends on the level, the tile or the number of threads: results are bit-equal everywhere (an FMA would spoil that, hence `opaque`).
+// bf16: inputs rounded to nearest even, products exact, two float additions per pair, odd element first, as VDPBF16PS does.
+// Source: kernels.md sections 1.4 and 8 (measured errors per number of bits).
+
+inline constexpr Index kFastChunk = 64;  // pairs
+inline constexpr float kFastLevels = 4095.0f;
+
+SAMPAN_KERNEL_INLINE Index pairs_of(Index k) { return (k + 1) / 2; }
+SAMPAN_KERNEL_INLINE Index padded_pairs(Index k) { return (pairs_of(k) + 15) / 16 * 16; }
+
+/// One value of 13 bits; to nearest, ties to even.
+SAMPAN_KERNEL_INLINE short quantised(float x, float inverse) {
+  volatile float scaled = x * inverse;  // no FMA with the next line
+  const float biased = scaled + 12582912.0f;
+  int bits;
+  __builtin_memcpy(&bits, &biased, 4);
+  return static_cast<short>(bits);
+}
+/// Scale of a column or row whose largest magnitude is `most`: value = quantised * scale.
+SAMPAN_KERNEL_INLINE float scale_of(float most) { return most / kFastLevels; }
+SAMPAN_KERNEL_INLINE float inverse_of(float most) { return most > 0 ? kFastLevels / most : 0.0f; }
+
+/// bfloat16 of x, to nearest even; NaN stays NaN.
+SAMPAN_KERNEL_INLINE unsigned short to_bf16(float x) {
+  unsigned bits;
+  __builtin_memcpy(&bits, &x, 4);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return static_cast<unsigned short>(bits >> 16 | 0x40u);
+  return static_cast<unsigned short>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+/// Panels of pairs [pairs][columns]; with `fast`, each panel is followed by its columns' scales.
+template <bool fast>
+inline Index pair_weights_size(Index n, Index k) { return panels_size(n, pairs_of(k) + (fast ? 1 : 0)); }
+template <bool fast>
+inline void pack_pair_weights(const float* w, Index ld, bool transposed, Index n, Index k, float* out) {
+  const Index pairs = pairs_of(k), step = transposed ? ld : 1, next = transposed ? 1 : ld;
+  for (Index j = 0; j < n; j += kPanel) {
+    const Index stored = panel_columns(n, j), columns = n - j < stored ? n - j : stored;
+    for (Index i = 0; i < (pairs + (fast ? 1 : 0)) * stored; ++i) out[i] = 0;
+    for (Index c = 0; c < columns; ++c) {
+      const float* from = w + (j + c) * next;
+      float most = 0;
+      for (Index i = 0; fast && i < k; ++i) most = from[i * step] > most ? from[i * step] : -from[i * step] > most ? -from[i * step] : most;
+      const float inverse = inverse_of(most);
+      for (Index i = 0; i < k; ++i) {
+        short value;
+        if constexpr (fast) {
+          value = quantised(from[i * step], inverse);
+        } else {
+          value = static_cast<short>(to_bf16(from[i * step]));
+        }
+        __builtin_memcpy(reinterpret_cast<char*>(out + i / 2 * stored + c) + i % 2 * 2, &value, 2);
+      }
+      if constexpr (fast) out[pairs * stored + c] = scale_of(most);
+    }
+    out += stored * (pairs + (fast ? 1 : 0));
+  }
+}
+
+/// Rows of pairs, each followed by its scale; behind them room for one row of floats.
+inline Index pair_rows_size(Index m, Index k) { return m * (padded_pairs(k) + 16) + (k + 15) / 16 * 16; }
+template <bool fast>
+inline void pack_pair_rows(const PackRows& p) {
+  const Index ld = padded_pairs(p.k) + 16;
+  float* plain = p.out + p.m * ld;
+  for (Index i = 0; i < p.m; ++i) {
+    const float* x = p.x + i * p.ldx;
+    float* out = p.out + i * ld;
+    ShortMemory* to = reinterpret_cast<ShortMemory*>(out);
+    if (p.gamma) {
+      float mean, rstd;
+      row_moments(x, p.k, p.eps, mean, rstd);
+      normalise(x, mean, rstd, p.gamma, p.beta, 0, p.k, kPlain, plain);
+      x = plain;
+    }
+    Index j = 0;
+    if constexpr (fast) {
+      Vec most{}, poison{};
+      for (; j + kLanes <= p.k; j += kLanes) {
+        const Vec v = load(x + j);
+        most = larger(most, magnitude(v));
+        poison += v * Vec{};  // NaN if a value is not finite: then the whole row is
+      }
+      float m = max_lanes(most), bad = sum_lanes(poison);
+      for (; j < p.k; ++j) {
+        const float v = x[j] < 0 ? -x[j] : x[j];
+        m = v > m ? v : m, bad += x[j] * 0;
+      }
+      const float inverse = inverse_of(m);
+      for (j = 0; j + kLanes <= p.k; j += kLanes) store_shorts(to + j, opaque(load(x + j) * splat(inverse)) + splat(12582912.0f));
+      for (; j < p.k; ++j) to[j] = quantised(x[j], inverse);
+      out[ld - 16] = scale_of(m) + bad;
+    } else {
+      for (; j + kLanes <= p.k; j += kLanes) store_bf16(to + j, load(x + j));
+      for (; j < p.k; ++j) to[j] = static_cast<short>(to_bf16(x[j]));
+    }
+    if (p.k % 2) to[p.k] = 0;
+  }
+}
+
+/// float += pairs, for one register tile; Dot: Acc zero, dot(acc, a, b), value(acc), kChunk pairs without rounding trouble, kScaled.
+template <class Dot, int MR, int NV>
+static __attribute__((noinline)) void dot_tile(const float* x, Index ldx, Index scale_at, const float* w, Index depth, const float* column_scales, const TileEnd& e) {
+  alignas(64) float local[MR * NV * kLanes];
+  float* sums = e.last ? local : e.sums;
+  const float* before = e.first ? nullptr : e.sums;
+  const IntMemory* row[MR];
+  SAMPAN_UNROLL
+  for (int i = 0; i < MR; ++i) row[i] = reinterpret_cast<const IntMemory*>(x + (i < e.valid ? i : e.valid - 1) * ldx);
+  for (Index begin = 0; begin < depth; begin += Dot::kChunk) {
+    const Index end = depth - begin < Dot::kChunk ? depth : begin + Dot::kChunk;
+    typename Dot::Acc sum[MR][NV];
+    SAMPAN_UNROLL
+    for (int i = 0; i < MR; ++i) {
+      SAMPAN_UNROLL
+      for (int v = 0; v < NV; ++v) sum[i][v] = typename Dot::Acc{};
+    }
+    for (Index k = begin; k < end; ++k) {
+      VecInt b[NV];
+      SAMPAN_UNROLL
+      for (int v = 0; v < NV; ++v) b[v] = load_ints(w + v * kLanes);
+      w += NV * kLanes;
+      SAMPAN_UNROLL
+      for (int i = 0; i < MR; ++i) {
+        const VecInt a = splat_int(row[i][k]);
+        SAMPAN_UNROLL
+        for (int v = 0; v < NV; ++v) Dot::dot(sum[i][v], a, b[v]);
+      }
+    }
+    SAMPAN_UNROLL
+    for (int i = 0; i < MR; ++i) {
+      SAMPAN_UNROLL
+      for (int v = 0; v < NV; ++v) {
+        const Index at = (i * NV + v) * kLanes;
+        const Vec s = Dot::value(sum[i][v]);
+        store(sums + at, before ? load(before + at) + s : s);
+      }
+    }
+    before = sums;
+  }
+  for (Index i = 0; depth == 0 && i < MR * NV * kLanes; ++i) sums[i] = 0;
+  if (!e.last) return;
+  for (Index i = 0; i < e.valid; ++i) {
+    float* s = local + i * NV * kLanes;
+    if constexpr (Dot::kScaled) {
+      const Vec scale = splat(x[i * ldx + scale_at]);
+      for (int v = 0; v < NV; ++v) store(s + v * kLanes, opaque(load(s + v * kLanes) * (scale * load(column_scales + v * kLanes))));
+    }
+    finish_row(s, e.bias, e.activation, e.residual ? e.residual + i * e.ldr : nullptr, e.y + i * e.ldy, e.columns);
+  }
+}
+
+/// The product of one panel for gemm_panels: rows and depth in pairs.
+template <class Dot>
+struct PairProduct {
+  static Index steps(Index k) { return pairs_of(k); }
+  static Index row(Index k) { return padded_pairs(k) + 16; }
+  static Index panel(Index k) { return pairs_of(k) + (Dot::kScaled ? 1 : 0); }
+  template <int MR, int NV>
+  SAMPAN_KERNEL_INLINE void tile(const float* x, Index k, Index k0, const float* w, Index depth, const TileEnd& e) {
+    dot_tile<Dot, MR, NV>(x + k0, row(k), padded_pairs(k) - k0, w, depth, w + (pairs_of(k) - k0) * NV * kLanes, e);
+  }
+};
+
+/// Precision `fast` with the level's multiplication of pairs.
+template <class Multiply>
+struct FastDot {
+  using Acc = VecInt;
+  static constexpr Index kChunk = kFastChunk;
+  static constexpr bool kScaled = true;
+  SAMPAN_KERNEL_INLINE void dot(Acc& acc, VecInt a, VecInt b) { Multiply::dot(acc, a, b); }
+  SAMPAN_KERNEL_INLINE Vec value(Acc acc) { return to_float(acc); }
+};
+template <class Multiply>
+struct Bf16Dot {
+  using Acc = Vec;
+  static constexpr Index kChunk = Index(1) << 40;
+  static constexpr bool kScaled = false;
+  SAMPAN_KERNEL_INLINE void dot(Acc& acc, VecInt a, VecInt b) { Multiply::dot(acc, a, b); }
+  SAMPAN_KERNEL_INLINE Vec value(Acc acc) { return acc; }
+};
+
+template <class Dot>
+inline void pair_gemm(const Gemm& p) { gemm_panels<PairProduct<Dot>>(p); }
+
+template <class Multiply>
+inline constexpr Products kFastProducts{pair_weights_size<true>, pack_pair_weights<true>, pair_rows_size, pack_pair_rows<true>, panels_scratch, pair_gemm<FastDot<Multiply>>};
+template <class Multiply>
+inline constexpr Products kBf16Products{pair_weights_size<false>, pack_pair_weights<false>, pair_rows_size, pack_pair_rows<false>, panels_scratch, pair_gemm<Bf16Dot<Multiply>>};

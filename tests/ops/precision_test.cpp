@@ -1,0 +1,211 @@
+// linear in 16-bit precisions: `fast` must give the same bits on every level and equal its definition (cpu/micro/dot.inl), computed here in integers;
+// `bf16` must equal its definition where a level has it. Then what both may differ from f32 by, derived from their steps.
+#include "support/for_each_backend.hpp"
+#include "support/random_layers.hpp"
+
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+using namespace sampan;
+using namespace sampan::test;
+
+namespace {
+
+std::vector<Cpu> levels(Precision p) {
+  std::vector<Cpu> all;
+  for (int i = 0; i < kIsaCount; ++i) {
+    const Cpu b{.isa = Isa(i), .precision = p};
+    if (isa_available(b.isa) && cpu::products(b.kernels(), p).gemm) all.push_back(b);
+  }
+  return all;
+}
+
+float rounded(double x) { return float(x); }
+
+/// One row or column as `fast` sees it.
+struct Quantised {
+  std::vector<int> values;
+  float scale = 0;
+  explicit Quantised(const std::vector<float>& x) {
+    float most = 0;
+    for (float v : x) most = std::max(most, std::abs(v));
+    scale = most / 4095.0f;
+    const float inverse = most > 0 ? 4095.0f / most : 0.0f;
+    for (float v : x) values.push_back(int(std::nearbyint(rounded(double(v) * double(inverse)))));
+  }
+};
+
+float fast_product(const Quantised& x, const Quantised& w, float bias) {
+  float total = 0;
+  for (std::size_t from = 0; from < x.values.size(); from += 128) {
+    std::int64_t sum = 0;
+    for (std::size_t i = from; i < std::min(from + 128, x.values.size()); ++i) sum += std::int64_t(x.values[i]) * w.values[i];
+    REQUIRE(std::abs(sum) < (std::int64_t(1) << 31));
+    const float part = float(std::int32_t(sum));
+    total = from == 0 ? part : rounded(double(total) + double(part));
+  }
+  return rounded(double(rounded(double(total) * double(rounded(double(x.scale) * double(w.scale))))) + double(bias));
+}
+
+float bf16(float x) {
+  std::uint32_t u;
+  std::memcpy(&u, &x, 4);
+  u = (u + 0x7fffu + (u >> 16 & 1u)) & 0xffff0000u;
+  std::memcpy(&x, &u, 4);
+  return x;
+}
+float bf16_product(const std::vector<float>& x, const std::vector<float>& w, float bias) {
+  float total = 0;
+  for (std::size_t from = 0; from < x.size(); from += 1536) {  // parts of 768 pairs
+    float part = 0;
+    for (std::size_t i = from; i < std::min(from + 1536, x.size()); i += 2) {
+      if (i + 1 < x.size()) part = rounded(double(part) + double(bf16(x[i + 1])) * double(bf16(w[i + 1])));
+      part = rounded(double(part) + double(bf16(x[i])) * double(bf16(w[i])));
+    }
+    total = from == 0 ? part : rounded(double(total) + double(part));
+  }
+  return rounded(double(total) + double(bias));
+}
+
+struct Problem {
+  Index m, n, k;
+  RandomLinear w;
+  std::vector<float> x;
+  Problem(Rng& rng, Index rows, Index out, Index in) : m(rows), n(out), k(in), w(rng, out, in, true, "lin"), x(std::size_t(rows * in)) {
+    for (auto& v : x) v = rng.uniform(-2, 2);
+  }
+  View<const float, 2> in() const { return {x.data(), {m, k}}; }
+  std::vector<float> row(Index i) const { return {x.begin() + i * k, x.begin() + (i + 1) * k}; }
+  std::vector<float> column(Index j) const {
+    std::vector<float> c;
+    for (Index i = 0; i < k; ++i) c.push_back(w.p.weight(j, i));
+    return c;
+  }
+  std::vector<float> run(const Cpu& b, int threads = 1, const Epilogue& e = {}, const NormParams& norm = {}) const {
+    ThreadPool pool(threads);
+    Arena arena;
+    const auto packed = pack(b, w.p, norm);
+    REQUIRE(packed.valid());
+    std::vector<float> y(std::size_t(m * n), -1.0f);
+    auto call = [&](Context<Cpu>& ctx) { linear(ctx, packed, in(), View<float, 2>(y.data(), {m, n}), e); };
+    const auto planned = plan(b, pool, call);
+    REQUIRE(planned);
+    REQUIRE(arena.reserve(planned->arena_bytes));
+    Context<Cpu> ctx(b, pool, arena);
+    call(ctx);
+    REQUIRE(ctx.ok());
+    return y;
+  }
+};
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) { return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * 4) == 0; }
+
+constexpr Index kShapes[][3] = {{1, 1, 1}, {3, 5, 2}, {7, 17, 3}, {6, 64, 127}, {13, 65, 128}, {5, 63, 129}, {9, 48, 255}, {4, 33, 257}, {97, 50, 64}, {2, 200, 1535}, {7, 9, 1537}, {3, 780, 1700}};
+
+}  // namespace
+
+TEST_CASE("fast: the bits of its definition on every level, for any number of threads") {
+  Rng rng({1});
+  for (const auto& s : kShapes) {
+    const Problem p(rng, s[0], s[1], s[2]);
+    std::vector<Quantised> columns;
+    for (Index j = 0; j < p.n; ++j) columns.emplace_back(p.column(j));
+    std::vector<float> expected;
+    for (Index i = 0; i < p.m; ++i) {
+      const Quantised row(p.row(i));
+      for (Index j = 0; j < p.n; ++j) expected.push_back(fast_product(row, columns[std::size_t(j)], p.w.p.bias(j)));
+    }
+    for (const Cpu& b : levels(Precision::fast))
+      for (int threads : {1, 3}) {
+        CAPTURE(isa_name(b.isa));
+        CAPTURE(p.k);
+        CAPTURE(threads);
+        CHECK(same_bits(p.run(b, threads), expected));
+      }
+  }
+  CHECK(levels(Precision::fast).size() >= 2);
+}
+
+TEST_CASE("bf16: the bits of its definition where a level has it, and nowhere else") {
+  Rng rng({2});
+  for (const auto& s : kShapes) {
+    const Problem p(rng, s[0], s[1], s[2]);
+    std::vector<float> expected;
+    for (Index i = 0; i < p.m; ++i)
+      for (Index j = 0; j < p.n; ++j) expected.push_back(bf16_product(p.row(i), p.column(j), p.w.p.bias(j)));
+    for (const Cpu& b : levels(Precision::bf16)) {
+      CAPTURE(isa_name(b.isa));
+      CAPTURE(p.k);
+      CHECK(same_bits(p.run(b), expected));
+    }
+  }
+  for (const Cpu& b : levels(Precision::bf16)) CHECK((b.isa == Isa::portable512 || b.isa == Isa::avx512bf16));
+  CHECK_FALSE(levels(Precision::bf16).empty());
+  CHECK(levels(Precision::int8).empty());
+}
+
+TEST_CASE("fast and bf16: error of a layer with norm and activation within the sum of its rounding steps") {
+  Rng rng({3});
+  const Problem p(rng, 23, 70, 96);
+  RandomNorm norm(rng, p.k, 1e-5f, "norm");
+  const Epilogue relu{.activation = Activation::relu};
+  const auto exact = p.run(Cpu{.isa = Isa::scalar}, 1, relu, norm.p);
+  std::vector<float> normalised(p.x.size());
+  for (Index i = 0; i < p.m; ++i) {
+    double mean = 0, var = 0;
+    for (Index j = 0; j < p.k; ++j) mean += double(p.x[std::size_t(i * p.k + j)]) / double(p.k);
+    for (Index j = 0; j < p.k; ++j) var += std::pow(double(p.x[std::size_t(i * p.k + j)]) - mean, 2) / double(p.k);
+    for (Index j = 0; j < p.k; ++j)
+      normalised[std::size_t(i * p.k + j)] = float((double(p.x[std::size_t(i * p.k + j)]) - mean) / std::sqrt(var + 1e-5) * double(norm.p.weight(j)) + double(norm.p.bias(j)));
+  }
+  for (Precision precision : {Precision::fast, Precision::bf16})
+    for (const Cpu& b : levels(precision)) {
+      const auto y = p.run(b, 2, relu, norm.p);
+      for (Index i = 0; i < p.m; ++i)
+        for (Index j = 0; j < p.n; ++j) {
+          double x_most = 0, w_most = 0, bound = 0;
+          for (Index l = 0; l < p.k; ++l) x_most = std::max(x_most, std::abs(double(normalised[std::size_t(i * p.k + l)]))), w_most = std::max(w_most, std::abs(double(p.w.p.weight(j, l))));
+          for (Index l = 0; l < p.k; ++l) {
+            const double x = std::abs(double(normalised[std::size_t(i * p.k + l)])), w = std::abs(double(p.w.p.weight(j, l)));
+            const double dx = precision == Precision::fast ? x_most / 4095 / 2 : x / 512, dw = precision == Precision::fast ? w_most / 4095 / 2 : w / 512;  // half a step each
+            bound += x * dw + w * dx + dx * dw;
+            bound += 128 * 1.2e-7 * x * w;  // float32: norm, sums and epilogue of both sides
+          }
+          const double error = std::abs(double(y[std::size_t(i * p.n + j)]) - double(exact[std::size_t(i * p.n + j)]));
+          CHECK_MESSAGE(error <= bound, isa_name(b.isa), " ", precision_name(precision), " row ", i, " column ", j, ": ", error, " > ", bound);
+        }
+    }
+}
+
+TEST_CASE("fast and bf16: a row that is not finite gives NaN, or stays infinite, and touches no other row") {
+  Rng rng({4});
+  Problem p(rng, 8, 20, 65);
+  const float bad[] = {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()};
+  for (Index at : {0, 40, 64})
+    for (float value : bad) {
+      for (Precision precision : {Precision::fast, Precision::bf16})
+        for (const Cpu& b : levels(precision)) {
+          const auto good = p.run(b);
+          float& place = p.x[std::size_t(3 * p.k + at)];
+          const float kept = std::exchange(place, value);
+          const auto y = p.run(b);
+          place = kept;
+          for (Index i = 0; i < p.m; ++i)
+            for (Index j = 0; j < p.n; ++j) {
+              const float v = y[std::size_t(i * p.n + j)];
+              if (i == 3) {
+                CHECK_FALSE(std::isfinite(v));
+              } else {
+                CHECK(v == good[std::size_t(i * p.n + j)]);
+              }
+            }
+        }
+    }
+  for (auto& v : p.x) v = 0;  // no scale at all
+  for (const Cpu& b : levels(Precision::fast)) {
+    const auto y = p.run(b);
+    for (Index i = 0; i < p.m; ++i)
+      for (Index j = 0; j < p.n; ++j) CHECK(y[std::size_t(i * p.n + j)] == p.w.p.bias(j));
+  }
+}
