@@ -209,3 +209,88 @@ TEST_CASE("fast and bf16: a row that is not finite gives NaN, or stays infinite,
       for (Index j = 0; j < p.n; ++j) CHECK(y[std::size_t(i * p.n + j)] == p.w.p.bias(j));
   }
 }
+
+namespace {
+
+struct Heads {
+  Index h, w, heads, d, window;
+  bool rel = false, table = false, pads = false;
+};
+
+/// Self-attention of random tokens on one level and precision, below the rule that picks the precision per shape.
+std::vector<float> attend_in(const Cpu& b, const Heads& s, int threads, float poison = 0) {
+  Rng rng({99});
+  const Index n = s.h * s.w, c = s.heads * s.d, wh = s.window ? s.window : s.h, ww = s.window ? s.window : s.w;
+  auto random = [&](Index count, float range) {
+    std::vector<float> v(static_cast<std::size_t>(count));
+    for (auto& x : v) x = rng.uniform(-range, range);
+    return v;
+  };
+  auto qkv = random(n * 3 * c, 1.5f);
+  const auto rel_h = random((2 * wh - 1) * s.d, 0.3f), rel_w = random((2 * ww - 1) * s.d, 0.3f), table = random(s.heads * wh * ww, 1), pad = random(2 * c, 1);
+  if (poison != 0) qkv[std::size_t(c + 1)] = poison;  // one key of the first token
+  std::vector<float> out(static_cast<std::size_t>(n * c), -1.0f);
+  AttendBias bias;
+  if (s.rel) bias.rel_h = {rel_h.data(), {2 * wh - 1, s.d}}, bias.rel_w = {rel_w.data(), {2 * ww - 1, s.d}};
+  if (s.table) bias.table = {table.data(), {s.heads, wh * ww}};
+  ThreadPool pool(threads);
+  Arena arena;
+  auto call = [&](Context<Cpu>& ctx) {
+    auto scope = ctx.arena.scope();
+    cpu::AttendJob job(b.kernels(), b.precision, {s.h, s.w, s.heads, s.d, s.window, 1.0f / std::sqrt(float(s.d))}, detail::split_qkv(View<const float, 2>(qkv.data(), {n, 3 * c}), s.heads, QkvLayout::split),
+                       View<float, 3>(out.data(), {n, s.heads, s.d}));
+    if (s.pads) job.minus_pad_k = pad.data(), job.minus_pad_v = pad.data() + c, job.plus_pad_v = pad.data() + c;
+    const cpu::BiasSize size = cpu::bias_size(job.level, bias, job.ww);
+    float* panels = scope.make<float>(size.total()).data();
+    job.bias = cpu::bias_panels(size, panels);
+    cpu::run_attend(ctx, job, [&] { cpu::pack_bias(job.level, bias, job.ww, job.s.scale, size, panels); });
+  };
+  const auto planned = plan(b, pool, call);
+  REQUIRE(planned);
+  REQUIRE(arena.reserve(planned->arena_bytes));
+  Context<Cpu> ctx(b, pool, arena);
+  call(ctx);
+  REQUIRE(ctx.ok());
+  return out;
+}
+
+constexpr Heads kHeads[] = {{1, 1, 1, 16, 0}, {3, 5, 2, 7, 0}, {14, 14, 1, 64, 0, true}, {20, 17, 2, 33, 14, true, false, true}, {9, 16, 1, 80, 7, false, true}, {24, 24, 1, 130, 0, true}, {16, 33, 1, 12, 0}};
+
+}  // namespace
+
+TEST_CASE("attention in fast and bf16: near f32 on every level, the same for any number of threads") {
+  for (const Heads& s : kHeads) {
+    const auto exact = attend_in(Cpu{.isa = Isa::scalar}, s, 1);
+    for (Precision precision : {Precision::fast, Precision::bf16})
+      for (const Cpu& b : levels(precision)) {
+        const auto y = attend_in(b, s, 1);
+        double error = 0, norm = 0;
+        for (std::size_t i = 0; i < y.size(); ++i) error += std::pow(double(y[i]) - double(exact[i]), 2), norm += std::pow(double(exact[i]), 2);
+        const double relative = std::sqrt(error / norm);
+        CAPTURE(isa_name(b.isa));
+        CAPTURE(s.d);
+        // Half a step per operand, independent: fast 1/8190 of the largest value of a row, bf16 2^-9 of each value; scores multiply the error by their spread
+        // (|score| < 4 here), and a mean over n values shrinks the result, but not the error, by up to sqrt(n).
+        const double step = precision == Precision::fast ? 1.0 / 8190 : 1.0 / 512;
+        CHECK_MESSAGE(relative <= 12 * step, precision_name(precision), ": ", relative);
+        CHECK(same_bits(y, attend_in(b, s, 3)));
+      }
+  }
+}
+
+TEST_CASE("attention in fast and bf16: a key that is NaN shows in its window and nowhere else") {
+  const Heads s{8, 16, 1, 48, 8};
+  for (Precision precision : {Precision::fast, Precision::bf16})
+    for (const Cpu& b : levels(precision)) {
+      const auto good = attend_in(b, s, 1), y = attend_in(b, s, 1, std::numeric_limits<float>::quiet_NaN());
+      for (Index t = 0; t < s.h * s.w; ++t)
+        for (Index i = 0; i < s.d; ++i) {
+          const auto at = std::size_t(t * s.d + i);
+          if (t % s.w < s.window) {
+            CHECK(std::isnan(y[at]));
+          } else {
+            CHECK(y[at] == good[at]);
+          }
+        }
+    }
+}

@@ -49,6 +49,7 @@ inline Cpu exact_backend(Cpu b) {
 namespace cpu {
 /// The level's products in one precision; null functions where it has none.
 inline Products products(const Kernels& level, Precision p) { return p == Precision::fast ? level.fast : p == Precision::bf16 ? level.bf16 : p == Precision::f32 ? level.f32() : Products{}; }
+inline AttendProducts attend_products(const Kernels& level, Precision p) { return p == Precision::fast ? level.fast_attend : p == Precision::bf16 ? level.bf16_attend : p == Precision::f32 ? level.attend : AttendProducts{}; }
 }  // namespace cpu
 
 }  // namespace sampan::inline SAMPAN_ABI

@@ -85,7 +85,8 @@ inline constexpr Index kScoreRows = 8;
 /// Queries of one head against one block of keys: out = alpha out + 2^(q K^T + bias - top) V, top and sum as in SoftmaxBlock, in units of log2.
 /// Bias of query i and the j-th key of a run: b[i][ky * b_stride + kx + j] + a[i][ky]; up to 15 floats behind a run of b are read as well.
 struct AttendBlock {
-  const float* q;  ///< [m, d]
+  const float* q;  ///< [m, d]; packed rows in 16-bit precisions
+  Index q_row;     ///< floats from one row to the next
   Index m, d;
   const float* k;  ///< panels of K [n, d]
   const float* v;  ///< panels of V^T [d, n]
@@ -137,6 +138,15 @@ struct Products {
   void (*gemm)(const Gemm&);
 };
 
+/// Attention of one precision: panels of keys and values of n keys with d channels, and the step over one block of them.
+struct AttendProducts {
+  Index (*keys_size)(Index n, Index d);
+  void (*pack_keys)(const HeadRows&, float* panels);
+  Index (*values_size)(Index n, Index d);
+  void (*pack_values)(const HeadRows&, float* panels);
+  void (*attend)(const AttendBlock&);
+};
+
 struct Kernels {
   const char* name;
   Index (*weights_size)(Index n, Index k);
@@ -153,20 +163,24 @@ struct Kernels {
   void (*bias)(const BiasTile&);
   void (*softmax)(const SoftmaxBlock&);
   void (*depthwise)(const DepthwiseRow&);
-  Index (*panels_size)(Index n, Index k);  ///< floats of panels; where products run on Eigen they differ from its weights
   void (*gather_rows)(const HeadRows&, float factor, float* out);
-  void (*pack_keys)(const HeadRows&, float* panels);
-  void (*pack_values)(const HeadRows&, float* panels);
-  void (*attend)(const AttendBlock&);
   void (*attend_pads)(const AttendBlock&);  ///< keys without panels: only top and sum change
   void (*attend_finish)(const AttendBlock&, const float* plus, float* const* to);  ///< to[i] = out / sum + plus
+  AttendProducts attend;
   Products fast;  ///< int16, the same bits on every level
+  AttendProducts fast_attend;
   Products bf16;  ///< null where the level has no such instruction
+  AttendProducts bf16_attend;
 
   Products f32() const { return {weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm}; }
-  constexpr Kernels with(const char* level, const Products& fast_products, const Products& bf16_products) const {
+  constexpr Kernels with_fast(const char* level, const Products& p, const AttendProducts& a) const {
     Kernels k = *this;
-    k.name = level, k.fast = fast_products, k.bf16 = bf16_products;
+    k.name = level, k.fast = p, k.fast_attend = a;
+    return k;
+  }
+  constexpr Kernels with_bf16(const char* level, const Products& p, const AttendProducts& a) const {
+    Kernels k = *this;
+    k.name = level, k.bf16 = p, k.bf16_attend = a;
     return k;
   }
 };

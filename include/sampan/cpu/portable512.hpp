@@ -28,6 +28,8 @@ inline constexpr int kMr = 6, kMrSmall = 3, kNv = 4;
 #include <sampan/cpu/micro/gemm.inl>
 //
 #include <sampan/cpu/micro/dot.inl>
+//
+#include <sampan/cpu/micro/attend_pairs.inl>
 
 /// Multiplications of pairs in plain vectors: the same bits as the instructions of other levels.
 struct Madd {
@@ -39,7 +41,8 @@ struct Bf16Pairs {
 };
 
 inline constexpr Kernels kTable{"portable512", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row,
-                                panels_size, gather_rows, pack_keys, pack_values, attend_block, attend_pads, attend_finish, kFastProducts<Madd>, kBf16Products<Bf16Pairs>};
+                                gather_rows, attend_pads, attend_finish, {keys_size, pack_keys, values_size, pack_values, attend_block},
+                                kFastProducts<Madd>, kFastAttend<Madd>, kBf16Products<Bf16Pairs>, kBf16Attend<Bf16Pairs>};
 
 }  // namespace sampan::inline SAMPAN_ABI::cpu::portable512
 

@@ -29,6 +29,8 @@ inline constexpr int kMr = 4, kMrSmall = 2, kNv = 2;  // of attention
 #include <sampan/cpu/micro/blocks.inl>
 //
 #include <sampan/cpu/micro/dot.inl>
+//
+#include <sampan/cpu/micro/attend_pairs.inl>
 
 /// Multiplications of pairs in plain vectors: the same bits as the instructions of other levels.
 struct Madd {
@@ -72,7 +74,8 @@ inline void gemm(const Gemm& p) {
 }
 
 inline constexpr Kernels kTable{"scalar", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row,
-                                panels_size, gather_rows, pack_keys, pack_values, attend_block, attend_pads, attend_finish, kFastProducts<Madd>, {}};
+                                gather_rows, attend_pads, attend_finish, {keys_size, pack_keys, values_size, pack_values, attend_block},
+                                kFastProducts<Madd>, kFastAttend<Madd>, {}, {}};
 
 }  // namespace sampan::inline SAMPAN_ABI::cpu::scalar
 

@@ -31,6 +31,9 @@ inline void gather_rows(const HeadRows& p, float factor, float* out) {
   }
 }
 
+inline Index keys_size(Index n, Index d) { return panels_size(n, d); }
+inline Index values_size(Index n, Index d) { return panels_size(d, n); }
+
 /// Keys as panels: K [count, d] + shift.
 inline void pack_keys(const HeadRows& p, float* out) {
   for (Index j = 0; j < p.count; j += kPanel) {
@@ -187,7 +190,7 @@ SAMPAN_KERNEL_INLINE void attend_rows(const AttendBlock& p, Index from, Index va
   const float* k = p.k;
   for (Index j = 0; j < p.n; j += kPanel) {
     const Index stored = panel_columns(p.n, j);
-    score_panel<MR, kNv>(p.q + from * p.d, p.d, k, stored / kLanes, valid, begin ? begin + j : nullptr, begin_row, p.scores + j);
+    score_panel<MR, kNv>(p.q + from * p.q_row, p.d, k, stored / kLanes, valid, begin ? begin + j : nullptr, begin_row, p.scores + j);
     k += stored * p.d;
   }
   for (Index i = 0; i < valid; ++i) store(p.scores + i * kScoreRow + p.n, splat(kNoScore));

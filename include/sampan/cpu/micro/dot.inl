@@ -102,6 +102,23 @@ inline void pack_pair_rows(const PackRows& p) {
   }
 }
 
+/// sum [MR, NV vectors] += rows [MR] x w [depth, NV vectors], all in pairs.
+template <class Dot, int MR, int NV>
+SAMPAN_KERNEL_INLINE void accumulate_pairs(const IntMemory* const (&row)[MR], const float* w, Index depth, typename Dot::Acc (&sum)[MR][NV]) {
+  for (Index k = 0; k < depth; ++k) {
+    VecInt b[NV];
+    SAMPAN_UNROLL
+    for (int v = 0; v < NV; ++v) b[v] = load_ints(w + v * kLanes);
+    w += NV * kLanes;
+    SAMPAN_UNROLL
+    for (int i = 0; i < MR; ++i) {
+      const VecInt a = splat_int(row[i][k]);
+      SAMPAN_UNROLL
+      for (int v = 0; v < NV; ++v) Dot::dot(sum[i][v], a, b[v]);
+    }
+  }
+}
+
 /// float += pairs, for one register tile; Dot: Acc zero, dot(acc, a, b), value(acc), kChunk pairs without rounding trouble, kScaled.
 template <class Dot, int MR, int NV>
 static __attribute__((noinline)) void dot_tile(const float* x, Index ldx, Index scale_at, const float* w, Index depth, const float* column_scales, const TileEnd& e) {
@@ -119,18 +136,10 @@ static __attribute__((noinline)) void dot_tile(const float* x, Index ldx, Index 
       SAMPAN_UNROLL
       for (int v = 0; v < NV; ++v) sum[i][v] = typename Dot::Acc{};
     }
-    for (Index k = begin; k < end; ++k) {
-      VecInt b[NV];
-      SAMPAN_UNROLL
-      for (int v = 0; v < NV; ++v) b[v] = load_ints(w + v * kLanes);
-      w += NV * kLanes;
-      SAMPAN_UNROLL
-      for (int i = 0; i < MR; ++i) {
-        const VecInt a = splat_int(row[i][k]);
-        SAMPAN_UNROLL
-        for (int v = 0; v < NV; ++v) Dot::dot(sum[i][v], a, b[v]);
-      }
-    }
+    accumulate_pairs<Dot, MR, NV>(row, w, end - begin, sum);
+    w += (end - begin) * NV * kLanes;
+    SAMPAN_UNROLL
+    for (int i = 0; i < MR; ++i) row[i] += end - begin;
     SAMPAN_UNROLL
     for (int i = 0; i < MR; ++i) {
       SAMPAN_UNROLL

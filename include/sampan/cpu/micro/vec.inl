@@ -48,9 +48,15 @@ SAMPAN_KERNEL_INLINE Vec to_float(VecInt v) { return __builtin_convertvector(v, 
 SAMPAN_KERNEL_INLINE void store_shorts(void* to, Vec v) { *static_cast<VecShortMemory*>(to) = __builtin_convertvector(reinterpret_cast<VecInt>(v), VecShort); }
 /// acc += lo(a) lo(b) + hi(a) hi(b) of the int16 halves.
 SAMPAN_KERNEL_INLINE void add_pair_products(VecInt& acc, VecInt a, VecInt b) { acc += ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16); }
-/// bfloat16 of the lanes, to nearest even; NaN stays NaN.
-SAMPAN_KERNEL_INLINE void store_bf16(void* to, Vec v) {
-  const VecInt bits = reinterpret_cast<VecInt>(v), rounded = bits + 0x7fff + ((bits >> 16) & 1);
-  const VecInt kept = (bits & 0x7fffffff) > 0x7f800000 ? (bits | 0x400000) : rounded;
-  *static_cast<VecShortMemory*>(to) = __builtin_convertvector(kept >> 16, VecShort);
+/// bfloat16 in the high halves, to nearest even; NaN stays NaN.
+SAMPAN_KERNEL_INLINE VecInt bf16_bits(Vec v) {
+  const VecInt bits = reinterpret_cast<VecInt>(v);
+  return (bits & 0x7fffffff) > 0x7f800000 ? (bits | 0x400000) : bits + 0x7fff + ((bits >> 16) & 1);
 }
+/// bfloat16 of the lanes, side by side.
+SAMPAN_KERNEL_INLINE void store_bf16(void* to, Vec v) {
+  *static_cast<VecShortMemory*>(to) = __builtin_convertvector(bf16_bits(v) >> 16, VecShort);
+}
+/// Low halves of a below low halves of b, lane by lane.
+SAMPAN_KERNEL_INLINE void store_pairs(float* to, Vec a, Vec b) { *reinterpret_cast<VecIntMemory*>(to) = (reinterpret_cast<VecInt>(a) & 0xffff) | (reinterpret_cast<VecInt>(b) << 16); }
+SAMPAN_KERNEL_INLINE void store_bf16_pairs(float* to, Vec a, Vec b) { *reinterpret_cast<VecIntMemory*>(to) = ((bf16_bits(a) >> 16) & 0xffff) | (bf16_bits(b) & -65536); }

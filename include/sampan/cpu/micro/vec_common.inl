@@ -35,3 +35,10 @@ SAMPAN_KERNEL_INLINE float max_lanes(Vec v) {
   const float a = q[0] < q[2] ? q[2] : q[0], b = q[1] < q[3] ? q[3] : q[1];
   return a < b ? b : a;
 }
+/// Lane 0 of a, then the lanes of b.
+SAMPAN_KERNEL_INLINE Vec select_first(Vec a, Vec b) {
+  alignas(64) float buffer[kLanes];
+  store(buffer, b);
+  buffer[0] = a[0];
+  return load(buffer);
+}

@@ -92,3 +92,15 @@ SAMPAN_KERNEL_INLINE void store_bf16(void* to, Vec v) {
   }
   __builtin_memcpy(to, values, sizeof values);
 }
+/// Low halves of a below low halves of b, lane by lane.
+SAMPAN_KERNEL_INLINE void store_pairs(float* to, Vec a, Vec b) {
+  for (int i = 0; i < 4; ++i) *reinterpret_cast<FourIntMemory*>(to + 4 * i) = (reinterpret_cast<FourInt>(a.part[i]) & 0xffff) | (reinterpret_cast<FourInt>(b.part[i]) << 16);
+}
+SAMPAN_KERNEL_INLINE void store_bf16_pairs(float* to, Vec a, Vec b) {
+  short low[16], high[16];
+  store_bf16(low, a), store_bf16(high, b);
+  for (int i = 0; i < 16; ++i) {
+    const short pair[2] = {low[i], high[i]};
+    __builtin_memcpy(to + i, pair, 4);
+  }
+}

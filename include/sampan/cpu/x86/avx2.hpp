@@ -37,6 +37,8 @@ inline constexpr int kMr = 6, kMrSmall = 3, kNv = 2;
 #include <sampan/cpu/micro/gemm.inl>
 //
 #include <sampan/cpu/micro/dot.inl>
+//
+#include <sampan/cpu/micro/attend_pairs.inl>
 
 /// int32 += two products of int16: multiplication and addition, or one instruction with VNNI. As single statements: the compiler would spill between them.
 struct Madd {
@@ -50,8 +52,9 @@ struct Vnni {
 };
 
 inline constexpr Kernels kTable{"avx2", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row,
-                                panels_size, gather_rows, pack_keys, pack_values, attend_block, attend_pads, attend_finish, kFastProducts<Madd>, {}};
-inline constexpr Kernels kVnniTable = kTable.with("avx2vnni", kFastProducts<Vnni>, {});
+                                gather_rows, attend_pads, attend_finish, {keys_size, pack_keys, values_size, pack_values, attend_block},
+                                kFastProducts<Madd>, kFastAttend<Madd>, {}, {}};
+inline constexpr Kernels kVnniTable = kTable.with_fast("avx2vnni", kFastProducts<Vnni>, kFastAttend<Vnni>);
 
 }  // namespace sampan::inline SAMPAN_ABI::cpu::avx2
 

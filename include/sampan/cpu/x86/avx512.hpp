@@ -37,6 +37,8 @@ inline constexpr int kMr = 6, kMrSmall = 3, kNv = 4;
 #include <sampan/cpu/micro/gemm.inl>
 //
 #include <sampan/cpu/micro/dot.inl>
+//
+#include <sampan/cpu/micro/attend_pairs.inl>
 
 /// int32 += two products of int16: multiplication and addition, or one instruction with VNNI.
 struct Madd {
@@ -54,9 +56,10 @@ struct Bf16Pairs {
 };
 
 inline constexpr Kernels kTable{"avx512", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row,
-                                panels_size, gather_rows, pack_keys, pack_values, attend_block, attend_pads, attend_finish, kFastProducts<Madd>, {}};
-inline constexpr Kernels kVnniTable = kTable.with("avx512vnni", kFastProducts<Vnni>, {});
-inline constexpr Kernels kBf16Table = kTable.with("avx512bf16", kFastProducts<Vnni>, kBf16Products<Bf16Pairs>);
+                                gather_rows, attend_pads, attend_finish, {keys_size, pack_keys, values_size, pack_values, attend_block},
+                                kFastProducts<Madd>, kFastAttend<Madd>, {}, {}};
+inline constexpr Kernels kVnniTable = kTable.with_fast("avx512vnni", kFastProducts<Vnni>, kFastAttend<Vnni>);
+inline constexpr Kernels kBf16Table = kVnniTable.with_bf16("avx512bf16", kBf16Products<Bf16Pairs>, kBf16Attend<Bf16Pairs>);
 
 }  // namespace sampan::inline SAMPAN_ABI::cpu::avx512
 
