@@ -22,6 +22,12 @@ struct HostMemory {
   static void upload(void* to, const void* from, std::size_t bytes) noexcept { std::memcpy(to, from, bytes); }
 };
 
+/// Bytes of this thread's living tensors: the difference around a load is what its weights take.
+inline std::ptrdiff_t& tensor_bytes() noexcept {
+  static thread_local std::ptrdiff_t bytes = 0;
+  return bytes;
+}
+
 /// Owning tensor, row-major. Empty if the memory could not be had: the owner checks `valid()` once after filling in a model.
 template <class T, int Rank, class B>
 class Tensor {
@@ -33,6 +39,7 @@ class Tensor {
   explicit Tensor(const std::array<Index, std::size_t(Rank)>& extents) : view_(nullptr, extents) {
     void* p = Memory::allocate(std::size_t(view_.size()) * sizeof(T));
     view_ = p ? View<T, Rank>(static_cast<T*>(p), extents) : View<T, Rank>();
+    tensor_bytes() += view_.size() * Index(sizeof(T));
   }
   /// A copy of host data (any strides).
   static Tensor copy_of(const View<const T, Rank>& from) {
@@ -48,12 +55,12 @@ class Tensor {
   Tensor(Tensor&& o) noexcept : view_(std::exchange(o.view_, {})) {}
   Tensor& operator=(Tensor&& o) noexcept {
     if (this != &o) {
-      Memory::release(view_.data());
+      release();
       view_ = std::exchange(o.view_, {});
     }
     return *this;
   }
-  ~Tensor() { Memory::release(view_.data()); }
+  ~Tensor() { release(); }
 
   bool valid() const { return view_.data() != nullptr; }
   bool empty() const { return view_.empty(); }
@@ -62,6 +69,10 @@ class Tensor {
   View<const T, Rank> view() const { return view_; }
 
  private:
+  void release() noexcept {
+    tensor_bytes() -= view_.size() * Index(sizeof(T));
+    Memory::release(view_.data());
+  }
   Index gather(const T* from, const View<const T, Rank>& shape, int axis, Index at) {
     for (Index i = 0; i < shape.extent(axis); ++i) {
       const T* p = from + i * shape.stride(axis);

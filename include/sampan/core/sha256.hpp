@@ -3,6 +3,7 @@
 // Deliberately absent: any promise against side channels; this checks files, it keeps no secrets.
 #pragma once
 #include <sampan/core/config.hpp>
+#include <sampan/core/file.hpp>
 
 #include <array>
 #include <bit>
@@ -90,6 +91,18 @@ class Sha256 {
 inline std::string sha256_hex(std::span<const std::uint8_t> b) {
   Sha256 s;
   s.update(b);
+  return s.hex();
+}
+
+/// Of a whole file; its pages are given back on the way, so that a large file does not stand in memory.
+inline std::string sha256_hex(const MappedFile& file) {
+  constexpr std::size_t kPart = std::size_t(4) << 20;
+  const auto bytes = file.bytes();
+  Sha256 s;
+  for (std::size_t at = 0; at < bytes.size(); at += kPart) {
+    s.update(bytes.subspan(at, bytes.size() - at < kPart ? bytes.size() - at : kPart));
+    file.release(at, kPart);
+  }
   return s.hex();
 }
 

@@ -39,7 +39,6 @@ ModelInfo describe(const models::Network<B>& net, const weights::Contract& c, co
   m.embedding_grid = n.grid;
   m.low_res = 4 * n.grid;
   for (const auto& r : table.rows()) m.parameters += weights::element_count(r.entry->shape).value_or(0);
-  m.weight_bytes = std::uint64_t(m.parameters) * sizeof(float);
   m.points = c.prompt.points;
   m.boxes = c.prompt.boxes;
   m.mask_input = c.prompt.mask_input;
@@ -67,10 +66,13 @@ template <class B>
 Result<std::shared_ptr<const ModelState>> build(B backend, weights::OpenModel& file, const LoadOptions& options) {
   int threads = options.threads;
   if (threads == 0) threads = int(std::thread::hardware_concurrency());
+  const std::ptrdiff_t before = tensor_bytes();
   SAMPAN_TRY(net, models::Network<B>::load(std::move(backend), file.contract, file.table));
+  const std::uint64_t weight_bytes = std::uint64_t(tensor_bytes() - before);
   auto state = std::make_shared<ModelState>(file.file.path(), file.contract, models::AnyNetwork(std::move(net)), ThreadPool(threads));
   state->options = options;
   state->info = describe(std::get<models::Network<B>>(state->network), state->contract, file.table, state->pool);
+  state->info.weight_bytes = weight_bytes;
   return std::shared_ptr<const ModelState>(std::move(state));
 }
 
@@ -101,7 +103,7 @@ SAMPAN_INLINE const ModelInfo& Model::info() const noexcept { return state_->inf
 SAMPAN_INLINE Result<std::string> Model::try_sha256() const noexcept {
   return detail::guarded([&]() -> Result<std::string> {
     SAMPAN_TRY(file, MappedFile::open(state_->path));
-    return sha256_hex(file.bytes());
+    return sha256_hex(file);
   });
 }
 
