@@ -79,6 +79,10 @@ TEST_CASE("conv2d: maps of several row tiles") {
   check(sweep, {.h = 65, .w = 33, .in = 3, .out = 32, .stride = 2, .bn = true, .x = {1, 2}, .y = {3, 1}}, {2002});
   check(sweep, {.h = 27, .w = 25, .in = 4, .out = 200, .kernel = 1, .pad = 0, .x = {0, 0, false, 3}, .y = {0, 0, false, 5}}, {2004});  // 675 pixels: above eight blocks of rows
   check(sweep, {.h = 28, .w = 24, .in = 2, .out = 200, .bias = true}, {2005});                                                      // 672: below
+  check(sweep, {.h = 9, .w = 49, .in = 3, .out = 65, .bn = true, .activation = Activation::gelu_erf}, {2007});                        // direct: blocks of 48 pixels, bands of 8 lines
+  check(sweep, {.h = 17, .w = 107, .in = 2, .out = 48, .stride = 2, .x = {1, 0}, .y = {0, 0, false, 5}}, {2008});
+  check(sweep, {.h = 28, .w = 24, .in = 330, .out = 200, .kernel = 1, .pad = 0, .activation = Activation::relu}, {2009});             // weights too large for the direct kernel
+  check(sweep, {.h = 12, .w = 20, .in = 40, .out = 200, .bn = true}, {2010});
   check(sweep, {.h = 2, .w = 97, .in = 30, .out = 193}, {2006});                                                                     // more than 256 inputs per output
   check(sweep, {.h = 37, .w = 64, .in = 32, .out = 33, .kernel = 1, .pad = 0, .bias = true}, {2003});
 }

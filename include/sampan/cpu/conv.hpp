@@ -1,13 +1,16 @@
 // conv2d and conv_transpose2d on Cpu, as products of packed rows with packed weights; BatchNorm folded into weight and bias at pack.
 // Data flow: ops/conv2d.hpp, ops/conv_transpose2d.hpp declare -> here -> the level's gemm. Patch embed, 1x1, 3x3, and the decoder's 2x2 upscaling.
-// conv2d: a block of output pixels gathers its patches (kh runs of kw * in floats; channels-last makes each run contiguous) into rows that never leave the cache;
-// a 1x1 kernel reads the map itself. conv_transpose2d: input pixels are rows, and for each dy the outputs (dx, o) of a pixel lie side by side in y already.
+// conv2d, small weights (TinyViT's stem, mask downscaling, its 1x1 layers): the level's direct kernel on the map itself. Else, and where pixels do not lie side by
+// side: a block of output pixels gathers its patches (kh runs of kw * in floats; channels-last makes each run contiguous) into rows that never leave the cache. conv_transpose2d: input pixels are rows, and for each dy the outputs (dx, o) of a pixel lie side by side in y already.
 #pragma once
 #include <sampan/cpu/gemm.hpp>
 #include <sampan/ops/conv_transpose2d.hpp>
 
 namespace sampan::inline SAMPAN_ABI {
 namespace cpu {
+
+inline constexpr Index kMostTaps = 16;  ///< rows of a kernel in the direct kernels; the networks have 3 there
+inline constexpr Index kConvLines = 8;  ///< output lines of a work item of the direct kernel
 
 /// What a folded convolution keeps, whatever its kind.
 struct FoldedConv {
@@ -94,6 +97,46 @@ inline void gather_patch(const FoldedConv& w, const View<const float, 3>& x, Ind
   }
 }
 
+/// The direct kernel reads a map whose pixels lie side by side, and weights that stay in half an L2 of 512 KiB.
+inline bool direct(const Kernels& level, const FoldedConv& w, const View<const float, 3>& x) {
+  return level.direct_conv && w.kh <= kMostTaps && w.weight.n * w.weight.k <= 65536 && (x.stride(1) == w.in || x.extent(1) <= 1);
+}
+
+/// Output columns [begin, end) whose taps all lie inside a line of `extent` pixels.
+struct Inside {
+  Index begin, end;
+};
+inline Inside inside(const FoldedConv& w, Index extent, Index outputs) {
+  const Index begin = smaller((w.pad + w.stride - 1) / w.stride, outputs);
+  const Index last = extent + w.pad - w.kw;  // the tap at the left of the last such output lies at last - pad
+  const Index end = last < 0 ? begin : smaller(last / w.stride + 1, outputs);
+  return {begin, end < begin ? begin : end};
+}
+
+/// Output lines [first, last): the inner pixels from the map as it is, those at the left and right border from gathered patches in `patch`.
+inline void direct_lines(const Kernels& level, const FoldedConv& w, const View<const float, 3>& x, const View<float, 3>& y, Index first, Index last, int activation, float* patch) {
+  const Inside in = inside(w, x.extent(1), y.extent(1));
+  const float* rows[kMostTaps];
+  DirectConv d{rows, w.kh, w.kw * w.in, w.stride * w.in, w.weight.get(), w.out, 0, w.bias.view().data(), nullptr, y.stride(1), activation};
+  for (Index oy = first; oy < last; ++oy) {
+    float* line = y.data() + oy * y.stride(0);
+    for (Index ky = 0; ky < w.kh; ++ky) {
+      const Index iy = oy * w.stride + ky - w.pad;
+      rows[ky] = iy >= 0 && iy < x.extent(0) ? x.data() + iy * x.stride(0) + (in.begin * w.stride - w.pad) * w.in : nullptr;
+    }
+    d.y = line + in.begin * d.y_stride, d.count = in.end - in.begin;
+    if (d.count > 0) level.direct_conv(d);
+    for (Index ky = 0; ky < w.kh; ++ky) rows[ky] = patch + ky * d.run;
+    d.count = 1;
+    for (Index i = 0; i < y.extent(1) - in.end + in.begin; ++i) {
+      const Index ox = i < in.begin ? i : in.end + i - in.begin;
+      gather_patch(w, x, oy, ox, patch);
+      d.y = line + ox * d.y_stride;
+      level.direct_conv(d);
+    }
+  }
+}
+
 }  // namespace cpu
 
 /// As ops/conv2d.hpp says; channels must lie side by side.
@@ -102,6 +145,16 @@ inline void conv2d(Context<Cpu>& ctx, const PackedConv<Cpu>& w, const View<const
   if (!ctx.require(cpu::packed_channels(x) && cpu::packed_channels(y), "conv: channels must lie side by side")) return;
   if (detail::conv_unfused(ctx, w, y, a, [&](Activation n) { conv2d(ctx, w, x, y, n); })) return;
   const cpu::Kernels& level = ctx.backend.kernels();
+  if (cpu::direct(level, w, x)) {
+    auto scope = ctx.arena.scope();
+    const cpu::Slots slots(scope, ctx.pool, w.weight.k);
+    if (!ctx.begin(detail::conv_cost(w, x, y, w.in))) return;
+    ctx.pool.parallel_for(cpu::blocks_of(y.extent(0), cpu::kConvLines), [&](Index band, int slot) {
+      const Index first = band * cpu::kConvLines;
+      cpu::direct_lines(level, w, x, y, first, cpu::smaller(first + cpu::kConvLines, y.extent(0)), cpu::kernel_activation(a), slots[slot]);
+    });
+    return;
+  }
   const bool direct = w.kh == 1 && w.kw == 1 && w.stride == 1 && w.pad == 0, joined = cpu::packed_rows(y) && (!direct || cpu::packed_rows(x));
   const cpu::Pixels cut = cpu::cut_pixels(y.extent(0), y.extent(1), joined);
   const Index k = w.weight.k, packed = level.rows_size(cut.block, k), patches = direct ? 0 : cut.block * k;

@@ -126,6 +126,20 @@ struct DepthwiseRow {
   float* y;
   Index y_stride;
   int activation;
+  const float* next_x;  ///< the input row that the next call reads first, to be prefetched; null: nothing is
+  float* next_y;        ///< and its output row
+};
+
+/// `count` neighbouring pixels of one output row of a convolution: y [count, n] = act(bias + sum over ky of rows[ky] + i * step, `run` floats, times W).
+struct DirectConv {
+  const float* const* rows;  ///< [kh] the run of the first pixel; null: counts as zeros
+  Index kh, run, step;       ///< run: kw * in floats side by side; step: from a pixel to the next one
+  const float* w;            ///< packed weights [n, kh * run]
+  Index n, count;
+  const float* bias;  ///< [n]
+  float* y;
+  Index y_stride;
+  int activation;
 };
 
 /// Matrix products of one precision. Packed rows and weights are opaque to the callers; sizes count floats.
@@ -163,6 +177,8 @@ struct Kernels {
   void (*bias)(const BiasTile&);
   void (*softmax)(const SoftmaxBlock&);
   void (*depthwise)(const DepthwiseRow&);
+  Index (*row_stride)(Index k);            ///< rows at this distance are in the level's row format (f32) as they are; 0: only pack_rows makes it
+  void (*direct_conv)(const DirectConv&);  ///< null: the level has none
   void (*gather_rows)(const HeadRows&, float factor, float* out);
   void (*attend_pads)(const AttendBlock&);  ///< keys without panels: only top and sum change
   void (*attend_finish)(const AttendBlock&, const float* plus, float* const* to);  ///< to[i] = out / sum + plus

@@ -1,7 +1,8 @@
 // mbconv on Cpu, fused over tiles: expand (1x1), depthwise and project (1x1) of a tile of output pixels never leave the cache.
 // Data flow: ops/mbconv.hpp declares -> here -> the level's gemm and depthwise.
-// A tile is kTileColumns output columns by kTileRows output rows. It walks down its rows and keeps the last kh expanded lines in a ring (64 columns x 256 channels:
-// 66 KiB a line), so only the tile's borders are expanded twice. Traced insides take the composition of ops/mbconv.hpp.
+// A tile is kTileColumns output columns by up to kTileRows output rows. It walks down its rows and keeps the last kh expanded lines in a ring, so only the tile's
+// borders are expanded twice: 98 x 66 of 96 x 64 pixels, 5% of the first product. Working set at 256 hidden channels: ring 294 KiB, depthwise row 102 KiB, weights
+// 128 KiB, which is L2. Columns count in whole register tiles (96 = 16 x 6). Traced insides take the composition of ops/mbconv.hpp.
 #pragma once
 #include <sampan/cpu/depthwise.hpp>
 #include <sampan/ops/mbconv.hpp>
@@ -26,7 +27,14 @@ inline PackedMbConv<Cpu> pack(const Cpu& b, const MbConvParams& p) {
 
 namespace cpu {
 
-inline constexpr Index kTileColumns = 64, kTileRows = 32;
+inline constexpr Index kTileColumns = 96, kTileRows = 64, kFewestRows = 16;  // of output pixels
+
+/// Rows of a tile: as many as leave eight tiles to share, within [kFewestRows, kTileRows].
+inline Index tile_lines(Index lines, Index tiles_across) {
+  Index n = kTileRows;
+  while (n > kFewestRows && tiles_across * blocks_of(lines, n) < 8) n /= 2;
+  return smaller(n, lines);
+}
 
 inline bool pointwise(const FoldedConv& w) { return w.kh == 1 && w.kw == 1 && w.stride == 1 && w.pad == 0; }
 
@@ -53,13 +61,15 @@ inline void mbconv(Context<Cpu>& ctx, const PackedMbConv<Cpu>& w, const View<con
   if (!ctx.require(cpu::packed_channels(x) && cpu::packed_channels(y), "mbconv: channels must lie side by side")) return;
 
   const cpu::Kernels& level = ctx.backend.kernels();
-  const Index columns = cpu::smaller(cpu::kTileColumns, y.extent(1)), lines = cpu::smaller(cpu::kTileRows, y.extent(0));
-  const Index across = cpu::blocks_of(y.extent(1), columns), down = cpu::blocks_of(y.extent(0), lines);
+  const Index columns = cpu::smaller(cpu::kTileColumns, y.extent(1)), across = cpu::blocks_of(y.extent(1), columns);
+  const Index lines = cpu::tile_lines(y.extent(0), across), down = cpu::blocks_of(y.extent(0), lines);
   const Index expanded = (columns - 1) * dw.stride + dw.kw;  // columns of a tile's expanded line
   const Index line = expanded * hidden, pack_a = level.rows_size(expanded, in), pack_b = level.rows_size(columns, hidden);
-  const Index packed = pack_a > pack_b ? pack_a : pack_b, tile = level.gemm_scratch(expanded > columns ? expanded : columns);
+  const Index stride = level.row_stride(hidden), middle_row = stride ? stride : hidden;
+  const bool direct = stride != 0;  // depthwise writes the rows of the second product as it wants them
+  const Index packed = direct || pack_a > pack_b ? pack_a : pack_b, tile = level.gemm_scratch(expanded > columns ? expanded : columns);
   cpu::Carver sizes;
-  for (Index n : {dw.kh * line, columns * hidden, packed, tile}) sizes.take(n);
+  for (Index n : {dw.kh * line, columns * middle_row, packed, tile}) sizes.take(n);
   auto scope = ctx.arena.scope();
   const cpu::Slots slots(scope, ctx.pool, sizes.used());
   const double pixels = double(x.extent(0) * x.extent(1)), outputs = double(y.extent(0) * y.extent(1));
@@ -69,7 +79,7 @@ inline void mbconv(Context<Cpu>& ctx, const PackedMbConv<Cpu>& w, const View<con
   ctx.pool.parallel_for(across * down, [&](Index item, int slot) {
     cpu::Carver carve(slots[slot]);
     float* ring = carve.take(dw.kh * line);
-    float* middle = carve.take(columns * hidden);
+    float* middle = carve.take(columns * middle_row);
     float* rows = carve.take(packed);
     float* scratch = carve.take(tile);
     const Index ox = item % across * columns, oy0 = item / across * lines;
@@ -95,16 +105,18 @@ inline void mbconv(Context<Cpu>& ctx, const PackedMbConv<Cpu>& w, const View<con
       }
       cpu::DepthwiseRow r = cpu::depthwise_row(dw, hidden, 0, end - begin, Activation::gelu_erf);
       r.rows = taps, r.x0 = x0 - begin, r.count = count;
-      r.y = middle, r.y_stride = hidden;
+      r.y = middle, r.y_stride = middle_row;
       level.depthwise(r);
-      level.pack_rows({middle, hidden, count, hidden, rows});
-      cpu::Gemm g{rows, w.conv3.weight.get(), count, out, hidden, 0, out, y.data() + oy * y.stride(0) + ox * y.stride(1), y.stride(1), scratch};
+      if (!direct) level.pack_rows({middle, hidden, count, hidden, rows});
+      cpu::Gemm g{direct ? middle : rows, w.conv3.weight.get(), count, out, hidden, 0, out, y.data() + oy * y.stride(0) + ox * y.stride(1), y.stride(1), scratch};
       g.bias = w.conv3.bias.view().data();
       g.activation = w.residual ? cpu::kPlain : cpu::kernel_activation(w.last);
       if (w.residual) g.residual = x.data() + oy * x.stride(0) + ox * x.stride(1), g.ldr = x.stride(1);
       level.gemm(g);
-      if (w.residual && w.last != Activation::none)
-        for (Index i = 0; i < count; ++i) level.activate(cpu::kernel_activation(w.last), g.y + i * g.ldy, g.y + i * g.ldy, out);
+      if (w.residual && w.last != Activation::none) {
+        const bool joined = g.ldy == out;
+        for (Index i = 0; i < (joined ? 1 : count); ++i) level.activate(cpu::kernel_activation(w.last), g.y + i * g.ldy, g.y + i * g.ldy, joined ? count * out : out);
+      }
     }
   });
 }

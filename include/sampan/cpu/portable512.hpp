@@ -7,13 +7,17 @@
 
 namespace sampan::inline SAMPAN_ABI::cpu::portable512 {
 
-inline constexpr int kMr = 6, kMrSmall = 3, kNv = 4;
+inline constexpr int kMr = 6, kMrSmall = 3, kNv = 4, kStrip = 4;
 
 #include <sampan/cpu/micro/vec_portable.inl>
 //
 #include <sampan/cpu/micro/vec_common.inl>
 //
 #include <sampan/cpu/micro/vmath.inl>
+//
+#include <sampan/cpu/micro/gelu_table.inl>
+//
+#include <sampan/cpu/micro/activate.inl>
 //
 #include <sampan/cpu/micro/bias.inl>
 #include <sampan/cpu/micro/depthwise.inl>
@@ -27,9 +31,12 @@ inline constexpr int kMr = 6, kMrSmall = 3, kNv = 4;
 //
 #include <sampan/cpu/micro/gemm.inl>
 //
+#include <sampan/cpu/micro/direct_conv.inl>
 #include <sampan/cpu/micro/dot.inl>
 //
 #include <sampan/cpu/micro/attend_pairs.inl>
+
+inline Index row_stride(Index k) { return row_length(k); }
 
 /// Multiplications of pairs in plain vectors: the same bits as the instructions of other levels.
 struct Madd {
@@ -40,7 +47,7 @@ struct Bf16Pairs {
   SAMPAN_KERNEL_INLINE void dot(Vec& acc, VecInt a, VecInt b) { add_bf16_products(acc, a, b); }
 };
 
-inline constexpr Kernels kTable{"portable512", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row,
+inline constexpr Kernels kTable{"portable512", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row, row_stride, direct_conv,
                                 gather_rows, attend_pads, attend_finish, {keys_size, pack_keys, values_size, pack_values, attend_block},
                                 kFastProducts<Madd>, kFastAttend<Madd>, kBf16Products<Bf16Pairs>, kBf16Attend<Bf16Pairs>};
 

@@ -10,13 +10,17 @@
 
 namespace sampan::inline SAMPAN_ABI::cpu::scalar {
 
-inline constexpr int kMr = 4, kMrSmall = 2, kNv = 2;  // of attention
+inline constexpr int kMr = 4, kMrSmall = 2, kNv = 2, kStrip = 4;  // of attention and depthwise
 
 #include <sampan/cpu/micro/vec.inl>
 //
 #include <sampan/cpu/micro/vec_common.inl>
 //
 #include <sampan/cpu/micro/vmath.inl>
+//
+#include <sampan/cpu/micro/gelu_division.inl>
+//
+#include <sampan/cpu/micro/activate.inl>
 //
 #include <sampan/cpu/micro/bias.inl>
 #include <sampan/cpu/micro/depthwise.inl>
@@ -62,6 +66,8 @@ inline void pack_rows(const PackRows& p) {
   }
 }
 
+inline Index row_stride(Index) { return 0; }
+
 inline Index gemm_scratch(Index m) { return m * eigen_gemm::kN; }
 inline void gemm(const Gemm& p) {
   for (Index j = 0; j < p.count; j += eigen_gemm::kN) {
@@ -73,7 +79,7 @@ inline void gemm(const Gemm& p) {
   }
 }
 
-inline constexpr Kernels kTable{"scalar", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row,
+inline constexpr Kernels kTable{"scalar", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row, row_stride, nullptr,
                                 gather_rows, attend_pads, attend_finish, {keys_size, pack_keys, values_size, pack_values, attend_block},
                                 kFastProducts<Madd>, kFastAttend<Madd>, {}, {}};
 

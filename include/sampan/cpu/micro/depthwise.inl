@@ -1,6 +1,9 @@
-// Depthwise convolution of neighbouring pixels of one output row. Included inside the namespace of one level, after vmath.inl.
+// Depthwise convolution of neighbouring pixels of one output row. Included inside the namespace of one level, after activate.inl; the level defines
+// kStrip (pixels at once: kStrip sums, 3 weights and one input fit its registers).
 // Data flow: cpu/depthwise.hpp, cpu/mbconv.hpp through the level's table -> here.
-// Inner pixels of a 3x3 kernel keep one vector of channels' nine weights in registers and walk over the pixels; borders and other kernels take the tap loop.
+// Inner pixels of a 3x3 kernel go by strips of kStrip: an input is loaded once per kernel row and feeds up to three sums, which end in registers, activation included.
+// Channels are the inner loop, so that a strip reads and writes whole lines of memory in order. Borders and other kernels take the tap loop.
+// Cost per output: 9 FMA and (kStrip + 5) * 3 / kStrip loads. Every sum is bias + taps in the order (ky, kx), wherever the pixel lies in a strip.
 // Source: torch.nn.Conv2d(groups=c); BatchNorm was folded into w and bias at pack.
 
 /// Any kernel, any border: `n` <= kLanes channels from `c0` of one pixel whose first tap is input column x0.
@@ -19,9 +22,9 @@ SAMPAN_KERNEL_INLINE Vec depthwise_taps(const DepthwiseRow& p, Index x0, Index c
   return sum;
 }
 
-SAMPAN_KERNEL_INLINE void depthwise_pixel(const DepthwiseRow& p, Index pixel) {
+SAMPAN_KERNEL_INLINE void depthwise_pixel(const DepthwiseRow& p, Index pixel, Index c) {
   float* y = p.y + pixel * p.y_stride;
-  for (Index c = 0; c < p.c; c += kLanes) {
+  for (; c < p.c; c += kLanes) {
     const Index n = p.c - c < kLanes ? p.c - c : kLanes;
     const Vec v = activate(depthwise_taps(p, p.x0 + pixel * p.stride, c, n), p.activation);
     if (n == kLanes) {
@@ -32,43 +35,62 @@ SAMPAN_KERNEL_INLINE void depthwise_pixel(const DepthwiseRow& p, Index pixel) {
   }
 }
 
-/// 3x3, all nine taps inside, pixels [begin, end).
-SAMPAN_KERNEL_INLINE void depthwise_3x3(const DepthwiseRow& p, Index begin, Index end) {
-  const Index step = p.x_stride;
-  for (Index c = 0; c + kLanes <= p.c; c += kLanes) {
-    const float* w = p.w + c;
-    const Vec w00 = load(w), w01 = load(w + p.c), w02 = load(w + 2 * p.c), w10 = load(w + 3 * p.c), w11 = load(w + 4 * p.c), w12 = load(w + 5 * p.c);
-    const Vec w20 = load(w + 6 * p.c), w21 = load(w + 7 * p.c), w22 = load(w + 8 * p.c), bias = load(p.bias + c);
-    const float* r0 = p.rows[0] + c;
-    const float* r1 = p.rows[1] + c;
-    const float* r2 = p.rows[2] + c;
-    for (Index i = begin; i < end; ++i) {
-      const Index at = (p.x0 + i * p.stride) * step;
-      Vec s = bias + load(r0 + at) * w00;
-      s += load(r0 + at + step) * w01;
-      s += load(r0 + at + 2 * step) * w02;
-      s += load(r1 + at) * w10;
-      s += load(r1 + at + step) * w11;
-      s += load(r1 + at + 2 * step) * w12;
-      s += load(r2 + at) * w20;
-      s += load(r2 + at + step) * w21;
-      s += load(r2 + at + 2 * step) * w22;
-      store(p.y + i * p.y_stride + c, activate(s, p.activation));
+/// 3x3, taps inside: kLanes channels from c of `P` pixels from `pixel` on. `S` is the stride (any stride if P is 1).
+template <int P, int S>
+SAMPAN_KERNEL_INLINE void depthwise_strip(const DepthwiseRow& p, Index pixel, Index c) {
+  Vec sum[P];
+  const Vec bias = load(p.bias + c);
+  SAMPAN_UNROLL
+  for (int i = 0; i < P; ++i) sum[i] = bias;
+  const Index at = (p.x0 + pixel * p.stride) * p.x_stride + c;
+  for (Index ky = 0; ky < 3; ++ky) {
+    if (!p.rows[ky]) continue;
+    const float* in = p.rows[ky] + at;
+    const float* w = p.w + 3 * ky * p.c + c;
+    const Vec w0 = load(w), w1 = load(w + p.c), w2 = load(w + 2 * p.c);
+    SAMPAN_UNROLL
+    for (int x = 0; x < (P - 1) * S + 3; ++x) {
+      const Vec v = load(in + x * p.x_stride);
+      if (x % S == 0 && x / S < P) sum[x / S] += v * w0;
+      if (x >= 1 && (x - 1) % S == 0 && (x - 1) / S < P) sum[(x - 1) / S] += v * w1;
+      if (x >= 2 && (x - 2) % S == 0) sum[(x - 2) / S] += v * w2;
     }
   }
-  if (const Index c = p.c / kLanes * kLanes; c < p.c)
-    for (Index i = begin; i < end; ++i) store_part(p.y + i * p.y_stride + c, activate(depthwise_taps(p, p.x0 + i * p.stride, c, p.c - c), p.activation), p.c - c);
+  activate(sum, p.activation);
+  SAMPAN_UNROLL
+  for (int i = 0; i < P; ++i) store(p.y + (pixel + i) * p.y_stride + c, sum[i]);
+}
+
+/// Pixels from `begin` on, as many whole strips as fit below `end`; the first pixel that is left.
+template <int P, int S>
+SAMPAN_KERNEL_INLINE Index depthwise_strips(const DepthwiseRow& p, Index begin, Index end) {
+  for (; begin + P <= end; begin += P) {
+    for (Index c = 0; c + kLanes <= p.c; c += kLanes) {
+      if (P > 1 && p.next_x && c % 16 == 0) {  // once per line of memory; the next row's input and output are on their way while this one is computed
+        const Index x = p.x0 + begin * p.stride;
+        SAMPAN_UNROLL
+        for (int i = 0; i < P; ++i) {
+          __builtin_prefetch(p.next_x + (x + i) * p.x_stride + c, 0, 2);
+          __builtin_prefetch(p.next_y + (begin + i) * p.y_stride + c, 1, 2);
+        }
+      }
+      depthwise_strip<P, S>(p, begin, c);
+    }
+    if (p.c % kLanes)
+      for (int i = 0; i < P; ++i) depthwise_pixel(p, begin + i, p.c / kLanes * kLanes);
+  }
+  return begin;
 }
 
 inline void depthwise_row(const DepthwiseRow& p) {
   Index i = 0;
-  if (p.kh == 3 && p.kw == 3 && p.rows[0] && p.rows[1] && p.rows[2]) {
-    for (; i < p.count && p.x0 + i * p.stride < p.x_begin; ++i) depthwise_pixel(p, i);
+  if (p.kh == 3 && p.kw == 3) {
+    for (; i < p.count && p.x0 + i * p.stride < p.x_begin; ++i) depthwise_pixel(p, i, 0);
     Index end = i;
     while (end < p.count && p.x0 + end * p.stride + 3 <= p.x_end) ++end;
-    constexpr Index kStrip = 8;  // 3 rows x 10 pixels x 256 channels are 30 KiB: the strip's input stays in L1 over all channels
-    for (; i < end; i += kStrip) depthwise_3x3(p, i, i + kStrip < end ? i + kStrip : end);
-    i = end;
+    if (p.stride == 1) i = depthwise_strips<kStrip, 1>(p, i, end);
+    if (p.stride == 2) i = depthwise_strips<kStrip, 2>(p, i, end);
+    i = depthwise_strips<1, 1>(p, i, end);
   }
-  for (; i < p.count; ++i) depthwise_pixel(p, i);
+  for (; i < p.count; ++i) depthwise_pixel(p, i, 0);
 }

@@ -3,6 +3,11 @@
 
 inline void activate_row(int activation, const float* x, float* y, Index n) {
   Index i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    Vec v[4] = {load(x + i), load(x + i + kLanes), load(x + i + 2 * kLanes), load(x + i + 3 * kLanes)};
+    activate(v, activation);
+    store(y + i, v[0]), store(y + i + kLanes, v[1]), store(y + i + 2 * kLanes, v[2]), store(y + i + 3 * kLanes, v[3]);
+  }
   for (; i + kLanes <= n; i += kLanes) store(y + i, activate(load(x + i), activation));
   if (i < n) store_part(y + i, activate(load_part(x + i, n - i), activation), n - i);
 }

@@ -1,5 +1,5 @@
-// exp, ReLU and exact GELU on vectors. Included inside the namespace of one level, after vec.inl.
-// Data flow: epilogue of gemm.inl and depthwise.inl, softmax.inl -> here.   Polynomials are our own minimax fits (Remez in 40 digits, weighted as said below).
+// exp and ReLU on vectors. Included inside the namespace of one level, after vec.inl.
+// Data flow: gelu_division.inl, activate.inl, rows.inl -> here.   Polynomials are our own minimax fits (Remez in 40 digits, weighted as said below).
 
 /// e^x for x <= 0 (softmax and GELU need no more); 0 below -87, NaN stays NaN. Relative error <= 2 ulp.
 /// x = n ln 2 + r: n from the low bits of x log2(e) + 1.5 * 2^23, ln 2 in two parts so that the product with n is exact;
@@ -19,26 +19,4 @@ SAMPAN_KERNEL_INLINE Vec exp_negative(Vec x) {
 }
 
 /// NaN stays NaN.
-SAMPAN_KERNEL_INLINE Vec relu(Vec x) { return select(x < Vec{}, Vec{}, x); }
-
-/// 0.5 x (1 + erf(x / sqrt 2)) as relu(x) - |x| erfc(|x| / sqrt 2) / 2: no cancellation for negative x.
-/// erfc(z) = t q(t) e^(-z^2) with t = 1 / (1 + 0.4 z), q of degree 5: absolute error of the whole 4.3e-9 before rounding.
-SAMPAN_KERNEL_INLINE Vec gelu(Vec x) {
-  const Vec r = relu(x);
-  Vec a = select(x < Vec{}, -x, x);
-  a = select(splat(16.0f) < a, splat(16.0f), a);  // the tail is 0 there; keeps infinity * 0 out
-  const Vec t = splat(1.0f) / (splat(1.0f) + a * splat(0.4f * 0.70710678f));
-  Vec q = splat(-0.206961183532f);
-  q = q * t + splat(0.73605045637f);
-  q = q * t + splat(-0.413842646878f);
-  q = q * t + splat(0.50231710557f);
-  q = q * t + splat(0.148415794614f);
-  q = q * t + splat(0.234019994229f);
-  return r - (a * splat(0.5f)) * (t * q) * exp_negative(a * a * splat(-0.5f));
-}
-
-SAMPAN_KERNEL_INLINE Vec activate(Vec x, int activation) {
-  if (activation == kGelu) return gelu(x);
-  if (activation == kRelu) return relu(x);
-  return x;
-}
+SAMPAN_KERNEL_INLINE Vec relu(Vec x) { return larger(x, Vec{}); }

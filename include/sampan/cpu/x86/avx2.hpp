@@ -16,13 +16,17 @@
 
 namespace sampan::inline SAMPAN_ABI::cpu::avx2 {
 
-inline constexpr int kMr = 6, kMrSmall = 3, kNv = 2;
+inline constexpr int kMr = 6, kMrSmall = 3, kNv = 2, kStrip = 4;
 
 #include <sampan/cpu/micro/vec.inl>
 //
 #include <sampan/cpu/micro/vec_common.inl>
 //
 #include <sampan/cpu/micro/vmath.inl>
+//
+#include <sampan/cpu/micro/gelu_table.inl>
+//
+#include <sampan/cpu/micro/activate.inl>
 //
 #include <sampan/cpu/micro/bias.inl>
 #include <sampan/cpu/micro/depthwise.inl>
@@ -36,9 +40,12 @@ inline constexpr int kMr = 6, kMrSmall = 3, kNv = 2;
 //
 #include <sampan/cpu/micro/gemm.inl>
 //
+#include <sampan/cpu/micro/direct_conv.inl>
 #include <sampan/cpu/micro/dot.inl>
 //
 #include <sampan/cpu/micro/attend_pairs.inl>
+
+inline Index row_stride(Index k) { return row_length(k); }
 
 /// int32 += two products of int16: multiplication and addition, or one instruction with VNNI. As single statements: the compiler would spill between them.
 struct Madd {
@@ -51,7 +58,7 @@ struct Vnni {
   SAMPAN_KERNEL_INLINE void dot(VecInt& acc, VecInt a, VecInt b) { asm("%{vex%} vpdpwssd %1, %2, %0" : "+x"(acc) : "x"(b), "x"(a)); }
 };
 
-inline constexpr Kernels kTable{"avx2", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row,
+inline constexpr Kernels kTable{"avx2", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row, row_stride, direct_conv,
                                 gather_rows, attend_pads, attend_finish, {keys_size, pack_keys, values_size, pack_values, attend_block},
                                 kFastProducts<Madd>, kFastAttend<Madd>, {}, {}};
 inline constexpr Kernels kVnniTable = kTable.with_fast("avx2vnni", kFastProducts<Vnni>, kFastAttend<Vnni>);
