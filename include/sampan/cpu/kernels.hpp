@@ -113,6 +113,24 @@ struct SoftmaxBlock {
   float* alpha;
 };
 
+/// Softmax of interleaved groups, per row: entry (t, h) is scores[t * groups + h], and each h is normalised over its t.
+struct SoftmaxGroups {
+  float* scores;
+  Index ld, m, n;  ///< n = entries * groups
+  Index groups;
+  float* scratch;  ///< [n]
+};
+
+/// y[k * ldy + i] = x[i] w[k] for rows of c elements: many x (n), few w (m).
+struct DotRows {
+  const float* x;
+  Index ldx, n, c;
+  const float* w;
+  Index ldw, m;
+  float* y;
+  Index ldy;
+};
+
 /// `count` neighbouring pixels of one output row of a depthwise convolution.
 struct DepthwiseRow {
   const float* const* rows;  ///< [kh] start of each input row (column 0 of the map); null: outside, counts as zeros
@@ -143,6 +161,8 @@ struct Kernels {
   void (*bias)(const BiasTile&);
   void (*softmax)(const SoftmaxBlock&);
   void (*depthwise)(const DepthwiseRow&);
+  void (*softmax_groups)(const SoftmaxGroups&);
+  void (*dot_rows)(const DotRows&);
   Index (*panels_size)(Index n, Index k);  ///< floats of panels; where products run on Eigen they differ from its weights
   void (*gather_rows)(const HeadRows&, float factor, float* out);
   void (*pack_keys)(const HeadRows&, float* panels);

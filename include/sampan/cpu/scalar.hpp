@@ -23,6 +23,8 @@ inline constexpr int kMr = 4, kMrSmall = 2, kNv = 2;  // of attention
 #include <sampan/cpu/micro/finish.inl>
 #include <sampan/cpu/micro/rows.inl>
 //
+#include <sampan/cpu/micro/decoder.inl>
+//
 #include <sampan/cpu/micro/panel.inl>
 //
 #include <sampan/cpu/micro/attend.inl>
@@ -63,7 +65,7 @@ inline void gemm(const Gemm& p) {
   }
 }
 
-inline constexpr Kernels kTable{"scalar", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row,
+inline constexpr Kernels kTable{"scalar", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row, softmax_groups, dot_rows,
                                 panels_size, gather_rows, pack_keys, pack_values, attend_block, attend_pads, attend_finish};
 
 }  // namespace sampan::inline SAMPAN_ABI::cpu::scalar

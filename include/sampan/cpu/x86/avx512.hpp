@@ -29,12 +29,14 @@ inline constexpr int kMr = 6, kMrSmall = 3, kNv = 4;
 #include <sampan/cpu/micro/finish.inl>
 #include <sampan/cpu/micro/rows.inl>
 //
+#include <sampan/cpu/micro/decoder.inl>
+//
 #include <sampan/cpu/micro/panel.inl>
 //
 #include <sampan/cpu/micro/attend.inl>
 #include <sampan/cpu/micro/gemm.inl>
 
-inline constexpr Kernels kTable{"avx512", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row,
+inline constexpr Kernels kTable{"avx512", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row, softmax_groups, dot_rows,
                                 panels_size, gather_rows, pack_keys, pack_values, attend_block, attend_pads, attend_finish};
 
 }  // namespace sampan::inline SAMPAN_ABI::cpu::avx512
