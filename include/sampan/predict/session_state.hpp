@@ -48,9 +48,7 @@ struct SessionState {
       known = fresh;
       if (!trace) plans.push_back({key, known});
     }
-    const std::uint64_t limit = model->options.max_memory, have = model->info.weight_bytes + embedding.bytes() + std::uint64_t(image_side.view().size()) * sizeof(float);
-    if (limit && have + known.arena_bytes > limit)
-      return Error(ErrorCode::limit, cat("this call needs ", (have + known.arena_bytes) >> 20, " MiB (weights ", have >> 20, ", activations ", known.arena_bytes >> 20, "), the memory limit is ", limit >> 20, " MiB"));
+    SAMPAN_CHECK(check_memory(known.arena_bytes, image_side.view().size()));
     if (!arena.reserve(known.arena_bytes)) return Error(ErrorCode::out_of_memory, cat("no memory for ", known.arena_bytes >> 20, " MiB of activations"));
     Context<B> ctx(backend, model->pool, arena);
     ctx.trace = trace;
@@ -58,6 +56,13 @@ struct SessionState {
     ctx.planned_flop = known.cost.flop;
     forward(ctx);
     return ctx.status();
+  }
+
+  /// That the session may hold `arena_bytes` of activations and `side` floats of image side beside the weights and the embedding.
+  Status check_memory(std::uint64_t arena_bytes, Index side) const {
+    const std::uint64_t limit = model->options.max_memory, have = model->info.weight_bytes + embedding.bytes() + std::uint64_t(side) * sizeof(float);
+    if (!limit || have + arena_bytes <= limit) return {};
+    return Error(ErrorCode::limit, cat("this call needs ", (have + arena_bytes) >> 20, " MiB (weights ", have >> 20, ", activations ", arena_bytes >> 20, "), the memory limit is ", limit >> 20, " MiB"));
   }
 
   template <class B>
@@ -167,6 +172,7 @@ struct SessionState {
     if (image_side_ready) return {};
     const double start = now_ms();
     const Index floats = net.mask_decoder.image_side_floats();
+    SAMPAN_CHECK(check_memory(0, floats));
     if (image_side.empty() || image_side.extent(0) != floats) image_side = Tensor<float, 1, Reference>({floats});
     if (!image_side.valid()) return Error(ErrorCode::out_of_memory, "no memory for what the prompts of an image share");
     SAMPAN_CHECK(run(net.backend, {3, 0, 0, 0, 0, 0}, nullptr, [&](Context<B>& ctx) {
