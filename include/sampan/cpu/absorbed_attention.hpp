@@ -239,25 +239,31 @@ struct QueryAbsorber {
   const PackedCrossAttention<Cpu>& w;
   const CrossAttentionInput& in;
   View<const float, 3> k, v;  ///< projected [sets, nk, inner]
-  Index sets, nk, inner, d, c, out, groups, width, score_size, mix_size, blocks;
+  Index sets, nk, inner, d, c, out, groups, width, columns, score_size, mix_size, blocks;
   float *score_weights = nullptr, *mix_weights = nullptr, *bias = nullptr;
 
   QueryAbsorber(const Kernels& kernels, const PackedCrossAttention<Cpu>& weights, const CrossAttentionInput& input, const View<const float, 3>& keys, const View<const float, 3>& values)
       : level(kernels), w(weights), in(input), k(keys), v(values), sets(k.extent(0)), nk(k.extent(1)), inner(k.extent(2)), d(inner / w.heads), c(in.q.extent(2)), out(w.out_proj.out_features()), groups(w.heads * nk),
-        width(in.q_ready.empty() ? c : inner), score_size((level.weights_size(groups, width) + 15) / 16 * 16), mix_size((level.weights_size(out, groups) + 15) / 16 * 16), blocks(blocks_of(in.q.extent(1), kRowBlock)) {}
+        width(in.q_ready.empty() ? c : inner), columns(whole_vectors(kernels, groups, width)), score_size((level.weights_size(columns, width) + 15) / 16 * 16), mix_size((level.weights_size(out, groups) + 15) / 16 * 16), blocks(blocks_of(in.q.extent(1), kRowBlock)) {}
+
+  /// n filled up with zero columns that the panels of W hold anyway: whole vectors are finished in registers.
+  static Index whole_vectors(const Kernels& level, Index n, Index k) {
+    const Index up = (n + 15) / 16 * 16;
+    return level.weights_size(up, k) == level.weights_size(n, k) ? up : n;
+  }
 
   struct Scratch {
     float *scaled, *raw, *product, *sum, *rows, *scores, *spread, *gemm;
     Index used;
     Scratch(float* base, const QueryAbsorber& a) {
       Carver first(base);
-      scaled = first.take(a.inner), raw = first.take(a.groups * (a.width > a.out ? a.width : a.out));
+      scaled = first.take(a.inner), raw = first.take(a.columns * (a.width > a.out ? a.width : a.out));
       const Index p = product_size(a.level, a.nk, a.w.q_back), o = product_size(a.level, a.nk, a.w.out_columns);
       product = first.take(p > o ? p : o);
       Carver second(base);
       const Index m = smaller(kRowBlock, a.in.q.extent(1)), x = a.level.rows_size(m, a.width), s = a.level.rows_size(m, a.groups);
       sum = second.take(a.in.q_pe.empty() || !a.in.q_ready.empty() ? 0 : m * a.c), rows = second.take(x > s ? x : s);
-      scores = second.take(m * a.groups), spread = second.take(a.groups), gemm = second.take(a.level.gemm_scratch(m));
+      scores = second.take(m * a.columns), spread = second.take(a.groups), gemm = second.take(a.level.gemm_scratch(m));
       used = first.used() > second.used() ? first.used() : second.used();
     }
   };
@@ -277,9 +283,10 @@ struct QueryAbsorber {
       level.scale(s.raw + r * width, scale, s.raw + r * width, width);
       float dot = 0;
       for (Index e = r % w.heads * d; bq && in.q_ready.empty() && e < r % w.heads * d + d; ++e) dot += bq[e] * keys[r / w.heads * inner + e];
-      bias[set * groups + r] = dot * scale;
+      bias[set * columns + r] = dot * scale;
     }
-    level.pack_weights(s.raw, width, false, groups, width, score_weights + set * score_size);
+    for (Index r = groups; r < columns; ++r) std::memset(s.raw + r * width, 0, std::size_t(width) * sizeof(float)), bias[set * columns + r] = 0;
+    level.pack_weights(s.raw, width, false, columns, width, score_weights + set * score_size);
     for (Index h = 0; h < w.heads; ++h) head_product(level, w.out_columns, h, v.data() + set * v.stride(0) + h * d, inner, nk, s.raw + h * out, w.heads * out, nullptr, s.product);
     level.pack_weights(s.raw, out, true, out, groups, mix_weights + set * mix_size);
   }
@@ -290,11 +297,11 @@ struct QueryAbsorber {
     Index ld = 0;
     const float* x = in.q_ready.empty() ? rows_with_pe(level, in.q, in.q_pe, prompt, first, m, s.sum, ld) : rows_with_pe(level, in.q_ready, {}, prompt, first, m, nullptr, ld);
     level.pack_rows({x, ld, m, width, s.rows});
-    Gemm score{s.rows, score_weights + set * score_size, m, groups, width, 0, groups, s.scores, groups, s.gemm};
-    score.bias = bias + set * groups;
+    Gemm score{s.rows, score_weights + set * score_size, m, columns, width, 0, columns, s.scores, columns, s.gemm};
+    score.bias = bias + set * columns;
     level.gemm(score);
-    level.softmax_groups({s.scores, groups, m, groups, w.heads, s.spread});
-    level.pack_rows({s.scores, groups, m, groups, s.rows});
+    level.softmax_groups({s.scores, columns, m, groups, w.heads, s.spread});
+    level.pack_rows({s.scores, columns, m, groups, s.rows});
     float* to = y.data() + prompt * y.stride(0) + first * y.stride(1);
     Gemm mix{s.rows, mix_weights + set * mix_size, m, out, groups, 0, out, to, y.stride(1), s.gemm};
     mix.bias = w.out_proj.bias_at(0);
@@ -317,7 +324,7 @@ inline void absorb_queries(Context<Cpu>& ctx, const PackedCrossAttention<Cpu>& w
   QueryAbsorber job(ctx.backend.kernels(), w, in, k, v);
   job.score_weights = scope.make<float>(job.sets * job.score_size).data();
   job.mix_weights = scope.make<float>(job.sets * job.mix_size).data();
-  job.bias = scope.make<float>(job.sets * job.groups).data();
+  job.bias = scope.make<float>(job.sets * job.columns).data();
   const Slots slots(scope, ctx.pool, QueryAbsorber::Scratch(nullptr, job).used);
   Cost cost = absorbed_cost(in.q, in.q_ready.empty() ? in.q_pe : View<const float, 3>(), in.q_ready.empty() ? 1 : 0, b, nq, job.nk, inner);
   cost.flop += 2.0 * double(b * nq) * double(inner) * double(job.out) + (norm ? 8.0 * double(y.size()) : 0);
