@@ -174,6 +174,15 @@ TEST_CASE("parity: mask decoder, every module") {
         };
         CHECK(Index(trace.records().size()) == std::count_if(names.begin(), names.end(), runs));
         for (const auto& r : trace.records()) check_tensor(g, name + "." + r.name, r.data, r.shape);
+        // The same with what the prompts of an image share made beforehand. (The golden's dense map stands where no_mask_embed does in a session.)
+        std::vector<float> kept(std::size_t(decoder.image_side_floats())), kept_masks(masks.size()), kept_iou(iou.size());
+        run(backend, [&](Context<B>& ctx) {
+          decoder.prepare_image(ctx, View<const float, 3>(embedding.data(), {grid, grid, c}), View<const float, 2>(dense.data(), {grid * grid, c}), encoder.dense_pe.view(), decoder.image_side(kept.data()));
+        });
+        run(backend, [&](Context<B>& ctx) {
+          decoder.forward(ctx, {{}, encoder.dense_pe.view(), View<const float, 3>(sparse.data(), {batch, tokens, c}), {}, decoder.image_side(std::as_const(kept).data())}, multi, View<float, 3>(kept_masks.data(), {batch, m, low * low}),
+                          View<float, 2>(kept_iou.data(), {batch, m}));
+        });
         // The golden holds all four masks [b, 4, l, l]; ours are token 0 or tokens 1..3 of them.
         const auto all = g.floats(name + ".low_res_logits"), scores = g.floats(name + ".iou_predictions");
         const double bound = 3 * worst_of_kind(g, ".low_res_logits", "rel_l2") + kFloor, score_bound = 3 * worst_of_kind(g, ".iou_predictions", "max_abs") + kFloor;
@@ -182,9 +191,10 @@ TEST_CASE("parity: mask decoder, every module") {
           std::vector<float> wanted;
           for (Index b = 0; b < batch; ++b) wanted.insert(wanted.end(), all.begin() + (b * 4 + first) * low * low, all.begin() + (b * 4 + first + m) * low * low);
           CHECK(relative_error(masks, wanted) <= bound);
+          CHECK(relative_error(kept_masks, wanted) <= bound);
         } else {
           const auto stride = ints(info["stride"]);
-          const auto got = strided(masks, {batch, m, low, low}, {1, 1, stride[2], stride[3]});
+          const auto got = strided(masks, {batch, m, low, low}, {1, 1, stride[2], stride[3]}), kept_got = strided(kept_masks, {batch, m, low, low}, {1, 1, stride[2], stride[3]});
           REQUIRE(stride[0] == 1);
           REQUIRE(stride[1] == 1);
           const std::size_t plane = all.size() / std::size_t(batch * 4);
@@ -192,9 +202,13 @@ TEST_CASE("parity: mask decoder, every module") {
           for (Index b = 0; b < batch; ++b)
             wanted.insert(wanted.end(), all.begin() + std::ptrdiff_t(std::size_t(b * 4 + first) * plane), all.begin() + std::ptrdiff_t(std::size_t(b * 4 + first + m) * plane));
           CHECK(relative_error(got, wanted) <= bound);
+          CHECK(relative_error(kept_got, wanted) <= bound);
         }
         for (Index b = 0; b < batch; ++b)
-          for (Index i = 0; i < m; ++i) CHECK(std::abs(double(iou[std::size_t(b * m + i)]) - double(scores[std::size_t(b * 4 + first + i)])) <= score_bound);
+          for (Index i = 0; i < m; ++i) {
+            CHECK(std::abs(double(iou[std::size_t(b * m + i)]) - double(scores[std::size_t(b * 4 + first + i)])) <= score_bound);
+            CHECK(std::abs(double(kept_iou[std::size_t(b * m + i)]) - double(scores[std::size_t(b * 4 + first + i)])) <= score_bound);
+          }
       }
     }
   });

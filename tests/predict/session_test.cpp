@@ -148,6 +148,50 @@ TEST_CASE("the same prompts one by one, together, and with a mask prompt between
   CHECK(session.predict(prompts[8]).low_res_logits != session.predict({.points = {{31, 44, 1}}, .box = Box{5, 10, 60, 90}}).low_res_logits);
 }
 
+TEST_CASE("what the prompts of an image share is made anew for the next image, however it comes") {
+  TempFolder folder;
+  const Model model = load_random(folder, tiny_sam());
+  const auto first = test_image(90, 70, 3, 1), second = test_image(90, 70, 3, 2);
+  const Prompt box{.box = Box{5, 10, 60, 50}}, points{.points = {{30, 40, 1}}};
+  const auto answers = [&](Session& s) {
+    auto all = s.predict(box).low_res_logits;
+    for (float v : s.predict(points).low_res_logits) all.push_back(v);
+    return all;
+  };
+  Session fresh(model);
+  fresh.set_image({second.data(), {90, 70, 3}});
+  const auto masked = fresh.predict({.box = box.box, .mask_input = std::vector<float>(std::size_t(16 * 8 * 8), 1.0f)}).low_res_logits;  // shares nothing; the boxes after it do
+  const auto expected = answers(fresh);
+  fresh.save_embedding(folder.file("second.safetensors"));
+  Session used(model);
+  used.set_image({first.data(), {90, 70, 3}});
+  CHECK(answers(used) != expected);
+  used.set_image({second.data(), {90, 70, 3}});
+  CHECK(answers(used) == expected);
+  CHECK(used.predict({.box = box.box, .mask_input = std::vector<float>(std::size_t(16 * 8 * 8), 1.0f)}).low_res_logits == masked);
+  CHECK(answers(used) == expected);
+  used.set_image({first.data(), {90, 70, 3}});
+  answers(used);
+  used.load_embedding(folder.file("second.safetensors"));
+  CHECK(answers(used) == expected);
+}
+
+TEST_CASE("shared work of an image changes rounding only: Cpu against the literal definition") {
+  TempFolder folder;
+  const auto contract = tiny_sam();
+  const Model fast = load_random(folder, contract), literal = load_random(folder, contract, {.device = Device::reference});
+  const auto pixels = test_image(90, 70, 3);
+  Session a(fast), b(literal);
+  a.set_image({pixels.data(), {90, 70, 3}});
+  a.save_embedding(folder.file("image.safetensors"));
+  b.load_embedding(folder.file("image.safetensors"));
+  std::vector<Prompt> prompts(5, Prompt{.box = Box{5, 10, 60, 50}});
+  for (std::size_t i = 0; i < prompts.size(); ++i) prompts[i].box->x1 += double(i);
+  std::vector<Prediction> got(prompts.size());
+  a.predict_into(prompts, got, {.multimask = true});
+  for (std::size_t i = 0; i < prompts.size(); ++i) CHECK(relative_l2(got[i].low_res_logits, b.predict(prompts[i], {.multimask = true}).low_res_logits) < 1e-5);
+}
+
 TEST_CASE("results are bit-identical for any number of threads") {
   TempFolder folder;
   for (const auto& contract : {tiny_sam({.width = 64, .depth = 2, .heads = 2, .image = 320}), tiny_lite_medsam()}) {
@@ -263,6 +307,15 @@ TEST_CASE("a memory limit is checked before the memory is taken") {
   const auto pixels = test_image(50, 50, 3);
   CHECK(code_of(session.try_set_image({pixels.data(), {50, 50, 3}})) == ErrorCode::limit);
   CHECK_FALSE(session.has_image());
+  // Enough for the image, not for what its prompts share: two and a half times the embedding.
+  Session wide(free_model);
+  wide.set_image({pixels.data(), {50, 50, 3}});
+  wide.save_embedding(folder.file("image.safetensors"));
+  const std::uint64_t embedding = std::uint64_t(info.embedding_grid * info.embedding_grid * contract.network.out_channels) * sizeof(float);
+  const Model close = load_random(folder, contract, {.max_memory = info.weight_bytes + 3 * embedding});
+  Session decoder(close);
+  decoder.load_embedding(folder.file("image.safetensors"));
+  CHECK(predict_code(decoder, {.box = Box{5, 5, 40, 40}}) == ErrorCode::limit);
 }
 
 TEST_CASE("what this build cannot do is said, not replaced") {

@@ -1,24 +1,12 @@
-// cross_attention and its middle, `mix`, on Cpu. Data flow: ops/cross_attention.hpp declares -> here -> attend_tile.hpp and gemm.hpp.
-// The decoder's shapes are lopsided (7 tokens against 4096 pixels, and back), so an item is one head of one prompt with a block of queries;
-// it packs the keys that it needs, block by block, which is cheap beside few queries and free beside few keys.
+// cross_attention on Cpu, and its middle, `mix`. Data flow: ops/cross_attention.hpp declares -> here -> absorbed_attention.hpp, or attend_tile.hpp and gemm.hpp.
+// The decoder's shapes are lopsided (7 tokens against 4096 pixels, and back): where the FLOP say so, the pixels' projections are absorbed into the tokens' side;
+// otherwise the op is composed. An item of `mix` is one head of one prompt with a block of queries; it packs the keys that it needs, block by block, which is
+// cheap beside few queries and free beside few keys.
 #pragma once
+#include <sampan/cpu/absorbed_attention.hpp>
 #include <sampan/cpu/attend_tile.hpp>
-#include <sampan/cpu/gemm.hpp>
-#include <sampan/ops/cross_attention.hpp>
 
 namespace sampan::inline SAMPAN_ABI {
-
-template <>
-struct PackedCrossAttention<Cpu> {
-  PackedLinear<Cpu> q_proj, k_proj, v_proj, out_proj;
-  Index heads = 0;
-  std::string name;
-  bool valid() const { return q_proj.valid() && k_proj.valid() && v_proj.valid() && out_proj.valid(); }
-};
-
-inline PackedCrossAttention<Cpu> pack(const Cpu& b, const CrossAttentionParams& p) {
-  return {pack(b, p.q_proj), pack(b, p.k_proj), pack(b, p.v_proj), pack(b, p.out_proj), p.heads, p.name};
-}
 
 /// softmax(q k^T / sqrt d) v per batch and head; shapes as ops/cross_attention.hpp says.
 inline void mix(Context<Cpu>& ctx, Index heads, const View<const float, 3>& q, const View<const float, 3>& k, const View<const float, 3>& v, const View<float, 3>& out) {
@@ -54,9 +42,39 @@ inline void mix(Context<Cpu>& ctx, Index heads, const View<const float, 3>& q, c
   });
 }
 
-/// As ops/cross_attention.hpp says.
+namespace cpu {
+inline bool traced_inside(const Context<Cpu>& ctx, const PackedCrossAttention<Cpu>& w) {
+  return ctx.traced(w.q_proj.name) || ctx.traced(w.k_proj.name) || ctx.traced(w.v_proj.name) || ctx.traced(w.out_proj.name);
+}
+/// What the absorbed forms rely on beyond detail::check_cross_attention; the composition's linear layers check it themselves.
+inline bool check_widths(Context<Cpu>& ctx, const PackedCrossAttention<Cpu>& w, const CrossAttentionInput& in, const View<float, 3>& y) {
+  return ctx.require(in.q.extent(2) == w.q_proj.in_features() && in.k.extent(2) == w.k_proj.in_features() && in.v.extent(2) == w.v_proj.in_features() && y.extent(2) == w.out_proj.out_features(),
+                     "cross_attention: q, k, v or y has another width than the weights");
+}
+inline bool packed_channels(const CrossAttentionInput& in) {
+  return packed_channels(in.q) && packed_channels(in.q_pe) && packed_channels(in.k) && packed_channels(in.k_pe) && packed_channels(in.v) && packed_channels(in.q_ready) && packed_channels(in.k_ready) && packed_channels(in.v_ready);
+}
+}  // namespace cpu
+
+/// As ops/cross_attention.hpp says; channels must lie side by side.
 inline void cross_attention(Context<Cpu>& ctx, const PackedCrossAttention<Cpu>& w, const CrossAttentionInput& in, const View<float, 3>& y, const View<const float, 3>& residual = {}) {
-  detail::cross_attention_composed(ctx, w, in, y, residual);
+  if (!detail::check_cross_attention(ctx, w, in, y, residual) || detail::cross_attention_unfused(ctx, w, in, y, residual)) return;
+  if (!ctx.require(cpu::packed_channels(in) && cpu::packed_channels(y) && cpu::packed_channels(residual), "cross_attention: channels must lie side by side")) return;
+  const cpu::AttentionForm form = cpu::traced_inside(ctx, w) ? cpu::AttentionForm::composed : cpu::cheapest_form(w, in, in.q.extent(0));
+  if (form == cpu::AttentionForm::composed) return detail::cross_attention_composed(ctx, w, in, y, residual, true);
+  if (!cpu::check_widths(ctx, w, in, y)) return;
+  if (form == cpu::AttentionForm::absorb_keys) cpu::absorb_keys(ctx, w, in, y, residual);
+  if (form == cpu::AttentionForm::absorb_queries) cpu::absorb_queries(ctx, w, in, y, residual);
+  if (residual.empty()) ctx.tap_rows(w.name, tokens(View<const float, 3>(y)));
+}
+
+/// As ops/cross_attention.hpp says: the image side in one pass over its pixels.
+inline void cross_attention_norm(Context<Cpu>& ctx, const PackedCrossAttention<Cpu>& w, const CrossAttentionInput& in, const View<float, 3>& y, const PackedNorm<Cpu>& norm) {
+  const bool inside = ctx.traced(w.name) || ctx.traced(norm.name) || cpu::traced_inside(ctx, w);
+  if (inside || cpu::cheapest_form(w, in, y.extent(0)) != cpu::AttentionForm::absorb_queries) return detail::cross_attention_norm_composed(ctx, w, in, y, norm);
+  if (!detail::check_cross_attention(ctx, w, in, y, {}, true) || !ctx.require(norm.weight.extent(0) == y.extent(2), "cross_attention_norm: the norm has another width than y")) return;
+  if (!cpu::check_widths(ctx, w, in, y) || !ctx.require(cpu::packed_channels(in) && cpu::packed_channels(y), "cross_attention: channels must lie side by side")) return;
+  cpu::absorb_queries(ctx, w, in, y, in.q, &norm);
 }
 
 }  // namespace sampan::inline SAMPAN_ABI

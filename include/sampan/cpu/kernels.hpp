@@ -114,6 +114,24 @@ struct SoftmaxBlock {
   float* alpha;
 };
 
+/// Softmax of interleaved groups, per row: entry (t, h) is scores[t * groups + h], and each h is normalised over its t.
+struct SoftmaxGroups {
+  float* scores;
+  Index ld, m, n;  ///< n = entries * groups
+  Index groups;
+  float* scratch;  ///< [n]
+};
+
+/// y[k * ldy + i] = x[i] w[k] for rows of c elements: many x (n), few w (m).
+struct DotRows {
+  const float* x;
+  Index ldx, n, c;
+  const float* w;
+  Index ldw, m;
+  float* y;
+  Index ldy;
+};
+
 /// `count` neighbouring pixels of one output row of a depthwise convolution.
 struct DepthwiseRow {
   const float* const* rows;  ///< [kh] start of each input row (column 0 of the map); null: outside, counts as zeros
@@ -179,6 +197,8 @@ struct Kernels {
   void (*depthwise)(const DepthwiseRow&);
   Index (*row_stride)(Index k);            ///< rows at this distance are in the level's row format (f32) as they are; 0: only pack_rows makes it
   void (*direct_conv)(const DirectConv&);  ///< null: the level has none
+  void (*softmax_groups)(const SoftmaxGroups&);
+  void (*dot_rows)(const DotRows&);
   void (*gather_rows)(const HeadRows&, float factor, float* out);
   void (*attend_pads)(const AttendBlock&);  ///< keys without panels: only top and sum change
   void (*attend_finish)(const AttendBlock&, const float* plus, float* const* to);  ///< to[i] = out / sum + plus

@@ -89,7 +89,7 @@ SAMPAN_INLINE Status Session::try_save_embedding(const std::string& path) const 
 SAMPAN_INLINE Status Session::try_load_embedding(const std::string& path) noexcept {
   return detail::guarded([&]() -> Status {
     auto& s = *state_;
-    s.has_image = false;
+    s.has_image = s.image_side_ready = false;
     const auto& n = s.model->contract.network;
     SAMPAN_CHECK(s.embedding.reserve(n.grid, n.out_channels));
     SAMPAN_TRY(identity, detail::model_identity(*s.model));

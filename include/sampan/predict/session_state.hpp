@@ -2,6 +2,7 @@
 // Data flow: impl/session.ipp -> here -> predict/preprocess.hpp, models/any_model.hpp, predict/postprocess.hpp.
 // Each call plans first (the same forward without arithmetic), makes the arena large enough, then runs. Plans of sizes already seen are remembered,
 // so the second image of a size and the second prompt of a shape allocate nothing.
+// The first prompt of an image also makes what all prompts without a mask share (10 MB, 0.8 GFLOP at a 64x64 grid); its decode time includes that.
 #pragma once
 #include <sampan/predict/embedding.hpp>
 #include <sampan/predict/model_state.hpp>
@@ -12,7 +13,7 @@
 
 namespace sampan::inline SAMPAN_ABI::detail {
 
-/// Prompts decoded as one batch at most: bounds the decoder's activations (about 20 MB per prompt at a 64x64 grid).
+/// Prompts decoded as one batch at most: bounds the decoder's activations (about 5 MB per prompt at a 64x64 grid, and they should stay in the last-level cache).
 inline constexpr Index kPromptBatch = 4;
 
 struct SessionState {
@@ -21,6 +22,8 @@ struct SessionState {
   Trace* trace = nullptr;
   predict::Embedding embedding;  // of the current image; allocated once
   bool has_image = false;
+  Tensor<float, 1, Reference> image_side;  // what all prompts without a mask share (models/mask_decoder.hpp); allocated once
+  bool image_side_ready = false;           // made by the first such prompt of an image
   ImageSize size;
   predict::InputFrame frame;
   Timings timings;
@@ -45,9 +48,7 @@ struct SessionState {
       known = fresh;
       if (!trace) plans.push_back({key, known});
     }
-    const std::uint64_t limit = model->options.max_memory, have = model->info.weight_bytes + embedding.bytes();
-    if (limit && have + known.arena_bytes > limit)
-      return Error(ErrorCode::limit, cat("this call needs ", (have + known.arena_bytes) >> 20, " MiB (weights ", have >> 20, ", activations ", known.arena_bytes >> 20, "), the memory limit is ", limit >> 20, " MiB"));
+    SAMPAN_CHECK(check_memory(known.arena_bytes, image_side.view().size()));
     if (!arena.reserve(known.arena_bytes)) return Error(ErrorCode::out_of_memory, cat("no memory for ", known.arena_bytes >> 20, " MiB of activations"));
     Context<B> ctx(backend, model->pool, arena);
     ctx.trace = trace;
@@ -57,9 +58,16 @@ struct SessionState {
     return ctx.status();
   }
 
+  /// That the session may hold `arena_bytes` of activations and `side` floats of image side beside the weights and the embedding.
+  Status check_memory(std::uint64_t arena_bytes, Index side) const {
+    const std::uint64_t limit = model->options.max_memory, have = model->info.weight_bytes + embedding.bytes() + std::uint64_t(side) * sizeof(float);
+    if (!limit || have + arena_bytes <= limit) return {};
+    return Error(ErrorCode::limit, cat("this call needs ", (have + arena_bytes) >> 20, " MiB (weights ", have >> 20, ", activations ", arena_bytes >> 20, "), the memory limit is ", limit >> 20, " MiB"));
+  }
+
   template <class B>
   Status set_image(const models::Network<B>& net, const ImageView& image, const std::optional<WindowLevel>& window, const Progress* progress) {
-    has_image = false;
+    has_image = image_side_ready = false;
     const auto& c = model->contract;
     const Index g = net.grid(), s = net.image_size();
     SAMPAN_CHECK(check(image));
@@ -109,8 +117,9 @@ struct SessionState {
     const Prompt& first = prompts[0];
     const Index b = Index(prompts.size()), g = net.grid(), low = 4 * g, channels = net.channels();
     const Index tokens_each = models::PromptEncoder<B>::token_count(Index(first.points.size()), first.box.has_value()), masks = net.mask_decoder.mask_count(o.multimask);
-    const bool multimask = o.multimask;
+    const bool multimask = o.multimask, ready = shares_image_side<B>() && first.mask_input.empty();
     double start = 0, decoded = 0;
+    if (ready) SAMPAN_CHECK(prepare_image_side(net));
     SAMPAN_CHECK(run(net.backend, {1 + Index(multimask), b, Index(first.points.size()) * 2 + first.box.has_value(), Index(!first.mask_input.empty()), size.width, size.height}, nullptr, [&](Context<B>& ctx) {
       start = now_ms();
       auto scope = ctx.arena.scope();
@@ -119,10 +128,15 @@ struct SessionState {
       {
         auto inner = ctx.arena.scope();
         const auto sparse = inner.template make<float>(b, tokens_each, channels);
-        const auto dense = inner.template make<float>(Index(1), g * g, channels);
+        const auto dense = inner.template make<float>(Index(ready ? 0 : 1), g * g, channels);
         for (Index i = 0; i < b; ++i) encode_prompt(ctx, net, prompts[std::size_t(i)], sparse[i]);
-        net.prompt_encoder.encode_dense(ctx, View<const float, 2>(first.mask_input.data(), {first.mask_input.empty() ? 0 : low, low}), as_map(dense[0], g, g));
-        net.mask_decoder.forward(ctx, {embedding.view(), net.prompt_encoder.dense_pe.view(), sparse, dense}, multimask, logits, iou);
+        models::MaskDecoderInput in{embedding.view(), net.prompt_encoder.dense_pe.view(), sparse, dense};
+        if (ready) {
+          in.side = net.mask_decoder.image_side(std::as_const(image_side).view().data());
+        } else {
+          net.prompt_encoder.encode_dense(ctx, View<const float, 2>(first.mask_input.data(), {first.mask_input.empty() ? 0 : low, low}), as_map(dense[0], g, g));
+        }
+        net.mask_decoder.forward(ctx, in, multimask, logits, iou);
       }
       decoded = now_ms();
       for (Index i = 0; i < b; ++i) {
@@ -147,6 +161,27 @@ struct SessionState {
   }
 
  private:
+  /// Reference stays literal, and a trace sees every module run.
+  template <class B>
+  bool shares_image_side() const {
+    return !std::is_same_v<B, Reference> && !trace;
+  }
+  /// Once per image, before its first prompt without a mask.
+  template <class B>
+  Status prepare_image_side(const models::Network<B>& net) {
+    if (image_side_ready) return {};
+    const double start = now_ms();
+    const Index floats = net.mask_decoder.image_side_floats();
+    SAMPAN_CHECK(check_memory(0, floats));
+    if (image_side.empty() || image_side.extent(0) != floats) image_side = Tensor<float, 1, Reference>({floats});
+    if (!image_side.valid()) return Error(ErrorCode::out_of_memory, "no memory for what the prompts of an image share");
+    SAMPAN_CHECK(run(net.backend, {3, 0, 0, 0, 0, 0}, nullptr, [&](Context<B>& ctx) {
+      net.mask_decoder.prepare_image(ctx, embedding.view(), net.prompt_encoder.no_mask.view(), net.prompt_encoder.dense_pe.view(), net.mask_decoder.image_side(image_side.view().data()));
+    }));
+    image_side_ready = true;
+    timings.decode += now_ms() - start;
+    return {};
+  }
   template <class B>
   void encode_prompt(Context<B>& ctx, const models::Network<B>& net, const Prompt& p, const View<float, 2>& sparse) {
     auto scope = ctx.arena.scope();

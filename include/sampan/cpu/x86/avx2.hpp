@@ -33,6 +33,8 @@ inline constexpr int kMr = 6, kMrSmall = 3, kNv = 2, kStrip = 4;
 #include <sampan/cpu/micro/finish.inl>
 #include <sampan/cpu/micro/rows.inl>
 //
+#include <sampan/cpu/micro/decoder.inl>
+//
 #include <sampan/cpu/micro/panel.inl>
 //
 #include <sampan/cpu/micro/attend.inl>
@@ -58,7 +60,7 @@ struct Vnni {
   SAMPAN_KERNEL_INLINE void dot(VecInt& acc, VecInt a, VecInt b) { asm("%{vex%} vpdpwssd %1, %2, %0" : "+x"(acc) : "x"(b), "x"(a)); }
 };
 
-inline constexpr Kernels kTable{"avx2", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row, row_stride, direct_conv,
+inline constexpr Kernels kTable{"avx2", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row, row_stride, direct_conv, softmax_groups, dot_rows,
                                 gather_rows, attend_pads, attend_finish, {keys_size, pack_keys, values_size, pack_values, attend_block},
                                 kFastProducts<Madd>, kFastAttend<Madd>, {}, {}};
 inline constexpr Kernels kVnniTable = kTable.with_fast("avx2vnni", kFastProducts<Vnni>, kFastAttend<Vnni>);
