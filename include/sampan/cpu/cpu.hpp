@@ -3,12 +3,17 @@
 #include <sampan/core/context.hpp>
 #include <sampan/core/precision.hpp>
 #include <sampan/cpu/isa.hpp>
-#include <sampan/cpu/portable512.hpp>
-#include <sampan/cpu/scalar.hpp>
-#include <sampan/cpu/x86/avx2.hpp>
-#include <sampan/cpu/x86/avx512.hpp>
+#include <sampan/cpu/kernels.hpp>
 
 namespace sampan::inline SAMPAN_ABI {
+
+namespace cpu {
+// The levels' tables. A compiled build has their code once (impl/cpu_*.ipp); header-only, they come in below.
+const Kernels& scalar_kernels();
+const Kernels& portable512_kernels();
+const Kernels& avx2_kernels(Isa isa);
+const Kernels& avx512_kernels(Isa isa);
+}  // namespace cpu
 
 /// Threads, packed weights and fused ops on the host's cores. Results are bit-identical for any number of threads on one level.
 /// `Cpu{}` takes the machine's best level, `Cpu{.isa = Isa::avx2}` a given one, for which isa_available() must hold.
@@ -24,19 +29,18 @@ struct Cpu {
   /// The level's tile arithmetic.
   const cpu::Kernels& kernels() const {
     switch (isa) {
-      case Isa::scalar: break;
-      case Isa::portable512: return cpu::portable512::kTable;
-#if defined(__x86_64__)
-      case Isa::avx2: return cpu::avx2::kTable;
-      case Isa::avx2vnni: return cpu::avx2::kVnniTable;
-      case Isa::avx512: return cpu::avx512::kTable;
-      case Isa::avx512vnni: return cpu::avx512::kVnniTable;
-      case Isa::avx512bf16: return cpu::avx512::kBf16Table;
-#else
-      default: break;
+#if defined(SAMPAN_PORTABLE512)
+      case Isa::portable512: return cpu::portable512_kernels();
 #endif
+#if defined(__x86_64__)
+      case Isa::avx2:
+      case Isa::avx2vnni: return cpu::avx2_kernels(isa);
+      case Isa::avx512:
+      case Isa::avx512vnni:
+      case Isa::avx512bf16: return cpu::avx512_kernels(isa);
+#endif
+      default: return cpu::scalar_kernels();
     }
-    return cpu::scalar::kTable;
   }
 };
 
@@ -53,3 +57,10 @@ inline AttendProducts attend_products(const Kernels& level, Precision p) { retur
 }  // namespace cpu
 
 }  // namespace sampan::inline SAMPAN_ABI
+
+#if !defined(SAMPAN_COMPILED) || defined(SAMPAN_IMPLEMENTATION)
+#  include <sampan/impl/cpu_avx2.ipp>
+#  include <sampan/impl/cpu_avx512.ipp>
+#  include <sampan/impl/cpu_portable512.ipp>
+#  include <sampan/impl/cpu_scalar.ipp>
+#endif

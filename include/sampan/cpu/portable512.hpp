@@ -3,13 +3,18 @@
 #pragma once
 #include <sampan/cpu/kernels.hpp>
 
+#define SAMPAN_KEEP_LOOPS
+#define SAMPAN_PLAIN_VECTORS
+#define SAMPAN_VECTOR_BYTES 64
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpsabi"  // nothing passes such vectors between functions that are not inlined
 #include <sampan/cpu/micro/begin.inl>
 
 namespace sampan::inline SAMPAN_ABI::cpu::portable512 {
 
 inline constexpr int kMr = 6, kMrSmall = 3, kNv = 4, kStrip = 4;
 
-#include <sampan/cpu/micro/vec_portable.inl>
+#include <sampan/cpu/micro/vec.inl>
 //
 #include <sampan/cpu/micro/vec_common.inl>
 //
@@ -56,3 +61,7 @@ inline constexpr Kernels kTable{"portable512", weights_size, pack_weights, rows_
 }  // namespace sampan::inline SAMPAN_ABI::cpu::portable512
 
 #include <sampan/cpu/micro/end.inl>
+#pragma GCC diagnostic pop
+#undef SAMPAN_VECTOR_BYTES
+#undef SAMPAN_PLAIN_VECTORS
+#undef SAMPAN_KEEP_LOOPS

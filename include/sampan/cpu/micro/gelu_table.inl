@@ -31,7 +31,7 @@ alignas(64) inline constexpr float kGeluTable[kGeluDegree + 1][kLanes] = {
 };
 #endif
 
-#if defined(SAMPAN_VECTOR_BYTES)
+#if !defined(SAMPAN_PLAIN_VECTORS)
 /// |x|, at most `end`; NaN becomes `end`. (Magnitudes order as integers: one instruction, where a selection of floats takes two.)
 SAMPAN_KERNEL_INLINE Vec magnitude(Vec x, float end) {
   const VecInt a = reinterpret_cast<VecInt>(x) & 0x7fffffff, b = reinterpret_cast<VecInt>(splat(end));

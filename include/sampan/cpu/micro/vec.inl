@@ -1,5 +1,6 @@
 // Vectors of a level: the arithmetic type of its kernel bodies. Included inside the namespace (and target region) of one level, never on its own.
-// Data flow: cpu/scalar.hpp, cpu/x86/*.hpp define SAMPAN_VECTOR_BYTES -> here -> vec_common.inl and the other .inl files. portable512 has vec_portable.inl instead.
+// Data flow: cpu/scalar.hpp, cpu/x86/*.hpp define SAMPAN_VECTOR_BYTES -> here -> vec_common.inl and the other .inl files.
+// SAMPAN_PLAIN_VECTORS: vectors wider than the registers (level portable512), without instructions of their own.
 // GCC's and clang's vector extension compiles to whatever the region's target has; no intrinsic, nothing of std.
 
 inline constexpr Index kLanes = SAMPAN_VECTOR_BYTES / 4;
@@ -17,7 +18,7 @@ SAMPAN_KERNEL_INLINE Vec times_power_of_low_bits(Vec v, Vec biased) { return rei
 SAMPAN_KERNEL_INLINE Vec power_of_low_bits(Vec v) { return reinterpret_cast<Vec>((reinterpret_cast<VecInt>(v) << 23) + (127 << 23)); }
 /// The larger one; a NaN in `b` is ignored, as in std::max(a, b). One instruction where the level has it: the compilers make two of a selection.
 SAMPAN_KERNEL_INLINE Vec larger(Vec a, Vec b) {
-#if SAMPAN_VECTOR_BYTES > 16
+#if SAMPAN_VECTOR_BYTES > 16 && !defined(SAMPAN_PLAIN_VECTORS)
   Vec r;
   asm("vmaxps %1, %2, %0" : "=v"(r) : "v"(a), "v"(b));
   return r;
@@ -29,7 +30,9 @@ SAMPAN_KERNEL_INLINE Vec larger(Vec a, Vec b) {
 SAMPAN_KERNEL_INLINE Vec magnitude(Vec v) { return reinterpret_cast<Vec>(reinterpret_cast<VecInt>(v) & 0x7fffffff); }
 /// The same value, rounded: the compiler may not merge what comes before with what follows.
 SAMPAN_KERNEL_INLINE Vec opaque(Vec v) {
-#if defined(__x86_64__) && SAMPAN_VECTOR_BYTES == 64
+#if defined(SAMPAN_PLAIN_VECTORS)
+  asm("" : "+m"(v));
+#elif defined(__x86_64__) && SAMPAN_VECTOR_BYTES == 64
   asm("" : "+v"(v));
 #elif defined(__x86_64__)
   asm("" : "+x"(v));
@@ -60,3 +63,8 @@ SAMPAN_KERNEL_INLINE void store_bf16(void* to, Vec v) {
 /// Low halves of a below low halves of b, lane by lane.
 SAMPAN_KERNEL_INLINE void store_pairs(float* to, Vec a, Vec b) { *reinterpret_cast<VecIntMemory*>(to) = (reinterpret_cast<VecInt>(a) & 0xffff) | (reinterpret_cast<VecInt>(b) << 16); }
 SAMPAN_KERNEL_INLINE void store_bf16_pairs(float* to, Vec a, Vec b) { *reinterpret_cast<VecIntMemory*>(to) = ((bf16_bits(a) >> 16) & 0xffff) | (bf16_bits(b) & -65536); }
+/// acc = (acc + hi(a) hi(b)) + lo(a) lo(b) of the bfloat16 halves; the products are exact, so an FMA would give the same.
+SAMPAN_KERNEL_INLINE void add_bf16_products(Vec& acc, VecInt a, VecInt b) {
+  acc += reinterpret_cast<Vec>(a & -65536) * reinterpret_cast<Vec>(b & -65536);
+  acc += reinterpret_cast<Vec>(a << 16) * reinterpret_cast<Vec>(b << 16);
+}

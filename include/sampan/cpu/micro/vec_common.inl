@@ -1,4 +1,4 @@
-// Helpers on any level's vectors. Included inside the namespace of one level, after vec.inl or vec_portable.inl.
+// Helpers on any level's vectors. Included inside the namespace of one level, after vec.inl.
 // Partial vectors touch exactly `n` floats, so that no kernel reads or writes outside its views.
 
 typedef float Quad __attribute__((vector_size(16)));
