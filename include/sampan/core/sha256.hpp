@@ -95,7 +95,7 @@ inline std::string sha256_hex(std::span<const std::uint8_t> b) {
 }
 
 /// Of a whole file; its pages are given back on the way, so that a large file does not stand in memory.
-inline std::string sha256_hex(const MappedFile& file) {
+inline std::string sha256_of_file(const MappedFile& file) {
   constexpr std::size_t kPart = std::size_t(4) << 20;
   const auto bytes = file.bytes();
   Sha256 s;

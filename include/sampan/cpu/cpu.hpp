@@ -45,10 +45,7 @@ struct Cpu {
 };
 
 /// The same backend in f32: for layers that stay exact.
-inline Cpu exact_backend(Cpu b) {
-  b.precision = Precision::f32;
-  return b;
-}
+inline Cpu exact_backend(const Cpu& b) { return {.isa = b.isa}; }
 
 namespace cpu {
 /// The level's products in one precision; null functions where it has none.

@@ -69,6 +69,7 @@ Result<std::shared_ptr<const ModelState>> build(B backend, weights::OpenModel& f
   const std::ptrdiff_t before = tensor_bytes();
   SAMPAN_TRY(net, models::Network<B>::load(std::move(backend), file.contract, file.table));
   const std::uint64_t weight_bytes = std::uint64_t(tensor_bytes() - before);
+  if (options.max_memory && weight_bytes > options.max_memory) return Error(ErrorCode::limit, cat(file.file.path(), ": the weights alone need ", weight_bytes >> 20, " MiB, the memory limit is ", options.max_memory >> 20, " MiB"));
   auto state = std::make_shared<ModelState>(file.file.path(), file.contract, models::AnyNetwork(std::move(net)), ThreadPool(threads));
   state->options = options;
   state->info = describe(std::get<models::Network<B>>(state->network), state->contract, file.table, state->pool);
@@ -103,7 +104,7 @@ SAMPAN_INLINE const ModelInfo& Model::info() const noexcept { return state_->inf
 SAMPAN_INLINE Result<std::string> Model::try_sha256() const noexcept {
   return detail::guarded([&]() -> Result<std::string> {
     SAMPAN_TRY(file, MappedFile::open(state_->path));
-    return sha256_hex(file);
+    return sha256_of_file(file);
   });
 }
 

@@ -43,7 +43,7 @@ inline Status SessionState::check_prompt(const Prompt& p, const PredictOptions& 
 inline Result<std::string> model_identity(const ModelState& m) {
   if (!m.contract.data_sha256.empty()) return m.contract.data_sha256;
   SAMPAN_TRY(file, MappedFile::open(m.path));
-  return sha256_hex(file);
+  return sha256_of_file(file);
 }
 
 template <class F>

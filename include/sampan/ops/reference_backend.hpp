@@ -11,6 +11,10 @@ struct Reference {
   using Memory = HostMemory;
   static constexpr const char* kName = "reference";
 };
-inline Reference exact_backend(Reference b) { return b; }
+/// The backend for layers that stay f32 whatever precision the others have: itself, unless a backend says otherwise.
+template <class B>
+B exact_backend(const B& b) {
+  return b;
+}
 
 }  // namespace sampan::inline SAMPAN_ABI
