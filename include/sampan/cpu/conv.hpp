@@ -1,6 +1,6 @@
 // conv2d and conv_transpose2d on Cpu, as products of packed rows with packed weights; BatchNorm folded into weight and bias at pack.
 // Data flow: ops/conv2d.hpp, ops/conv_transpose2d.hpp declare -> here -> the level's gemm. Patch embed, 1x1, 3x3, and the decoder's 2x2 upscaling.
-// conv2d, small weights (TinyViT's stem, mask downscaling, its 1x1 layers): the level's direct kernel on the map itself. Else, and where pixels do not lie side by
+// conv2d, small weights (TinyViT's stem, mask downscaling): the level's direct kernel on the map itself. Else, and where pixels do not lie side by
 // side: a block of output pixels gathers its patches (kh runs of kw * in floats; channels-last makes each run contiguous) into rows that never leave the cache. conv_transpose2d: input pixels are rows, and for each dy the outputs (dx, o) of a pixel lie side by side in y already.
 #pragma once
 #include <sampan/cpu/gemm.hpp>
@@ -97,9 +97,11 @@ inline void gather_patch(const FoldedConv& w, const View<const float, 3>& x, Ind
   }
 }
 
-/// The direct kernel reads a map whose pixels lie side by side, and weights that stay in half an L2 of 512 KiB.
+/// The direct kernel reads a map whose pixels lie side by side, and weights that stay in half an L2 of 512 KiB. Against gathered patches it always won; against the
+/// blocked product of a 1x1 kernel, which copies no patches either, it wins on few inputs only (32: 1.4x) and loses up to 12% from 128 on.
 inline bool direct(const Kernels& level, const FoldedConv& w, const View<const float, 3>& x) {
-  return level.direct_conv && w.kh <= kMostTaps && w.weight.n * w.weight.k <= 65536 && (x.stride(1) == w.in || x.extent(1) <= 1);
+  const bool few = w.kh * w.kw > 1 || w.in < 64;
+  return level.direct_conv && few && w.kh <= kMostTaps && w.weight.n * w.weight.k <= 65536 && (x.stride(1) == w.in || x.extent(1) <= 1);
 }
 
 /// Output columns [begin, end) whose taps all lie inside a line of `extent` pixels.

@@ -20,7 +20,7 @@ inline constexpr int kMr = 6, kMrSmall = 3, kNv = 4, kStrip = 4;
 //
 #include <sampan/cpu/micro/vmath.inl>
 //
-#include <sampan/cpu/micro/gelu_table.inl>
+#include <sampan/cpu/micro/gelu_division.inl>
 //
 #include <sampan/cpu/micro/activate.inl>
 //

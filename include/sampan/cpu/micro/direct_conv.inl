@@ -1,7 +1,7 @@
 // Convolution of neighbouring pixels of one output row without a copy of the input. Included inside the namespace of one level, after panel.inl (panels of W) and activate.inl.
 // Data flow: cpu/conv.hpp through the level's table -> here.
 // kMr pixels x one panel of output channels are sums in registers over all taps: channels-last makes the taps of one kernel row a run of kw * in floats of the map itself.
-// For weights that fit L2: nothing is cut along k. Every sum is bias + taps in the order (ky, kx, in).
+// For weights that fit L2: nothing is cut along k. Every sum is taps in the order (ky, kx, in), then bias (a bias at first would coarsen every rounding).
 
 /// MR pixels from `pixel` on x the NV vectors of the panel at column `column`.
 template <int MR, int NV>
@@ -9,11 +9,9 @@ static __attribute__((noinline)) void direct_tile(const DirectConv& p, const flo
   Vec sum[MR][NV];
   const Index left = p.n - column, columns = left < NV * kLanes ? left : NV * kLanes;
   SAMPAN_UNROLL
-  for (int v = 0; v < NV; ++v) {
-    const Index rest = columns - v * kLanes;
-    const Vec bias = rest >= kLanes ? load(p.bias + column + v * kLanes) : load_part(p.bias + column + v * kLanes, rest);
+  for (int i = 0; i < MR; ++i) {
     SAMPAN_UNROLL
-    for (int i = 0; i < MR; ++i) sum[i][v] = bias;
+    for (int v = 0; v < NV; ++v) sum[i][v] = Vec{};
   }
   for (Index ky = 0; ky < p.kh; ++ky, w += p.run * NV * kLanes) {
     if (!p.rows[ky]) continue;
@@ -21,6 +19,13 @@ static __attribute__((noinline)) void direct_tile(const DirectConv& p, const flo
     SAMPAN_UNROLL
     for (int i = 0; i < MR; ++i) row[i] = p.rows[ky] + (pixel + i) * p.step;
     accumulate(row, w, p.run, sum);
+  }
+  SAMPAN_UNROLL
+  for (int v = 0; v < NV; ++v) {
+    const Index rest = columns - v * kLanes;
+    const Vec bias = rest >= kLanes ? load(p.bias + column + v * kLanes) : load_part(p.bias + column + v * kLanes, rest);
+    SAMPAN_UNROLL
+    for (int i = 0; i < MR; ++i) sum[i][v] += bias;
   }
   float* y = p.y + pixel * p.y_stride + column;
   if (p.activation == kPlain && columns == NV * kLanes) {

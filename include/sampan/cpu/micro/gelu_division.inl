@@ -1,5 +1,5 @@
-// Exact GELU by division and exp, for levels without a permutation of floats (scalar). Included inside the namespace of one level, after vmath.inl.
-// Data flow: activate.inl -> here; the wider levels have gelu_table.inl instead.   Source: our own minimax fit.
+// Exact GELU by division and exp, for levels without a permutation of floats (scalar, portable512). Included inside the namespace of one level, after vmath.inl.
+// Data flow: activate.inl -> here; the x86 levels have gelu_table.inl instead.   Source: our own minimax fit.
 
 /// 0.5 x (1 + erf(x / sqrt 2)) as relu(x) - |x| erfc(|x| / sqrt 2) / 2: no cancellation for negative x.
 /// erfc(z) = t q(t) e^(-z^2) with t = 1 / (1 + 0.4 z), q of degree 5: absolute error of the whole 4.3e-9 before rounding.

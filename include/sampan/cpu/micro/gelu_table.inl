@@ -1,11 +1,11 @@
 // Exact GELU by table: relu(x) - g(|x|), g(a) = a erfc(a / sqrt 2) / 2 from one polynomial per segment of a. Included inside the namespace of one level, after vmath.inl.
-// Data flow: activate.inl -> here. Levels with 8 or 16 floats per vector: one register holds a coefficient of all segments, one permutation picks it per lane.
+// Data flow: activate.inl -> here. Levels with a permutation of 8 or 16 floats: one register holds a coefficient of all segments, one permutation picks it per lane.
 // Cost, Zen 4, per 16 floats: 12 cycles on AVX-512 and 16 on AVX2; with a division and exp (gelu_division.inl) 31 and 38.
 // Accuracy: g within 1.2e-8 (16 segments, degree 5) or 3.3e-9 (8, degree 7) before rounding; the sum then rounds once: 2.4e-7 at most, 2.3e-8 for negative x.
 // Source: our own minimax fits (Remez in 40 digits). g(0) = 0 holds exactly; the last segment ends in 0, 4.7e-9 (16) or 6.3e-9 (8) early.
 
 /// Segment i is |a kGeluScale - i| <= 1/2; the first is half as wide. Beyond kGeluEnd, g is as good as 0.
-#if defined(SAMPAN_VECTOR_BYTES) && SAMPAN_VECTOR_BYTES == 32
+#if SAMPAN_VECTOR_BYTES == 32
 inline constexpr int kGeluDegree = 7;
 inline constexpr float kGeluScale = 1.25f, kGeluEnd = 5.99f;
 alignas(64) inline constexpr float kGeluTable[kGeluDegree + 1][kLanes] = {
@@ -31,7 +31,6 @@ alignas(64) inline constexpr float kGeluTable[kGeluDegree + 1][kLanes] = {
 };
 #endif
 
-#if !defined(SAMPAN_PLAIN_VECTORS)
 /// |x|, at most `end`; NaN becomes `end`. (Magnitudes order as integers: one instruction, where a selection of floats takes two.)
 SAMPAN_KERNEL_INLINE Vec magnitude(Vec x, float end) {
   const VecInt a = reinterpret_cast<VecInt>(x) & 0x7fffffff, b = reinterpret_cast<VecInt>(splat(end));
@@ -39,25 +38,14 @@ SAMPAN_KERNEL_INLINE Vec magnitude(Vec x, float end) {
 }
 /// table[low bits of v], per lane. vpermps, Intel SDM vol. 2: the index counts modulo kLanes.
 SAMPAN_KERNEL_INLINE Vec lookup(const float* table, Vec v) {
-#  if SAMPAN_VECTOR_BYTES == 32
+#if SAMPAN_VECTOR_BYTES == 32
   return __builtin_ia32_permvarsf256(load(table), reinterpret_cast<VecInt>(v));
-#  elif defined(__clang__)
+#elif defined(__clang__)
   return __builtin_ia32_permvarsf512(load(table), reinterpret_cast<VecInt>(v));
-#  else
-  return __builtin_ia32_permvarsf512_mask(load(table), reinterpret_cast<VecInt>(v), Vec{}, static_cast<unsigned short>(0xffff));
-#  endif
-}
 #else
-SAMPAN_KERNEL_INLINE Vec magnitude(Vec x, float end) {
-  const Vec a = select(x < Vec{}, -x, x);
-  return select(a < splat(end), a, splat(end));
-}
-SAMPAN_KERNEL_INLINE Vec lookup(const float* table, Vec v) {
-  float r[kLanes];
-  for (Index i = 0; i < kLanes; ++i) r[i] = table[__builtin_bit_cast(unsigned, v[i]) % kLanes];
-  return load(r);
-}
+  return __builtin_ia32_permvarsf512_mask(load(table), reinterpret_cast<VecInt>(v), Vec{}, static_cast<unsigned short>(0xffff));
 #endif
+}
 
 /// 0.5 x (1 + erf(x / sqrt 2)) of N vectors at once, so that N chains of dependent instructions overlap; no cancellation for negative x. NaN stays NaN (by relu).
 template <int N>
