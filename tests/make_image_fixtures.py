@@ -4,7 +4,7 @@ Run: python3 make_image_fixtures.py (needs Pillow 11 or later and numpy); the fi
 PNG files are written here byte by byte (Pillow cannot write interlaced, 2-bit or 4-bit files) and read back with Pillow; JPEG and BMP come from Pillow.
 Pixels follow one formula, so that tests need no stored copy:
   PNG, BMP   v(x, y, c) = (37 x + 101 y + 59 c + 7 x y) mod (maxval + 1)
-  JPEG       v(x, y, c) = 40 + 3 x + 2 y + 20 c, smooth and below 255 (lossy: tests allow a few grey levels)
+  JPEG       v(x, y, c) = 40 + 3 x + 2 y + 20 c, smooth and below 255 (lossy: tests allow a few grey levels); busy*.jpg hold the pattern of PNG
 """
 import io, os, struct, zlib
 
@@ -73,6 +73,32 @@ def smooth(h, w, c):
     return 40 + 3 * x + 2 * y + 20 * k
 
 
+def segments(jpeg):
+    """(marker, body, entropy-coded data behind it) of each segment of a JPEG with one scan."""
+    at, found = 2, []
+    while jpeg[at + 1] != 0xD9:
+        n = struct.unpack(">H", jpeg[at + 2:at + 4])[0]
+        end = jpeg.rindex(b"\xff\xd9") if jpeg[at + 1] == 0xDA else at + 2 + n
+        found.append((jpeg[at + 1], jpeg[at + 4:at + 2 + n], jpeg[at + 2 + n:end]))
+        at = end
+    return found
+
+
+def separate_scans(luma):
+    """A colour JPEG with one scan per component and 4:2:0, which Pillow does not write: the data of three grey files under one frame header. Chroma is neutral."""
+    h, w, _ = luma.shape
+    neutral = np.full(((h + 1) // 2, (w + 1) // 2, 1), 128)
+    planes = [segments(pillow(v, "JPEG", quality=100)) for v in (luma, neutral, neutral)]
+    seg = lambda marker, body: b"\xff" + bytes([marker]) + struct.pack(">H", len(body) + 2) + body
+    out = b"\xff\xd8"
+    for marker, body, _ in planes[0]:
+        if marker in (0xDB, 0xC4): out += seg(marker, body)
+    out += seg(0xC0, struct.pack(">BHHB", 8, h, w, 3) + bytes([1, 0x22, 0, 2, 0x11, 0, 3, 0x11, 0]))
+    for i, plane in enumerate(planes):
+        out += seg(0xDA, bytes([1, i + 1, 0, 0, 63, 0])) + plane[-1][2]
+    return out + b"\xff\xd9"
+
+
 def files():
     f = {}
     for depth in (1, 2, 4, 8, 16): f[f"grey{depth}.png"] = png(pattern(7, 13, 1, 2 ** depth - 1), depth, 0)
@@ -98,6 +124,10 @@ def files():
     f["rgb420.jpg"] = pillow(smooth(19, 37, 3), "JPEG", quality=100, subsampling=2)
     f["progressive.jpg"] = pillow(smooth(19, 37, 3), "JPEG", quality=100, subsampling=0, progressive=True)
     f["restart.jpg"] = pillow(smooth(19, 37, 3), "JPEG", quality=100, subsampling=2, restart_marker_blocks=1)
+    # Busy pixels: every length of code, all passes of a progressive file, restart markers in each; 4:2:2 and 4:2:0 with sides off the block grid.
+    f["busy422.jpg"] = pillow(pattern(29, 45, 3, 255), "JPEG", quality=80, subsampling=1, optimize=True)
+    f["busy_progressive420.jpg"] = pillow(pattern(29, 45, 3, 255), "JPEG", quality=80, subsampling=2, progressive=True, restart_marker_blocks=2)
+    f["separate_scans.jpg"] = separate_scans(smooth(19, 37, 1))
     f["grey_1x1.jpg"] = pillow(smooth(1, 1, 1), "JPEG", quality=100)
     b = io.BytesIO()
     Image.fromarray(smooth(19, 37, 4).astype(np.uint8), "CMYK").save(b, "JPEG", quality=90)

@@ -39,6 +39,12 @@ inline void must(Status s, Source from) {
   if (!s) throw Failure{exit_code(s.error().code(), from), s.error().message()};
 }
 
+/// The same Status, its message beginning with "who: ".
+inline Status named(Status s, std::string_view who) {
+  if (!s) return std::move(s).error().at(who);
+  return s;
+}
+
 /// File names may hold line breaks; the error must not: control characters become '?'.
 inline std::string one_line(std::string_view text) {
   std::string s(text);

@@ -1,8 +1,12 @@
-// sampan info: what a model file is, takes and needs; without a file, what this program is. Data flow: Model::info, build_info -> text or JSON.
+// sampan info: what a model file is, takes and needs; without a file, what this program is and which published checkpoints it runs.
+// Data flow: Model::info, build_info, models/zoo.hpp -> text or JSON.
 // The numbers of memory and FLOP come from the planning pass of the library; nothing is computed. Deliberately absent: tensor tables (sampan-inspect shows them).
 #include "commands.hpp"
 #include "report.hpp"
 
+#include <sampan/models/zoo.hpp>
+
+#include <array>
 #include <thread>
 
 namespace sampan::cli {
@@ -27,9 +31,58 @@ std::string listed(const std::vector<std::pair<bool, const char*>>& parts) {
   return s;
 }
 
+std::string prompts_of(bool points, bool boxes, bool mask_input) { return listed({{points, "points"}, {boxes, "boxes"}, {mask_input, "mask input"}}); }
+
+/// A row of the zoo with the contract of its family; every row has one (tests/unit/zoo_test.cpp).
+const weights::FamilyRow& contract(const models::ZooRow& z) { return *weights::find_family(z.family); }
+
+/// The call that makes a published file usable. --family also where shapes alone would do: twins (MedSAM and SAM ViT-B) need it, and it is right for all.
+std::string conversion(const models::ZooRow& z) {
+  return cat("sampan-convert ", z.file, " ", z.file.substr(0, z.file.rfind('.')), ".safetensors --family ", z.family);
+}
+
+/// "93.7 M"
+std::string millions(std::int64_t n) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f M", double(n) / 1e6);
+  return text;
+}
+
+std::string zoo_text() {
+  std::vector<std::array<std::string, 8>> rows{{"name", "family", "input", "parameters", "prompts", "masks", "licence", "publisher's file, repository on GitHub"}};
+  for (const models::ZooRow& z : models::kZoo) {
+    const auto& f = contract(z);
+    rows.push_back({std::string(z.name), std::string(z.family), cat(z.image_size, " px"), millions(z.parameters), prompts_of(f.prompt.points, f.prompt.boxes, f.prompt.mask_input),
+                    f.mask.multimask ? "1 or 3" : "1", std::string(z.licence), cat(z.file, ", ", z.origin)});
+  }
+  std::array<std::size_t, 8> width{};
+  for (const auto& row : rows)
+    for (std::size_t i = 0; i < row.size(); ++i) width[i] = std::max(width[i], row[i].size());
+  std::string text = "\nPublished checkpoints that this version runs; sampan brings no weights:\n";
+  for (const auto& row : rows) {
+    for (std::size_t i = 0; i + 1 < row.size(); ++i) text += row[i] + std::string(width[i] - row[i].size() + 2, ' ');
+    text += row.back() + "\n";
+  }
+  text += "Take the file from its publisher and convert it once, for example:\n";
+  for (const models::ZooRow& z : models::kZoo)
+    if (z.family == "medsam" || z.family == "lite_medsam") text += "  " + conversion(z) + "\n";
+  return text + "SAMs of other sizes and fine-tunes are recognised by their shapes; leave --family out for them. `sampan info FILE` describes a converted file.\n";
+}
+
+Report zoo_report() {
+  Report list = Report::array();
+  for (const models::ZooRow& z : models::kZoo) {
+    const auto& f = contract(z);
+    list.push_back({{"name", z.name}, {"family", z.family}, {"image_size", z.image_size}, {"parameters", z.parameters}, {"licence", z.licence},
+                    {"points", f.prompt.points}, {"boxes", f.prompt.boxes}, {"mask_input", f.prompt.mask_input}, {"multimask", f.mask.multimask},
+                    {"file", z.file}, {"origin", z.origin}, {"convert", conversion(z)}});
+  }
+  return list;
+}
+
 void show_program(bool json) {
   if (!json) {
-    const std::string text = build_info() + cat("cores ", std::thread::hardware_concurrency(), "\n");
+    const std::string text = build_info() + cat("cores ", std::thread::hardware_concurrency(), "\n") + zoo_text();
     std::fputs(text.c_str(), stdout);
     return;
   }
@@ -45,6 +98,7 @@ void show_program(bool json) {
   }
   j["isa"] = available_isas();
   j["cores"] = std::thread::hardware_concurrency();
+  j["zoo"] = zoo_report();
   print(j);
 }
 
@@ -55,7 +109,7 @@ void show_model(const std::string& path, bool json) {
   const ModelInfo& m = model.info();
   const std::string sha = must(model.try_sha256(), Source::model);
   const std::uint64_t peak = m.weight_bytes + std::max(m.encode_bytes, m.decode_bytes);
-  const std::string prompts = listed({{m.points, "points"}, {m.boxes, "boxes"}, {m.mask_input, "mask input"}});
+  const std::string prompts = prompts_of(m.points, m.boxes, m.mask_input);
   if (json) {
     Report j;
     j["model"] = {{"family", m.family}, {"name", m.name}, {"sha256", sha}, {"licence", m.licence}, {"encoder", m.encoder}, {"parameters", m.parameters}};

@@ -59,11 +59,4 @@ inline std::uint64_t byte_size(std::string_view option, std::string_view text) {
   return std::uint64_t(v * unit);
 }
 
-/// "12.5", "-3", "nan": as short as it round-trips.
-inline std::string to_text(double v) {
-  char digits[32];
-  const auto r = std::to_chars(digits, digits + sizeof digits, v);
-  return {digits, r.ptr};
-}
-
 }  // namespace sampan::cli

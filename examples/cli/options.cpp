@@ -138,14 +138,14 @@ void check_prompts(Options& o, const Raw& r) {
     const auto v = numbers("--box", text, "X0,Y0,X1,Y1");
     ObjectPrompt p;
     p.prompt.box = Box{v[0], v[1], v[2], v[3]};
-    p.said = "--box " + text;
+    p.said = "--box";
     o.objects.push_back(std::move(p));
   }
   if (o.objects.empty()) o.objects.emplace_back();
   ObjectPrompt& one = o.objects[0];
   for (const auto& text : r.points) one.prompt.points.push_back(parse_point(text));
   one.mask_file = r.mask_input;
-  if (one.said.empty()) one.said = !r.points.empty() ? "--point" : !r.mask_input.empty() ? "--mask-input " + r.mask_input : "no prompt";
+  if (one.said.empty()) one.said = !r.points.empty() ? "--point" : !r.mask_input.empty() ? "--mask-input " + r.mask_input : "no --box, --point or --mask-input";
 }
 
 /// Empty words are typing mistakes (an unset shell variable), never "not given".
@@ -199,6 +199,7 @@ Examples:
 constexpr const char* kInfoFooter = R"(
 Examples:
   sampan info
+  sampan info --json
   sampan info lite_medsam.safetensors
   sampan info lite_medsam.safetensors --json)";
 
@@ -236,8 +237,8 @@ Options parse_arguments(int argc, const char* const* argv) {
   add_engine(encode, o, r);
   encode.footer(kEncodeFooter);
 
-  auto& info = *app.add_subcommand("info", "what a model is and needs; without a file: this program");
-  info.add_option("FILE", o.model, "weights")->type_name("");
+  auto& info = *app.add_subcommand("info", "what a model is and needs; without a file: this program and the published checkpoints it runs");
+  info.add_option("FILE", o.model, "weights, written by sampan-convert; without it: version, compiler, instruction sets, and the zoo with licences and how to convert each checkpoint")->type_name("");
   info.add_flag("--json", o.json, "the same as one JSON object");
   info.footer(kInfoFooter);
 

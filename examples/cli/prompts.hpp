@@ -81,7 +81,7 @@ inline void read_object(const Json& j, ObjectPrompt& o, std::size_t& points) {
       if ((points += v.size()) > kMaxPoints) throw Failure{Exit::refused, cat(where, ": more than ", kMaxPoints, " points in one file")};
       for (const Json& p : v) {
         if (!p.is_array() || p.size() != 3 || !p[2].is_number_integer()) bad_prompts(where, "[[x,y,label],...] is needed, label 1 (object) or 0 (background)");
-        if (std::abs(p[2].get<double>()) > 1000) bad_prompts(where, cat("label ", p[2].dump(), ": 1 (object) or 0 (background) is needed"));  // must fit int; 0 or 1 is check_prompt's business
+        if (std::abs(p[2].get<double>()) > 1000) bad_prompts(where, cat("label ", p[2].dump(), ": 1 (object) or 0 (background) is needed"));  // must fit int; 0 or 1 is check_geometry's business
         o.prompt.points.push_back({coordinate(p[0], where), coordinate(p[1], where), p[2].get<int>()});
       }
     } else {
@@ -113,35 +113,15 @@ inline std::vector<ObjectPrompt> parse_prompts(std::string_view text, const std:
   return objects;
 }
 
-// The library's own rules (impl/session.ipp), asked as soon as image and model are known and before the encoder has run, so that a slip costs no minute.
+/// The library's own rules (predict/predictor.hpp), asked as soon as the image is known and before the weights are read, so that a slip costs no minute.
+/// Throws Failure{usage | refused} that begins with what the user said.
+inline void check_geometry(const ObjectPrompt& o, const ImageSize& image) { must(named(check(o.prompt, image), o.said), Source::arguments); }
 
-/// Against the image. Throws Failure{usage}.
-inline void check_geometry(const ObjectPrompt& o, std::int64_t width, std::int64_t height) {
-  const auto refuse = [&](std::string_view what) { usage(cat(o.said, ": ", what)); };
-  const std::string image = cat("the image is ", width, "x", height, " pixels");
-  const double w = double(width), h = double(height);
-  if (o.prompt.box) {
-    const Box& b = *o.prompt.box;
-    if (!std::isfinite(b.x0) || !std::isfinite(b.y0) || !std::isfinite(b.x1) || !std::isfinite(b.y1)) refuse("the box is not finite: four numbers X0,Y0,X1,Y1 are needed");
-    if (!(b.x0 < b.x1 && b.y0 < b.y1)) refuse("the box is empty or inverted: X0 < X1 and Y0 < Y1 are needed");
-    if (b.x0 < 0 || b.y0 < 0 || b.x1 > w || b.y1 > h) refuse(cat("the box reaches outside the image: ", image));
-  }
-  for (const LabeledPoint& q : o.prompt.points) {
-    const std::string shown = cat("point ", to_text(q.x), ",", to_text(q.y), ",", q.label);
-    if (q.label != 0 && q.label != 1) refuse(cat(shown, " has label ", q.label, ": 1 (object) or 0 (background) is needed"));
-    if (!std::isfinite(q.x) || !std::isfinite(q.y)) refuse(cat(shown, " is not finite"));
-    if (q.x < -w || q.x > 2 * w || q.y < -h || q.y > 2 * h) refuse(cat(shown, " lies far outside: ", image));
-  }
-}
-
-/// Against what the model was trained for. Throws Failure{usage}.
-inline void check_capability(const ObjectPrompt& o, const ModelInfo& m) {
-  const auto refuse = [&](std::string_view what) { usage(cat(o.said, ": ", m.name, " ", what)); };
-  const Prompt& p = o.prompt;
-  if (p.box && !m.boxes) refuse("takes no boxes");
-  if (!p.points.empty() && !m.points) refuse("takes no points; it was trained with boxes only");
-  if (!o.mask_file.empty() && !m.mask_input) refuse("takes no mask input; it was trained with boxes only");
-  if (!p.box && p.points.empty() && o.mask_file.empty() && !m.points) refuse("needs a box, --box X0,Y0,X1,Y1");
+/// The same against the model. A mask file is not read yet (it must fit the model): zeros of the right size stand for it.
+inline void check_capability(const ObjectPrompt& o, const ModelInfo& m, const PredictOptions& options) {
+  Prompt p = o.prompt;
+  if (!o.mask_file.empty()) p.mask_input.assign(std::size_t(m.low_res * m.low_res), 0.0f);
+  must(named(check(p, m, options), o.said), Source::arguments);
 }
 
 }  // namespace sampan::cli

@@ -194,14 +194,13 @@ void run_segment(const Options& o) {
   std::optional<Image> image;
   if (!o.image.empty()) {
     image = read_image(o, t);
-    for (const auto& p : objects) check_geometry(p, image->size().width, image->size().height);
+    for (const auto& p : objects) check_geometry(p, image->size());
   }
   const Model model = read_model(o, t);
   for (auto& p : objects) {
-    check_capability(p, model.info());
+    check_capability(p, model.info(), {.multimask = o.multimask});
     if (!p.mask_file.empty()) p.prompt.mask_input = read_mask_input(p.mask_file, model.info().low_res);
   }
-  if (o.multimask && !model.info().multimask) usage(cat("--multimask: ", model.info().name, " gives one mask per object"));
 
   Session session(model);
   Trace trace(o.trace ? o.trace->names : std::vector<std::string>());
@@ -213,7 +212,7 @@ void run_segment(const Options& o) {
     const ImageSize size = session.image_size();
     if (image && (image->size().width != size.width || image->size().height != size.height))
       throw Failure{Exit::bad_file, cat(o.embedding, ": encoded from an image of ", size.width, "x", size.height, " pixels, ", o.image, " is ", image->size().width, "x", image->size().height)};
-    for (const auto& p : objects) check_geometry(p, size.width, size.height);
+    for (const auto& p : objects) check_geometry(p, size);
   }
   std::optional<Results> results;
   for (int n = 0; n < o.repeat; ++n) {

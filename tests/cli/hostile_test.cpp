@@ -163,7 +163,7 @@ const std::vector<Row> kRows = {
     {segment({"--box", "4,4,65,30"}), 2, "64x48"},
     {segment({"--box", "-1,4,30,30"}), 2, "outside"},
     {segment({"--box", "4,4,30,48.5"}), 2, "outside"},
-    {segment({"--box", "4,4,30,30", "--box", "100,100,200,200"}), 2, "--box 100,100,200,200"},
+    {segment({"--box", "4,4,30,30", "--box", "100,100,200,200"}), 2, "--box: box 100,100,200,200 is outside"},
     {segment({"--point", "10,10"}), 2, "X,Y,LABEL"},
     {segment({"--point", "10,10,7"}), 2, "1 (object) or 0 (background)"},
     {segment({"--point", "10,10,0.5"}), 2, "1 (object) or 0 (background)"},

@@ -2,6 +2,7 @@
 // Models are tiny and random; that their numbers are right is the business of tests/parity.
 #include "cli/program.hpp"
 
+#include <sampan/models/zoo.hpp>
 #include <sampan/sampan.hpp>
 
 #include <nlohmann/json.hpp>
@@ -396,6 +397,49 @@ TEST_CASE("info") {
   CHECK(Document::parse(f.ok({"info", "--json"}).out)["version"] == SAMPAN_VERSION);
 }
 
+TEST_CASE("info without a file lists the zoo, and its conversions are calls that sampan-convert knows") {
+  const Folder& f = folder();
+  const std::string text = f.ok({"info"}).out;
+  const Document zoo = Document::parse(f.ok({"info", "--json"}).out)["zoo"];
+  REQUIRE(zoo.size() == std::size(models::kZoo));
+  for (std::size_t i = 0; i < zoo.size(); ++i) {
+    const models::ZooRow& row = models::kZoo[i];
+    const auto* family = weights::find_family(row.family);
+    REQUIRE(family != nullptr);
+    const Document& j = zoo[i];
+    CAPTURE(j.dump());
+    CHECK(j["name"] == row.name);
+    CHECK(j["family"] == row.family);
+    CHECK(j["image_size"] == row.image_size);
+    CHECK(j["parameters"] == row.parameters);
+    CHECK(j["licence"] == row.licence);
+    CHECK(j["file"] == row.file);
+    CHECK(j["origin"] == row.origin);
+    CHECK(j["points"] == family->prompt.points);
+    CHECK(j["boxes"] == family->prompt.boxes);
+    CHECK(j["mask_input"] == family->prompt.mask_input);
+    CHECK(j["multimask"] == family->mask.multimask);
+    // One line of the table holds all of it.
+    const auto at = text.find(std::string("\n") + std::string(row.name) + " ");
+    REQUIRE(at != std::string::npos);
+    const std::string line = text.substr(at + 1, text.find('\n', at + 1) - at - 1);
+    for (const std::string& word : {std::string(row.family), cat(row.image_size, " px"), std::string(row.licence), std::string(row.file), std::string(row.origin)}) CHECK_MESSAGE(line.find(word) != std::string::npos, line);
+    CHECK((line.find("points") != std::string::npos) == family->prompt.points);
+    CHECK((line.find("1 or 3") != std::string::npos) == family->mask.multimask);
+    // The file is not here, so the call must fail on it (3) and not on a word (2).
+    std::istringstream words(j["convert"].get<std::string>());
+    Words call;
+    for (std::string w; words >> w;) call.push_back(w);
+    REQUIRE(call.size() > 2);
+    CHECK(call[1] == row.file);
+    const Ran r = f.run(Words(call.begin() + 1, call.end()), {.program = call[0]});
+    CHECK_MESSAGE(r.code == 3, r.err);
+  }
+  // A family that does not exist is a wrong word: the check above could have failed.
+  CHECK(f.run({"sam.pth", "sam.safetensors", "--family", "nowhere"}, {.program = "sampan-convert"}).code == 2);
+  CHECK(text.find("sampan-convert medsam_vit_b.pth medsam_vit_b.safetensors --family medsam\n") != std::string::npos);
+}
+
 TEST_CASE("help teaches: every option, with examples; version") {
   const Folder& f = folder();
   CHECK(f.ok({"--version"}).out == std::string("sampan ") + SAMPAN_VERSION + "\n");
@@ -408,5 +452,6 @@ TEST_CASE("help teaches: every option, with examples; version") {
   // What does not work yet is not shown.
   for (const char* word : {"cuda", "int8", "everything", "volume"}) CHECK_MESSAGE(segment_help.find(word) == std::string::npos, std::string(word));
   CHECK(f.ok({"encode", "--help"}).out.find("Examples:") != std::string::npos);
-  CHECK(f.ok({"info", "--help"}).out.find("Examples:") != std::string::npos);
+  const std::string info_help = f.ok({"info", "--help"}).out;
+  for (const char* word : {"Examples:", "zoo", "licence", "--json"}) CHECK_MESSAGE(info_help.find(word) != std::string::npos, std::string(word));
 }

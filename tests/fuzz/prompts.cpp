@@ -1,4 +1,4 @@
-// Fuzz target: any bytes as a prompts file of the command line. Data flow: bytes -> examples/cli/prompts.hpp (parse_prompts, check_geometry).
+// Fuzz target: any bytes as a prompts file of the command line. Data flow: bytes -> examples/cli/prompts.hpp (parse_prompts, check_geometry) -> check(Prompt, ImageSize) of the library.
 // Allowed outcomes: objects that hold the promises of the format, or a Failure with one of the documented codes that names the file. Anything else traps.
 #include "examples/cli/prompts.hpp"
 
@@ -25,7 +25,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     }
     require((labels == 0 || labels == objects.size()) && points <= cli::kMaxPoints);
     for (const auto& o : objects) {
-      cli::check_geometry(o, 640, 480);
+      cli::check_geometry(o, {640, 480, 1});
       if (const auto& b = o.prompt.box) require(b->x0 >= 0 && b->x0 < b->x1 && b->x1 <= 640 && b->y0 >= 0 && b->y0 < b->y1 && b->y1 <= 480);
       for (const auto& q : o.prompt.points) require((q.label == 0 || q.label == 1) && std::abs(q.x) <= 1280 && std::abs(q.y) <= 960);
     }

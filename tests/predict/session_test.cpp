@@ -99,6 +99,74 @@ TEST_CASE("predict: wrong prompts are refused by name and leave the session usab
   CHECK(session.try_predict({}).ok());                           // and so is no prompt at all
 }
 
+TEST_CASE("check says before the work what predict would say, with and without a model") {
+  TempFolder folder;
+  const ImageSize size{40, 30, 1};
+  const auto pixels = test_image(40, 30, 1);
+  const std::vector<Prompt> prompts = {
+      {},
+      {.points = {{5, 5, 1}}},
+      {.points = {{5, 5, 1}, {-40, 60, 0}}},
+      {.points = {{5, 5, 1}, {-40.5, 5, 0}}},
+      {.points = {{5, 60.5, 1}}},
+      {.points = {{5, 5, 2}}},
+      {.points = {{kNaN, 5, 1}}},
+      {.points = {{5, kInf, 1}}},
+      {.points = std::vector<LabeledPoint>(100'001)},
+      {.box = Box{0, 0, 40, 30}},
+      {.box = Box{0, 0, 40.5, 30}},
+      {.box = Box{-0.5, 0, 40, 30}},
+      {.box = Box{5, 5, 5, 9}},
+      {.box = Box{9, 5, 5, 9}},
+      {.box = Box{0, kNaN, 40, 30}},
+      {.box = Box{0, 0, kInf, 30}},
+      {.points = {{5, 5, 1}}, .box = Box{1, 1, 20, 20}},
+      {.mask_input = std::vector<float>(7)},
+      {.box = Box{1, 1, 20, 20}, .mask_input = std::vector<float>(1, std::numeric_limits<float>::infinity())},
+  };
+  int accepted = 0, refused = 0;
+  for (const auto& contract : {tiny_sam(), tiny_medsam(), tiny_lite_medsam()}) {
+    const Model model = load_random(folder, contract);
+    const ModelInfo& info = model.info();
+    Session session(model);
+    session.set_image({pixels.data(), size});
+    auto all = prompts;
+    all.push_back({.mask_input = std::vector<float>(std::size_t(info.low_res * info.low_res))});
+    all.push_back({.mask_input = std::vector<float>(std::size_t(info.low_res * info.low_res), std::numeric_limits<float>::quiet_NaN())});
+    for (const bool multimask : {false, true})
+      for (std::size_t i = 0; i < all.size(); ++i) {
+        CAPTURE(contract.family);
+        CAPTURE(multimask);
+        CAPTURE(i);
+        const PredictOptions options{.multimask = multimask};
+        const Status fits_image = check(all[i], size), fits_model = check(all[i], info, options);
+        Prediction p;
+        const Status done = session.try_predict_into(all[i], p, options);
+        CHECK(done.ok() == (fits_image.ok() && fits_model.ok()));
+        if (done) {
+          ++accepted;
+        } else {
+          ++refused;
+          const Error& expected = fits_model ? fits_image.error() : fits_model.error();
+          CHECK(done.error().code() == expected.code());
+          CHECK(done.error().message() == expected.message());
+        }
+      }
+  }
+  CHECK(accepted > 5);
+  CHECK(refused > 50);
+  // Each part is shown with what would be right; an image that is not there holds no box.
+  CHECK(check(Prompt{.box = Box{0, 0, 41, 30}}, size).error().message() == "box 0,0,41,30 is outside the image: the image is 40x30 pixels");
+  CHECK(check(Prompt{.points = {{1.5, kInf, 1}}}, size).error().message() == "point 1.5,inf is not finite");
+  CHECK(code_of(check(Prompt{.points = std::vector<LabeledPoint>(100'001)}, size)) == ErrorCode::limit);
+  CHECK(code_of(check(Prompt{.box = Box{0, 0, 1, 1}}, ImageSize{})) == ErrorCode::invalid_argument);
+  ModelInfo three;
+  three.name = "X", three.points = true, three.multimask = true;
+  CHECK(code_of(check(Prompt{.points = {{1, 1, 1}}}, three)) == ErrorCode::unsupported);
+  CHECK(check(Prompt{.points = {{1, 1, 1}}}, three, {.multimask = true}).ok());
+  CHECK(check(Prompt{.box = Box{0, 0, 1, 1}}, three, {.multimask = true}).error().message() == "X takes no boxes; it was trained with points only");
+}
+
 TEST_CASE("set_image: what it refuses leaves no image behind") {
   TempFolder folder;
   const Model model = load_random(folder, tiny_sam());

@@ -29,7 +29,7 @@ std::vector<std::string> fixture_names() {
   std::vector<std::string> names;
   for (const auto& e : std::filesystem::directory_iterator(std::string(SAMPAN_TEST_DIR) + "/unit/image_fixtures")) names.push_back(e.path().filename().string());
   std::sort(names.begin(), names.end());
-  CHECK(names.size() >= 36);
+  CHECK(names.size() >= 39);
   return names;
 }
 
@@ -44,6 +44,31 @@ Blob with_segment(const Blob& jpeg, int marker, const Blob& body) {
   for (const std::size_t v : {std::size_t(0xFF), std::size_t(marker), (body.size() + 2) >> 8, body.size() + 2}) out.push_back(std::uint8_t(v));
   out.insert(out.end(), body.begin(), body.end());
   out.insert(out.end(), jpeg.begin() + 2, jpeg.end());
+  return out;
+}
+/// A segment, to build a file of.
+void append_segment(Blob& out, int marker, const Blob& body) {
+  for (const std::size_t v : {std::size_t(0xFF), std::size_t(marker), (body.size() + 2) >> 8, body.size() + 2}) out.push_back(std::uint8_t(v));
+  out.insert(out.end(), body.begin(), body.end());
+}
+/// Begin and end of the entropy-coded data of each scan, restart markers included.
+std::vector<std::pair<std::size_t, std::size_t>> scan_data(const Blob& jpeg) {
+  std::vector<std::pair<std::size_t, std::size_t>> found;
+  for (std::size_t at = 2; at + 4 <= jpeg.size() && jpeg[at + 1] != 0xD9;) {
+    const bool scan = jpeg[at + 1] == 0xDA;
+    at += 2 + std::size_t(jpeg[at + 2] << 8 | jpeg[at + 3]);
+    if (!scan) continue;
+    std::size_t end = at;
+    while (end + 1 < jpeg.size() && !(jpeg[end] == 0xFF && jpeg[end + 1] != 0 && (jpeg[end + 1] & 0xF8) != 0xD0)) ++end;
+    found.emplace_back(at, end);
+    at = end;
+  }
+  return found;
+}
+/// The file up to `keep`, with an end marker behind it: what an interrupted transfer becomes when a tool repairs it.
+Blob cut_jpeg(const Blob& b, std::size_t keep) {
+  Blob out(b.begin(), b.begin() + std::ptrdiff_t(keep));
+  out.insert(out.end(), {0xFF, 0xD9});
   return out;
 }
 std::size_t marker_at(const Blob& jpeg, int marker) {
@@ -163,15 +188,17 @@ TEST_CASE("JPEG: lies and oddities") {
   CHECK(!check_jpeg(with_segment(grey, 0xC4, table)));
   CHECK(outcome(with_segment(grey, 0xC4, table)) == "bad_file");
   CHECK(outcome(with_segment(grey, 0xC4, Blob(10))) == "bad_file");
-  // The file ends in the middle of the data, and somebody put an end marker there.
-  const auto cut = [](const Blob& b, std::size_t keep) {
-    Blob out(b.begin(), b.begin() + std::ptrdiff_t(keep));
-    out.insert(out.end(), {0xFF, 0xD9});
-    return out;
-  };
-  CHECK(outcome(cut(restart, marker_at(restart, 0xD2) + 10)) == "bad_file");
-  CHECK(outcome(cut(grey, scan + 11)) == "bad_file");
-  CHECK(outcome(cut(progressive, marker_at(progressive, 0xDA))) == "bad_file");
+  const std::size_t huffman = marker_at(grey, 0xC4);
+  CHECK(outcome(patched(grey, huffman + 4, {0x20})) == "bad_file");                             // neither DC nor AC
+  CHECK(outcome(patched(grey, huffman + 4, {0x04})) == "bad_file");                             // table 4 of 4
+  CHECK(outcome(patched(grey, huffman + 5, {3})) == "bad_file");                                // three codes of one bit
+  CHECK(outcome(patched(grey, scan + 6, {0x40})) == "bad_file");                                // the scan uses table 4
+  CHECK(outcome(patched(grey, scan + 6, {0x10})) == "bad_file");                                // a table that no segment defines
+  CHECK(outcome(patched(grey, scan + 7, {1})) == "bad_file");                                   // a baseline scan without DC
+  const std::size_t passes = marker_at(progressive, 0xDA);
+  CHECK(outcome(patched(progressive, passes + 12, {5})) == "bad_file");                         // DC together with AC
+  CHECK(outcome(patched(progressive, passes + 11, {1, 63})) == "bad_file");                     // AC of three components in one scan
+  CHECK(outcome(cut_jpeg(progressive, passes)) == "bad_file");                                  // no scan at all
   // A progressive file that repeats its scans a thousand times: each costs a pass over the image.
   const std::size_t first = marker_at(progressive, 0xDA);
   Blob scans(progressive.begin(), progressive.end() - 2);
@@ -183,6 +210,97 @@ TEST_CASE("JPEG: lies and oddities") {
   Blob trailing = rgb;
   trailing.resize(trailing.size() + 1000);
   CHECK(outcome(trailing) == "read");
+}
+
+TEST_CASE("JPEG cut at any byte of its data, with an end marker behind it, is an error and never a partly grey image") {
+  int files = 0, scans = 0, cuts = 0;
+  for (const std::string& name : fixture_names()) {
+    if (name.size() < 4 || name.substr(name.size() - 4) != ".jpg" || name == "cmyk.jpg") continue;
+    const Blob whole = fixture(name);
+    REQUIRE(check_jpeg(whole));
+    ++files;
+    for (const auto& [begin, end] : scan_data(whole)) {
+      ++scans;
+      REQUIRE(begin < end);
+      for (std::size_t keep = begin; keep < end; ++keep, ++cuts) {
+        const auto r = check_jpeg(cut_jpeg(whole, keep));
+        if (r || r.error().code() != ErrorCode::bad_file) FAIL_CHECK(name << " cut at byte " << keep << " of " << begin << " to " << end);
+      }
+      CHECK(outcome(cut_jpeg(whole, (begin + end) / 2)) == "bad_file");
+    }
+  }
+  CHECK(files >= 9);
+  CHECK(scans >= 25);  // two progressive files of ten, one of three
+  CHECK(cuts > 3000);
+}
+
+TEST_CASE("JPEG: restart intervals that are lost, swapped, too short or too long") {
+  for (const char* name : {"restart.jpg", "busy_progressive420.jpg"}) {
+    CAPTURE(name);
+    const Blob whole = fixture(name);
+    // Where the intervals of the first scan begin and end.
+    const auto [begin, end] = scan_data(whole).front();
+    std::vector<std::size_t> markers;
+    for (std::size_t at = begin; at + 1 < end; ++at)
+      if (whole[at] == 0xFF && (whole[at + 1] & 0xF8) == 0xD0) markers.push_back(at);
+    REQUIRE(markers.size() >= 3);
+    const auto without = [&](std::size_t from, std::size_t to) {
+      Blob out(whole.begin(), whole.begin() + std::ptrdiff_t(from));
+      out.insert(out.end(), whole.begin() + std::ptrdiff_t(to), whole.end());
+      return out;
+    };
+    const auto with = [&](std::size_t at, std::initializer_list<std::uint8_t> more) {
+      Blob out = whole;
+      out.insert(out.begin() + std::ptrdiff_t(at), more);
+      return out;
+    };
+    CHECK(outcome(without(markers[0], markers[1])) == "bad_file");          // an interval is lost
+    CHECK(outcome(without(markers[0], markers[0] + 2)) == "bad_file");      // only its marker
+    CHECK(outcome(without(markers[1] - 1, markers[1])) == "bad_file");      // its last byte
+    CHECK(outcome(with(markers[1], {0x00})) == "bad_file");                 // a byte too many: stb_image would leave the rest of the image grey
+    CHECK(outcome(with(end, {0xFF, 0xD0})) == "bad_file");                  // a marker behind the last interval
+    CHECK(outcome(patched(whole, markers[0] + 1, {0xD1})) == "bad_file");   // out of order
+    CHECK(outcome(with(markers[1], {0xFF, 0xFF})) == "read");               // fill bytes are legal
+  }
+}
+
+TEST_CASE("JPEG: few bytes cannot ask for minutes") {
+  // 23000 x 23000 grey, progressive; every code is one bit. A scan of 512 bytes says "nothing here" for all blocks, and stb_image needs half a second to see it.
+  const auto file = [](int scans, bool refine) {
+    const std::size_t blocks = 2875 * 2875;
+    Blob out = {0xFF, 0xD8};
+    append_segment(out, 0xC2, {8, 23000 >> 8, 23000 & 255, 23000 >> 8, 23000 & 255, 1, 1, 0x11, 0});
+    Blob quantities(65, 1), table(18, 0);
+    quantities[0] = 0;
+    append_segment(out, 0xDB, quantities);
+    table[1] = 1;
+    append_segment(out, 0xC4, table);  // DC: no difference
+    table[0] = 0x10, table[17] = 0xE0;
+    append_segment(out, 0xC4, table);  // AC: a run of 2^14 + 14 bits of empty blocks
+    append_segment(out, 0xDA, {1, 1, 0, 0, 0, 0});
+    out.resize(out.size() + (blocks + 7) / 8);
+    std::vector<bool> bits;
+    for (std::size_t k = 0; k < blocks; k += 32767) bits.push_back(false), bits.insert(bits.end(), 14, true);
+    for (int i = 0; i < scans; ++i) {
+      append_segment(out, 0xDA, {1, 1, 0, 1, 63, std::uint8_t(refine && i ? 0x10 : 0x01)});
+      for (std::size_t at = 0; at < bits.size(); at += 8) {
+        int byte = 0;
+        for (std::size_t b = 0; b < 8; ++b) byte = byte << 1 | int(at + b < bits.size() && bits[at + b]);
+        out.push_back(std::uint8_t(byte));
+        if (byte == 0xFF) out.push_back(0);
+      }
+    }
+    out.insert(out.end(), {0xFF, 0xD9});
+    return out;
+  };
+  const double start = now_ms();
+  CHECK(check_jpeg(file(1, true)));
+  CHECK(check_jpeg(file(5, true)));
+  CHECK(check_jpeg(file(60, false)));
+  const auto r = check_jpeg(file(6, true));
+  CHECK(now_ms() - start < 5000);
+  REQUIRE(!r);
+  CHECK(r.error().code() == ErrorCode::limit);
 }
 
 TEST_CASE("JPEG: damaged bytes never crash, and what is read has the size of the header") {

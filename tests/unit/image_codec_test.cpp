@@ -111,6 +111,12 @@ TEST_CASE("JPEG: grey, both subsamplings, progressive, restart markers") {
   }
 }
 
+TEST_CASE("JPEG with a scan per component and halved, neutral chroma") {
+  const Image m = decoded("separate_scans.jpg");
+  CHECK(m.size() == ImageSize{37, 19, 3});
+  check_pixels(m, [](auto x, auto y, auto) { return smooth(x, y, 0); }, 2);  // as above; neutral chroma adds nothing
+}
+
 TEST_CASE("BMP: 24 and 32 bits, palettes of 8 and 1 bit") {
   const Image rgb = decoded("rgb24.bmp"), rgba = decoded("rgba32.bmp"), grey = decoded("grey8.bmp"), bits = decoded("bits1.bmp");
   check_pixels(rgb, [](auto x, auto y, auto c) { return pattern(x, y, c, 255); });

@@ -42,6 +42,7 @@ ModelInfo describe(const models::Network<B>& net, const weights::Contract& c, co
   m.points = c.prompt.points;
   m.boxes = c.prompt.boxes;
   m.mask_input = c.prompt.mask_input;
+  m.single_mask = c.mask.single;
   m.multimask = c.mask.multimask;
   const Index g = net.grid(), s = net.image_size(), ch = net.channels();
   const auto whole = plan(net.backend, pool, [&](Context<B>& ctx) {

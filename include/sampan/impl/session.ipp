@@ -6,37 +6,49 @@
 namespace sampan::inline SAMPAN_ABI {
 namespace detail {
 
-inline Status SessionState::check_prompt(const Prompt& p, const PredictOptions& o) const {
-  const auto& c = model->contract;
+inline Status check_geometry(const Prompt& p, const ImageSize& size) {
   const auto refuse = [](std::string text) { return Error(ErrorCode::invalid_argument, std::move(text)); };
-  const auto unsupported = [&](std::string_view what) { return Error(ErrorCode::unsupported, cat(c.name, " takes no ", what, "; it was trained with ", c.prompt.boxes ? "boxes" : "points", " only")); };
-  if (!p.points.empty() && !c.prompt.points) return unsupported("points");
-  if (p.box && !c.prompt.boxes) return unsupported("boxes");
-  if (!p.mask_input.empty() && !c.prompt.mask_input) return unsupported("mask input");
-  if (p.points.empty() && !p.box && p.mask_input.empty() && !c.prompt.points) return refuse(cat(c.name, " needs a box"));
-  if (o.multimask && !c.mask.multimask) return Error(ErrorCode::unsupported, cat(c.name, " gives one mask per prompt, not three; leave multimask off"));
-  if (!o.multimask && !c.mask.single) return Error(ErrorCode::unsupported, cat(c.name, " gives three masks per prompt only; switch multimask on"));
   const double w = double(size.width), h = double(size.height);
+  const auto finite = [](double v) { return v - v == 0; };
   const auto text = [](double v) { return short_number(v); };
   const auto image = [&] { return cat("the image is ", size.width, "x", size.height, " pixels"); };
   if (p.points.size() > 100'000) return Error(ErrorCode::limit, cat(p.points.size(), " points for one object; at most 100000 are accepted"));
   for (const auto& q : p.points) {
-    if (q.label != 0 && q.label != 1) return refuse(cat("point label ", q.label, ": 1 (object) or 0 (background) is needed"));
+    const auto shown = [&] { return cat("point ", text(q.x), ",", text(q.y)); };
+    if (q.label != 0 && q.label != 1) return refuse(cat(shown(), " has label ", q.label, ": 1 (object) or 0 (background) is needed"));
+    if (!finite(q.x) || !finite(q.y)) return refuse(cat(shown(), " is not finite"));
     // A click just outside is legal in the reference; one that is off by more than the image itself is a mistake (wrong unit, wrong image).
-    if (!(q.x >= -w && q.x <= 2 * w && q.y >= -h && q.y <= 2 * h)) return refuse(cat("point ", text(q.x), ",", text(q.y), " lies far outside: ", image()));
+    if (!(q.x >= -w && q.x <= 2 * w && q.y >= -h && q.y <= 2 * h)) return refuse(cat(shown(), " lies far outside: ", image()));
   }
   if (p.box) {
     const Box& b = *p.box;
     const auto shown = [&] { return cat("box ", text(b.x0), ",", text(b.y0), ",", text(b.x1), ",", text(b.y1)); };
-    if (!(b.x0 - b.x0 == 0 && b.y0 - b.y0 == 0 && b.x1 - b.x1 == 0 && b.y1 - b.y1 == 0)) return refuse(cat(shown(), " is not finite: four numbers x0,y0,x1,y1 are needed"));
+    if (!finite(b.x0) || !finite(b.y0) || !finite(b.x1) || !finite(b.y1)) return refuse(cat(shown(), " is not finite: four numbers x0,y0,x1,y1 are needed"));
     if (!(b.x0 < b.x1 && b.y0 < b.y1)) return refuse(cat(shown(), " is empty or inverted: x0 < x1 and y0 < y1 are needed"));
     if (!(b.x0 >= 0 && b.y0 >= 0 && b.x1 <= w && b.y1 <= h)) return refuse(cat(shown(), " is outside the image: ", image()));
   }
-  const std::size_t low = std::size_t(4 * c.network.grid);
-  if (!p.mask_input.empty() && p.mask_input.size() != low * low) return refuse(cat("mask input has ", p.mask_input.size(), " values; low_res_logits of this model are ", low, "x", low));
   for (float v : p.mask_input)
-    if (!(v - v == 0)) return refuse("mask input holds NaN or Inf");
+    if (!finite(double(v))) return refuse("mask input holds NaN or Inf");
   return {};
+}
+
+inline Status check_capability(const Prompt& p, const ModelInfo& m, const PredictOptions& o) {
+  const auto unsupported = [&](std::string_view what) { return Error(ErrorCode::unsupported, cat(m.name, what)); };
+  const auto untrained = [&](std::string_view what) { return unsupported(cat(" takes no ", what, "; it was trained with ", m.boxes ? "boxes" : "points", " only")); };
+  if (!p.points.empty() && !m.points) return untrained("points");
+  if (p.box && !m.boxes) return untrained("boxes");
+  if (!p.mask_input.empty() && !m.mask_input) return untrained("mask input");
+  if (p.points.empty() && !p.box && p.mask_input.empty() && !m.points) return Error(ErrorCode::invalid_argument, cat(m.name, " needs a box"));
+  if (o.multimask && !m.multimask) return unsupported(" gives one mask per prompt, not three; leave multimask off");
+  if (!o.multimask && !m.single_mask) return unsupported(" gives three masks per prompt only; switch multimask on");
+  if (!p.mask_input.empty() && p.mask_input.size() != std::size_t(m.low_res * m.low_res))
+    return Error(ErrorCode::invalid_argument, cat("mask input has ", p.mask_input.size(), " values; low_res_logits of this model are ", m.low_res, "x", m.low_res));
+  return {};
+}
+
+inline Status SessionState::check_prompt(const Prompt& p, const PredictOptions& o) const {
+  SAMPAN_CHECK(check_capability(p, model->info, o));
+  return check_geometry(p, size);
 }
 
 /// Names the weights in embedding files: the digest in the contract record, or the whole file's for a file that sampan-convert did not write.
@@ -52,6 +64,14 @@ auto with_network(const SessionState& s, F&& f) {
 }
 
 }  // namespace detail
+
+SAMPAN_INLINE Status check(const Prompt& prompt, const ImageSize& image) noexcept {
+  return detail::guarded([&] { return detail::check_geometry(prompt, image); });
+}
+
+SAMPAN_INLINE Status check(const Prompt& prompt, const ModelInfo& model, const PredictOptions& options) noexcept {
+  return detail::guarded([&] { return detail::check_capability(prompt, model, options); });
+}
 
 SAMPAN_INLINE Session::Session(const Model& model) : state_(std::make_unique<detail::SessionState>(detail::Access::state(model))) {}
 SAMPAN_INLINE Session::Session(Session&&) noexcept = default;

@@ -51,7 +51,8 @@ struct ModelInfo {
   std::int64_t embedding_grid = 0;  ///< the embedding is [1, 256, grid, grid]
   std::int64_t low_res = 0;         ///< side of low_res_logits
   std::int64_t parameters = 0;
-  bool points = false, boxes = false, mask_input = false, multimask = false;
+  bool points = false, boxes = false, mask_input = false;  ///< prompts that it was trained with
+  bool single_mask = false, multimask = false;             ///< masks per prompt that it can give: one, three
   double encode_flop = 0, decode_flop = 0;           ///< useful FLOP of one image, of one box
   std::uint64_t weight_bytes = 0;                    ///< packed weights in memory
   std::uint64_t encode_bytes = 0, decode_bytes = 0;  ///< activations of set_image (a square image of image_size) and of one box
@@ -95,6 +96,15 @@ struct PredictOptions {
   bool multimask = false;  ///< three candidates (whole, part, subpart) instead of one
   Select select = Select::iou;
 };
+
+/// Is the prompt possible on an image of this size (channels do not matter)? Needs no model, so a slip can be found before any weight is read.
+/// Boxes lie inside the image with x0 < x1 and y0 < y1, points at most one image size outside it, labels are 0 or 1, all numbers are finite.
+/// Error{invalid_argument} that shows the part and what would be right; Error{limit} above 100000 points.
+Status check(const Prompt& prompt, const ImageSize& image) noexcept;
+/// Can this model take it, with these options? Kinds of prompts and masks that it was trained with, size of the mask input.
+/// Error{unsupported}, or Error{invalid_argument} if a needed part is missing or a mask input has not low_res * low_res values.
+/// try_predict and try_predict_into ask both before they compute anything.
+Status check(const Prompt& prompt, const ModelInfo& model, const PredictOptions& options = {}) noexcept;
 
 /// One byte per pixel of the original image, 0 or 1, row-major.
 struct Mask {
