@@ -65,6 +65,8 @@ inline bool same_file(const std::string& a, const std::string& b) {
 
 inline std::string base_name(const std::string& path) { return path.substr(path.find_last_of('/') + 1); }
 
+inline Error unknown_family(const std::string& key) { return Error(ErrorCode::invalid_argument, cat("--family ", key.substr(0, 60), " is unknown; known: ", weights::family_list())); }
+
 inline Result<const weights::FamilyRow*> choose_family(const ConvertOptions& o, const Checkpoint& c, const Recognised& r, std::vector<std::string>& notes) {
   std::string key = o.family;
   if (key.empty()) {
@@ -80,7 +82,7 @@ inline Result<const weights::FamilyRow*> choose_family(const ConvertOptions& o, 
     return r.network.family;
   }
   const weights::FamilyRow* f = weights::find_family(key);
-  if (!f) return Error(ErrorCode::invalid_argument, cat("--family ", key.substr(0, 60), " is unknown; known: ", weights::family_list()));
+  if (!f) return unknown_family(key);
   const weights::NetworkSizes& n = r.network.sizes;
   if (f->encoder != n.encoder || (n.encoder == weights::EncoderKind::tiny_vit && f->stem != n.tiny_vit.stem))
     return Error(ErrorCode::bad_model, cat(c.label, ": has the shapes of ", r.network.family->key, ", not of ", f->key, ": leave --family out or give the right file"));
@@ -92,6 +94,7 @@ inline Result<const weights::FamilyRow*> choose_family(const ConvertOptions& o, 
 /// Error codes as in the parts: bad_file and unsupported from reading, bad_model from recognising, io from writing. Nothing is left behind on failure.
 inline Result<ConvertReport> convert(const ConvertOptions& o) {
   if (detail::same_file(o.input, o.output)) return Error(ErrorCode::invalid_argument, cat(o.output, " is the input itself: give the output another name"));
+  if (!o.family.empty() && !weights::find_family(o.family)) return detail::unknown_family(o.family);  // before the long part
   SAMPAN_TRY(c, open_checkpoint(o.input));
   SAMPAN_TRY(r, recognise(c));
   SAMPAN_CHECK(AtomicFile::create(o.output));  // an output that cannot be written is told before the long part

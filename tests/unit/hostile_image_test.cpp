@@ -199,10 +199,10 @@ TEST_CASE("JPEG: lies and oddities") {
   CHECK(outcome(patched(progressive, passes + 12, {5})) == "bad_file");                         // DC together with AC
   CHECK(outcome(patched(progressive, passes + 11, {1, 63})) == "bad_file");                     // AC of three components in one scan
   CHECK(outcome(cut_jpeg(progressive, passes)) == "bad_file");                                  // no scan at all
-  // A progressive file that repeats its scans a thousand times: each costs a pass over the image.
-  const std::size_t first = marker_at(progressive, 0xDA);
+  // A progressive file that repeats its first scan a thousand times: each costs a pass over the image.
+  const auto first = marker_at(progressive, 0xDA), behind_first = scan_data(progressive).front().second;  // DC of all components, which may come again
   Blob scans(progressive.begin(), progressive.end() - 2);
-  for (int i = 0; i < 1000; ++i) scans.insert(scans.end(), progressive.begin() + std::ptrdiff_t(first), progressive.end() - 2);
+  for (int i = 0; i < 1000; ++i) scans.insert(scans.end(), progressive.begin() + std::ptrdiff_t(first), progressive.begin() + std::ptrdiff_t(behind_first));
   scans.insert(scans.end(), {0xFF, 0xD9});
   CHECK(outcome(scans) == "limit");
   // Harmless: comments, fill bytes, bytes behind the end.
@@ -243,7 +243,7 @@ TEST_CASE("JPEG: restart intervals that are lost, swapped, too short or too long
     std::vector<std::size_t> markers;
     for (std::size_t at = begin; at + 1 < end; ++at)
       if (whole[at] == 0xFF && (whole[at + 1] & 0xF8) == 0xD0) markers.push_back(at);
-    REQUIRE(markers.size() >= 3);
+    REQUIRE(markers.size() >= 2);
     const auto without = [&](std::size_t from, std::size_t to) {
       Blob out(whole.begin(), whole.begin() + std::ptrdiff_t(from));
       out.insert(out.end(), whole.begin() + std::ptrdiff_t(to), whole.end());
