@@ -7,6 +7,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+
 using namespace sampan;
 using namespace sampan::test;
 using Document = nlohmann::json;
@@ -182,6 +184,24 @@ TEST_CASE("--json has the documented keys and the library's numbers") {
   CHECK(j["engine"]["isa"] == available_isas().back());
   // Alone it needs no file.
   CHECK(Document::parse(f.ok(segment({"--box", kTextA, "--json", "--quiet"})).out)["objects"].size() == 1);
+}
+
+TEST_CASE("segment --precision: computes in it where available_precisions() says so, else names what there is") {
+  const Folder& f = folder();
+  const auto have = available_precisions();
+  CHECK(std::find(have.begin(), have.end(), "fast") != have.end());
+  for (const char* name : {"fast", "bf16"}) {
+    CAPTURE(name);
+    const Ran r = f.run(segment({"--box", kTextA, "--json", "--quiet", "--precision", name}));
+    if (std::find(have.begin(), have.end(), name) != have.end()) {
+      CHECK(r.code == 0);
+      CHECK(Document::parse(r.out)["engine"]["precision"] == name);
+    } else {
+      CHECK(r.code == 2);
+      CHECK(r.err.find("f32, fast") != std::string::npos);
+    }
+  }
+  CHECK(f.run(segment({"--box", kTextA, "--json", "--quiet", "--precision", "bf16", "--isa", "scalar"})).code == 2);
 }
 
 TEST_CASE("a number that does not exist is null, an empty mask has no box") {
