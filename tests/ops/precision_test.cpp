@@ -294,3 +294,47 @@ TEST_CASE("attention in fast and bf16: a key that is NaN shows in its window and
         }
     }
 }
+
+TEST_CASE("conv2d in fast: the same bits on every level, near f32; small weights and bf16 stay f32") {
+  Rng rng({7});
+  const auto run = [&](const Cpu& b, const ConvParams& p, const std::vector<float>& x, Index h, Index w) {
+    ThreadPool pool(2);
+    Arena arena;
+    const auto packed = pack_conv(b, p);
+    REQUIRE(packed.valid());
+    const Index in = p.weight.extent(1), out = p.weight.extent(0), oh = h + 2 * p.pad - p.weight.extent(2) + 1, ow = w + 2 * p.pad - p.weight.extent(3) + 1;
+    std::vector<float> y(static_cast<std::size_t>(oh * ow * out), -1.0f);
+    auto call = [&](Context<Cpu>& ctx) { conv2d(ctx, packed, View<const float, 3>(x.data(), {h, w, in}), View<float, 3>(y.data(), {oh, ow, out})); };
+    const auto planned = plan(b, pool, call);
+    REQUIRE(planned);
+    REQUIRE(arena.reserve(planned->arena_bytes));
+    Context<Cpu> ctx(b, pool, arena);
+    call(ctx);
+    REQUIRE(ctx.ok());
+    return y;
+  };
+  struct Conv {
+    Index out, in, kernel;
+    int pad;
+    bool in_fast;
+  };
+  for (const Conv& c : {Conv{128, 64, 3, 1, true}, Conv{37, 97, 1, 0, true}, Conv{16, 32, 3, 1, false}}) {
+    const Index h = 6, w = 9;
+    std::vector<float> x(static_cast<std::size_t>(h * w * c.in)), weight(static_cast<std::size_t>(c.out * c.in * c.kernel * c.kernel)), bias(static_cast<std::size_t>(c.out));
+    for (auto* v : {&x, &weight, &bias})
+      for (auto& e : *v) e = rng.uniform(-1, 1);
+    const ConvParams p{View<const float, 4>(weight.data(), {c.out, c.in, c.kernel, c.kernel}), View<const float, 1>(bias.data(), {c.out}), {}, 1, c.pad, "conv"};
+    const auto all = levels(Precision::fast);
+    const auto first = run(all.front(), p, x, h, w);
+    for (const Cpu& b : all) {
+      const auto y = run(b, p, x, h, w), exact = run(Cpu{.isa = b.isa}, p, x, h, w);
+      double error = 0, norm = 0;
+      for (std::size_t i = 0; i < y.size(); ++i) error += std::pow(double(y[i]) - double(exact[i]), 2), norm += std::pow(double(exact[i]), 2);
+      CAPTURE(isa_name(b.isa));
+      CHECK(std::sqrt(error / norm) <= 2.0 / 8190);  // half a step on each side, relative to values of a third of the largest: sqrt(2) * sqrt(3) / 3 steps
+      CHECK(same_bits(y, exact) == !c.in_fast);
+      if (c.in_fast) CHECK(same_bits(y, first));
+    }
+    for (const Cpu& b : levels(Precision::bf16)) CHECK(same_bits(run(b, p, x, h, w), run(Cpu{.isa = b.isa}, p, x, h, w)));
+  }
+}

@@ -4,8 +4,8 @@
 
 namespace sampan::inline SAMPAN_ABI {
 
-/// f32 is the parity path. `fast`: the encoder's linear layers in 13-bit integers with exact sums, the same bits on every machine (cpu/micro/dot.inl).
-/// `bf16`: the same layers in bfloat16 where the processor has it. Norms, softmax, convolutions and the decoder stay in float32 in all of them.
+/// f32 is the parity path. `fast`: the encoder's linear layers, patch embedding and neck in 13-bit integers with exact sums: a product has the same bits on every level (cpu/micro/dot.inl).
+/// `bf16`: linear layers in bfloat16 where the processor has it. Norms, softmax, other convolutions and the decoder stay in float32 in all of them.
 /// int8 and f16 are refused with Error{unsupported}.
 enum class Precision { f32, fast, bf16, int8, f16 };
 

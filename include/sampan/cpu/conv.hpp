@@ -37,6 +37,13 @@ inline BatchNormFold fold_batch_norm(const ConvParams& p, Index o) {
   return {f, (b - double(p.bn.mean(o))) * f + double(p.bn.bias(o))};
 }
 
+/// True for what the direct kernel takes (always f32): weights that stay in half an L2 of 512 KiB. Against gathered patches it always won; against the blocked product
+/// of a 1x1 kernel, which copies no patches either, it wins on few inputs only (32: 1.4x) and loses up to 12% from 128 on.
+inline bool small_weights(const FoldedConv& w) {
+  const bool few = w.kh * w.kw > 1 || w.in < 64;
+  return few && w.kh <= kMostTaps && w.out * w.kh * w.kw * w.in <= 65536;
+}
+
 /// Row blocks of a map: pixels as rows where they follow one another, else per line.
 struct Pixels {
   Index per_line, lines, block;
@@ -53,6 +60,7 @@ inline Pixels cut_pixels(Index lines, Index per_line, bool joined) {
 template <>
 struct PackedConv<Cpu> : cpu::FoldedConv {};
 
+/// Precision of a convolution's product: `fast` where the backend says so (patch embed, neck), never bf16.
 inline PackedConv<Cpu> pack_conv(const Cpu& b, const ConvParams& p) {
   const auto& k = p.weight;
   PackedConv<Cpu> w;
@@ -68,7 +76,7 @@ inline PackedConv<Cpu> pack_conv(const Cpu& b, const ConvParams& p) {
       for (Index x = 0; x < w.kw; ++x)
         for (Index c = 0; c < w.in; ++c) rows.view()(o, (y * w.kw + x) * w.in + c) = float(double(k(o, c, y, x)) * fold.factor);
   }
-  w.weight = cpu::pack_matrix(b, rows.view());
+  w.weight = cpu::pack_matrix(b, rows.view(), cpu::small_weights(w) || b.precision != Precision::fast ? Precision::f32 : Precision::fast);
   return w;
 }
 
@@ -97,12 +105,8 @@ inline void gather_patch(const FoldedConv& w, const View<const float, 3>& x, Ind
   }
 }
 
-/// The direct kernel reads a map whose pixels lie side by side, and weights that stay in half an L2 of 512 KiB. Against gathered patches it always won; against the
-/// blocked product of a 1x1 kernel, which copies no patches either, it wins on few inputs only (32: 1.4x) and loses up to 12% from 128 on.
-inline bool direct(const Kernels& level, const FoldedConv& w, const View<const float, 3>& x) {
-  const bool few = w.kh * w.kw > 1 || w.in < 64;
-  return level.direct_conv && few && w.kh <= kMostTaps && w.weight.n * w.weight.k <= 65536 && (x.stride(1) == w.in || x.extent(1) <= 1);
-}
+/// The direct kernel reads a map whose pixels lie side by side.
+inline bool direct(const Kernels& level, const FoldedConv& w, const View<const float, 3>& x) { return level.direct_conv && small_weights(w) && (x.stride(1) == w.in || x.extent(1) <= 1); }
 
 /// Output columns [begin, end) whose taps all lie inside a line of `extent` pixels.
 struct Inside {
@@ -159,10 +163,11 @@ inline void conv2d(Context<Cpu>& ctx, const PackedConv<Cpu>& w, const View<const
   }
   const bool direct = w.kh == 1 && w.kw == 1 && w.stride == 1 && w.pad == 0, joined = cpu::packed_rows(y) && (!direct || cpu::packed_rows(x));
   const cpu::Pixels cut = cpu::cut_pixels(y.extent(0), y.extent(1), joined);
-  const Index k = w.weight.k, packed = level.rows_size(cut.block, k), patches = direct ? 0 : cut.block * k;
+  const cpu::Products product = cpu::products(level, w.weight.precision);
+  const Index k = w.weight.k, packed = product.rows_size(cut.block, k), patches = direct ? 0 : cut.block * k;
   const cpu::GemmCut columns = cpu::cut_gemm(cut.lines == 1 ? cut.per_line : y.extent(0) * cpu::kRowBlock, w.out);
   auto scope = ctx.arena.scope();
-  const cpu::Slots slots(scope, ctx.pool, packed + (patches + 15) / 16 * 16 + level.gemm_scratch(cut.block));
+  const cpu::Slots slots(scope, ctx.pool, packed + (patches + 15) / 16 * 16 + product.gemm_scratch(cut.block));
   if (!ctx.begin(detail::conv_cost(w, x, y, w.in))) return;
   ctx.pool.parallel_for(cut.items() * columns.column_blocks, [&](Index item, int slot) {
     const Index j = item % columns.column_blocks * columns.columns, count = cpu::smaller(columns.columns, w.out - j);
@@ -172,18 +177,18 @@ inline void conv2d(Context<Cpu>& ctx, const PackedConv<Cpu>& w, const View<const
     float* rows = carve.take(packed);
     float* patch = carve.take(patches);
     if (direct) {
-      level.pack_rows({x.data() + line * x.stride(0) + first * x.stride(1), x.stride(1), m, k, rows});
+      product.pack_rows({x.data() + line * x.stride(0) + first * x.stride(1), x.stride(1), m, k, rows});
     } else {
       for (Index i = 0; i < m; ++i) {
         const Index at = first + i;
         cpu::gather_patch(w, x, joined ? at / y.extent(1) : line, joined ? at % y.extent(1) : at, patch + i * k);
       }
-      level.pack_rows({patch, k, m, k, rows});
+      product.pack_rows({patch, k, m, k, rows});
     }
     cpu::Gemm g{rows, w.weight.get(), m, w.out, k, j, count, y.data() + line * y.stride(0) + first * y.stride(1) + j, y.stride(1), carve.take(0)};
     g.bias = w.bias.view().data() + j;
     g.activation = cpu::kernel_activation(a);
-    level.gemm(g);
+    product.gemm(g);
   });
 }
 

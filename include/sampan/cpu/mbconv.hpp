@@ -22,7 +22,9 @@ struct PackedMbConv<Cpu> {
 };
 
 inline PackedMbConv<Cpu> pack(const Cpu& b, const MbConvParams& p) {
-  return {pack_conv(b, p.conv1), pack_conv(b, p.conv3), pack_depthwise(b, p.conv2), p.residual, p.last, p.name};
+  // Always f32: in `fast`, LiteMedSAM's eight 1x1 layers here cost more of its masks than all its other layers (cpu/README.md has the table).
+  const Cpu exact = exact_backend(b);
+  return {pack_conv(exact, p.conv1), pack_conv(exact, p.conv3), pack_depthwise(b, p.conv2), p.residual, p.last, p.name};
 }
 
 namespace cpu {
