@@ -11,13 +11,14 @@ const auto kOp = [](auto& ctx, const View<const std::uint8_t, 3>& in, const View
 }
 
 TEST_CASE("resize_cv2_area equals OpenCV bit for bit") {
-  for (const ResizeCase& c : resize_cases("cv2_area")) {
+  const auto cases = resize_cases("cv2_area");
+  for (const ResizeCase& c : cases) each_pixel_level([&] {
     CAPTURE(c.name);
     const auto out = resize_guarded<std::uint8_t>(kOp, c.input, c.in, c.oh, c.ow);
     int wrong = 0;
     c.each([&](std::size_t k, std::size_t i) { wrong += out[i] != c.bytes[k]; });
     CHECK(wrong == 0);
-  }
+  });
 }
 
 TEST_CASE("resize_cv2_area with whole factors is the rounded mean of the block") {

@@ -14,10 +14,13 @@ const auto kAcrossFirst = [](auto& ctx, const View<const std::uint8_t, 3>& in, c
 }  // namespace
 
 TEST_CASE("resize_pillow_bilinear equals Pillow 13 bit for bit") {
-  for (const ResizeCase& c : resize_cases("pillow_bilinear")) {
-    CAPTURE(c.name);
-    CHECK(resize_guarded<std::uint8_t>(kOp, c.input, c.in, c.oh, c.ow) == c.bytes);
-  }
+  const auto cases = resize_cases("pillow_bilinear");
+  each_pixel_level([&] {
+    for (const ResizeCase& c : cases) {
+      CAPTURE(c.name);
+      CHECK(resize_guarded<std::uint8_t>(kOp, c.input, c.in, c.oh, c.ow) == c.bytes);
+    }
+  });
 }
 
 TEST_CASE("resize_pillow_bilinear: two passes are two resizes of one axis, in the order that each Pillow has") {
@@ -41,13 +44,13 @@ TEST_CASE("resize_pillow_bilinear: two passes are two resizes of one axis, in th
 
 TEST_CASE("resize_pillow_bilinear keeps constant images and equal sizes") {
   sweep_identity(kOp);
-  for (const int v : {0, 1, 127, 200, 255}) {
+  for (const int v : {0, 1, 127, 200, 255}) each_pixel_level([&] {
     const std::vector<std::uint8_t> in(37 * 53 * 3, std::uint8_t(v));
     for (const auto& [oh, ow] : {std::array<Index, 2>{18, 26}, {64, 20}, {1, 1}, {100, 111}}) {
       const auto out = resize_guarded<std::uint8_t>(kOp, in, {37, 53, 3}, oh, ow);
       CHECK(out == std::vector<std::uint8_t>(out.size(), std::uint8_t(v)));
     }
-  }
+  });
 }
 
 TEST_CASE("resize_pillow_bilinear: threads, strides, guards, plan") { sweep_structure<std::uint8_t>(kOp); }

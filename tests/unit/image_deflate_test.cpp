@@ -3,7 +3,7 @@
 
 #include "support/rng.hpp"
 
-#include <sampan/image/deflate.hpp>
+#include <sampan/image/deflate_runs.hpp>
 #include <sampan/image/inflate_check.hpp>
 
 using namespace sampan;
@@ -155,4 +155,29 @@ TEST_CASE("inflate_check refuses headers that are not zlib") {
   }
   CHECK(walk({}, 10) == InflateVerdict::ends);
   CHECK(walk({0x78}, 10) == InflateVerdict::ends);
+}
+
+TEST_CASE("runs: zlib inflates every stream to the same bytes, whatever the lengths") {
+  const auto round_trip = [](const std::vector<std::pair<std::uint8_t, std::size_t>>& runs) {
+    Blob packed, plain;
+    RunDeflater stream(packed);
+    for (const auto& [value, count] : runs) {
+      stream.append(value, count);
+      plain.insert(plain.end(), count, value);
+    }
+    stream.finish();
+    CHECK(zlib_inflate(packed, plain.size()) == plain);
+    return packed.size();
+  };
+  round_trip({});
+  for (const std::size_t n : {1u, 2u, 3u, 4u, 5u, 257u, 258u, 259u, 260u, 261u, 262u, 516u, 517u, 519u, 1048575u, 1048577u, 3000000u}) {
+    CAPTURE(n);
+    round_trip({{0, n}});
+    round_trip({{255, n}, {0, 1}, {7, n}, {7, n}, {0, 0}, {3, 2}});
+  }
+  CHECK(round_trip({{0, 12000000}}) < 12000000 / 258 / 4 + 100);  // two bits per match, and headers
+  Rng rng(Seed{5});
+  std::vector<std::pair<std::uint8_t, std::size_t>> many;  // more tokens than a block holds
+  for (int i = 0; i < 60000; ++i) many.push_back({std::uint8_t(rng.below(2) * 255), std::size_t(rng.below(i % 7 == 0 ? 700 : 5))});
+  round_trip(many);
 }

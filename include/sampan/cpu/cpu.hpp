@@ -47,6 +47,8 @@ struct Cpu {
 /// The same backend in f32: for layers that stay exact.
 inline Cpu exact_backend(const Cpu& b) { return {.isa = b.isa}; }
 
+inline const PixelKernels* pixel_kernels(const Cpu& b) { return b.kernels().pixels; }
+
 namespace cpu {
 /// The level's products in one precision; null functions where it has none.
 inline Products products(const Kernels& level, Precision p) { return p == Precision::fast ? level.fast : p == Precision::bf16 ? level.bf16 : p == Precision::f32 ? level.f32() : Products{}; }

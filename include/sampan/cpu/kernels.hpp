@@ -5,6 +5,7 @@
 // Deliberately absent: threads, views, error handling; arguments were checked by the op.
 #pragma once
 #include <sampan/ops/params.hpp>
+#include <sampan/ops/pixel_kernels.hpp>
 
 namespace sampan::inline SAMPAN_ABI::cpu {
 
@@ -207,6 +208,7 @@ struct Kernels {
   AttendProducts fast_attend;
   Products bf16;  ///< null where the level has no such instruction
   AttendProducts bf16_attend;
+  const PixelKernels* pixels;
 
   Products f32() const { return {weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm}; }
   constexpr Kernels with_fast(const char* level, const Products& p, const AttendProducts& a) const {

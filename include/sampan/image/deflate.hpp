@@ -1,6 +1,6 @@
 // Compresses bytes to a zlib stream: LZ77 with a hash chain, then per block the shortest of stored, fixed and dynamic Huffman codes. The same bytes give
 // the same stream on every machine. Data flow: image/mask_codec.hpp -> here. Source: RFC 1950, RFC 1951.
-// Cost: about 50 ns per byte of a photograph, 5 ns of a mask; 300 KiB of tables on the heap. A mask of a million pixels becomes 2 to 5 KiB.
+// Cost: about 50 ns per byte of a photograph; 300 KiB of tables on the heap. A mask of a million pixels becomes 2 to 5 KiB.
 // Deliberately absent: lazy matching and optimal parsing (a few percent), streaming, levels.
 #pragma once
 #include <sampan/image/checksum.hpp>
@@ -65,79 +65,32 @@ inline void huffman_codes(const std::uint8_t* lengths, int symbols, std::uint16_
   }
 }
 
-class Deflater {
- public:
-  Deflater(std::span<const std::uint8_t> data, std::vector<std::uint8_t>& out) : data_(data), out_(out), head_(kHash), previous_(kWindow) { tokens_.reserve(kTokens + 1); }
-
-  void run() {
-    put_byte(0x78), put_byte(0x9C);  // deflate, 32 KiB window, default level, no dictionary
-    std::size_t at = 0, block = 0;
-    do {
-      while (at < data_.size() && tokens_.size() < kTokens) {
-        const Match m = longest(at);
-        const std::size_t step = m.length >= 3 ? m.length : 1;
-        tokens_.push_back(m.length >= 3 ? Token{std::uint16_t(m.length), std::uint16_t(m.distance)} : Token{data_[at], 0});
-        for (std::size_t i = 0; i < step; ++i) remember(at + i);
-        at += step;
-      }
-      write_block(block, at, at == data_.size());
-      tokens_.clear();
-      block = at;
-    } while (at < data_.size());
-    flush();
-    const std::uint32_t sum = png_adler32(data_);
-    for (int shift = 24; shift >= 0; shift -= 8) put_byte(std::uint8_t(sum >> shift));
-  }
-
- private:
-  static constexpr std::size_t kWindow = 32768, kHash = 1 << 15, kTokens = 1 << 14;
-  static constexpr int kChain = 24;  // candidates per position: more costs time and gains about a percent
+/// The zlib container and its blocks: tokens in, the shortest coding of each block out.
+class DeflateBlocks {
+ protected:
+  static constexpr std::size_t kTokens = 1 << 14;
   struct Token {
     std::uint16_t value, distance;  // distance 0: a literal byte; else a match of `value` bytes
   };
-  struct Match {
-    std::size_t length = 0, distance = 0;
-  };
 
-  std::size_t hash(std::size_t at) const {
-    const std::uint32_t v = std::uint32_t(data_[at]) | std::uint32_t(data_[at + 1]) << 8 | std::uint32_t(data_[at + 2]) << 16;
-    return (v * 0x9E3779B1u) >> 17;
+  explicit DeflateBlocks(std::vector<std::uint8_t>& out) : out_(out) {
+    tokens_.reserve(kTokens + 1);
+    put_byte(0x78), put_byte(0x9C);  // deflate, 32 KiB window, default level, no dictionary
   }
-  void remember(std::size_t at) {
-    if (at + 3 > data_.size()) return;
-    const std::size_t h = hash(at);
-    previous_[at % kWindow] = head_[h];
-    head_[h] = std::uint32_t(at + 1);
-  }
-  static std::size_t common(const std::uint8_t* a, const std::uint8_t* b, std::size_t most) {
-    std::size_t n = 0;
-    for (std::uint64_t x, y; n + 8 <= most; n += 8) {
-      std::memcpy(&x, a + n, 8), std::memcpy(&y, b + n, 8);
-      if (x != y) break;
-    }
-    while (n < most && a[n] == b[n]) ++n;
-    return n;
-  }
-  Match longest(std::size_t at) const {
-    Match best;
-    const std::size_t most = std::min<std::size_t>(258, data_.size() - at);
-    if (most < 3) return best;
-    std::uint32_t next = head_[hash(at)];
-    for (int tries = 0; tries < kChain && next && at - (next - 1) < kWindow; ++tries) {
-      const std::size_t candidate = next - 1;
-      const std::uint8_t *a = data_.data() + at, *b = data_.data() + candidate;
-      if (b[best.length] == a[best.length]) {
-        const std::size_t n = common(a, b, most);
-        if (n > best.length) best = {n, at - candidate};
-        if (n == most) break;
-      }
-      const std::uint32_t older = previous_[candidate % kWindow];
-      if (older >= next) break;  // the slot belongs to a newer position by now
-      next = older;
-    }
-    return best;
+  void finish(std::uint32_t adler32) {
+    flush();
+    for (int shift = 24; shift >= 0; shift -= 8) put_byte(std::uint8_t(adler32 >> shift));
   }
 
+  /// The tokens as one block, and none are left; `bytes` are what they stand for, or empty if the caller never had them side by side.
+  void write_block(std::span<const std::uint8_t> bytes, bool last) {
+    code_block(bytes, last);
+    tokens_.clear();
+  }
+
+  std::vector<Token> tokens_;
+
+ private:
   static int length_symbol(int length) {
     if (length == 258) return 285;
     if (length < 11) return 254 + length;
@@ -164,7 +117,7 @@ class Deflater {
     }
   };
 
-  void write_block(std::size_t begin, std::size_t end, bool last) {
+  void code_block(std::span<const std::uint8_t> bytes, bool last) {
     std::uint32_t lf[288] = {}, df[32] = {};
     lf[256] = 1;
     std::uint64_t extra = 0;
@@ -232,8 +185,8 @@ class Deflater {
     };
     std::uint64_t head = 14 + 3 * std::uint64_t(nc);
     for (int i = 0; i < count; ++i) head += std::uint64_t(cl[runs[i].symbol]) + runs[i].bits;
-    const std::uint64_t dynamic_bits = head + cost(own), fixed_bits = cost(fixed), stored_bits = ((end - begin) / 65535 + 1) * 40 + 8 * (end - begin);
-    if (stored_bits <= dynamic_bits && stored_bits <= fixed_bits) return write_stored(begin, end, last);
+    const std::uint64_t dynamic_bits = head + cost(own), fixed_bits = cost(fixed), stored_bits = (bytes.size() / 65535 + 1) * 40 + 8 * bytes.size();
+    if ((!bytes.empty() || tokens_.empty()) && stored_bits <= dynamic_bits && stored_bits <= fixed_bits) return write_stored(bytes, last);
     put(last ? 1 : 0, 1);
     if (fixed_bits <= dynamic_bits) {
       put(1, 2);
@@ -248,15 +201,15 @@ class Deflater {
     write_tokens(own);
   }
 
-  void write_stored(std::size_t begin, std::size_t end, bool last) {
+  void write_stored(std::span<const std::uint8_t> bytes, bool last) {
     do {
-      const std::size_t n = std::min<std::size_t>(65535, end - begin);
-      put(last && begin + n == end ? 1 : 0, 1), put(0, 2);
+      const std::size_t n = std::min<std::size_t>(65535, bytes.size());
+      put(last && n == bytes.size() ? 1 : 0, 1), put(0, 2);
       flush();
       for (std::uint32_t v : {std::uint32_t(n), std::uint32_t(n) ^ 0xFFFFu}) put_byte(std::uint8_t(v)), put_byte(std::uint8_t(v >> 8));
-      out_.insert(out_.end(), data_.begin() + std::ptrdiff_t(begin), data_.begin() + std::ptrdiff_t(begin + n));
-      begin += n;
-    } while (begin < end);
+      out_.insert(out_.end(), bytes.begin(), bytes.begin() + std::ptrdiff_t(n));
+      bytes = bytes.subspan(n);
+    } while (!bytes.empty());
   }
 
   void write_tokens(const Codes& c) {
@@ -285,12 +238,80 @@ class Deflater {
     bits_ = 0, have_ = 0;
   }
 
-  std::span<const std::uint8_t> data_;
   std::vector<std::uint8_t>& out_;
-  std::vector<std::uint32_t> head_, previous_;  // position + 1, 0 none; beyond 2^32 bytes nothing is found any more, which stays right
-  std::vector<Token> tokens_;
   std::uint64_t bits_ = 0;
   int have_ = 0;
+};
+
+/// LZ77 with a hash chain.
+class Deflater : DeflateBlocks {
+ public:
+  Deflater(std::span<const std::uint8_t> data, std::vector<std::uint8_t>& out) : DeflateBlocks(out), data_(data), head_(kHash), previous_(kWindow) {}
+
+  void run() {
+    std::size_t at = 0, block = 0;
+    do {
+      while (at < data_.size() && tokens_.size() < kTokens) {
+        const Match m = longest(at);
+        const std::size_t step = m.length >= 3 ? m.length : 1;
+        tokens_.push_back(m.length >= 3 ? Token{std::uint16_t(m.length), std::uint16_t(m.distance)} : Token{data_[at], 0});
+        for (std::size_t i = 0; i < step; ++i) remember(at + i);
+        at += step;
+      }
+      write_block(data_.subspan(block, at - block), at == data_.size());
+      block = at;
+    } while (at < data_.size());
+    finish(png_adler32(data_));
+  }
+
+ private:
+  static constexpr std::size_t kWindow = 32768, kHash = 1 << 15;
+  static constexpr int kChain = 24;  // candidates per position: more costs time and gains about a percent
+  struct Match {
+    std::size_t length = 0, distance = 0;
+  };
+
+  std::size_t hash(std::size_t at) const {
+    const std::uint32_t v = std::uint32_t(data_[at]) | std::uint32_t(data_[at + 1]) << 8 | std::uint32_t(data_[at + 2]) << 16;
+    return (v * 0x9E3779B1u) >> 17;
+  }
+  void remember(std::size_t at) {
+    if (at + 3 > data_.size()) return;
+    const std::size_t h = hash(at);
+    previous_[at % kWindow] = head_[h];
+    head_[h] = std::uint32_t(at + 1);
+  }
+  static std::size_t common(const std::uint8_t* a, const std::uint8_t* b, std::size_t most) {
+    std::size_t n = 0;
+    for (std::uint64_t x, y; n + 8 <= most; n += 8) {
+      std::memcpy(&x, a + n, 8), std::memcpy(&y, b + n, 8);
+      if (x != y) break;
+    }
+    while (n < most && a[n] == b[n]) ++n;
+    return n;
+  }
+  Match longest(std::size_t at) const {
+    Match best;
+    const std::size_t most = std::min<std::size_t>(258, data_.size() - at);
+    if (most < 3) return best;
+    std::uint32_t next = head_[hash(at)];
+    for (int tries = 0; tries < kChain && next && at - (next - 1) < kWindow; ++tries) {
+      const std::size_t candidate = next - 1;
+      const std::uint8_t *a = data_.data() + at, *b = data_.data() + candidate;
+      if (b[best.length] == a[best.length]) {
+        const std::size_t n = common(a, b, most);
+        if (n > best.length) best = {n, at - candidate};
+        if (n == most) break;
+      }
+      const std::uint32_t older = previous_[candidate % kWindow];
+      if (older >= next) break;  // the slot belongs to a newer position by now
+      next = older;
+    }
+    return best;
+  }
+
+  std::span<const std::uint8_t> data_;
+  std::vector<std::uint32_t> head_, previous_;  // position + 1, 0 none; beyond 2^32 bytes nothing is found any more, which stays right
 };
 
 }  // namespace detail

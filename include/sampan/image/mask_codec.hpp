@@ -1,11 +1,11 @@
 // Writes PNG: masks (8-bit grey, 0 and 255), label maps (8 or 16-bit grey), overlays (RGB). Every reader takes them; the same pixels give the same bytes.
 // Data flow: predict/ (masks) and image/overlay.hpp -> here -> core/file.hpp (write_atomically) or a socket. Source: PNG specification (ISO/IEC 15948).
-// Cost: one copy of the image, then image/deflate.hpp. Masks and labels use no row filter (runs compress best), RGB the filter of least absolute sum per row.
+// Cost: a mask is read once and coded by runs (image/deflate_runs.hpp); else one copy of the image, then image/deflate.hpp. Masks and labels use no row filter (runs compress best), RGB the filter of least absolute sum per row.
 // Deliberately absent: palettes, alpha, interlacing, metadata; RLE of the COCO format (everything mode brings it).
 #pragma once
 #include <sampan/core/view.hpp>
 #include <sampan/image/check_png.hpp>
-#include <sampan/image/deflate.hpp>
+#include <sampan/image/deflate_runs.hpp>
 
 namespace sampan::inline SAMPAN_ABI {
 namespace detail {
@@ -34,6 +34,35 @@ inline void append_chunk(std::vector<std::uint8_t>& out, const char (&type)[5], 
   for (int i = 0; i < 4; ++i) out.push_back(std::uint8_t(type[i]));
   out.insert(out.end(), data.begin(), data.end());
   put_32(png_crc32(std::span(out).subspan(begin)));
+}
+
+/// Signature, header, data and end around a zlib stream. Colour: 0 grey, 2 RGB.
+inline void png_file(ImageSize size, int depth, int colour, std::span<const std::uint8_t> packed, std::vector<std::uint8_t>& out) {
+  out.insert(out.end(), kPngSignature, kPngSignature + 8);
+  std::uint8_t header[13] = {0, 0, 0, 0, 0, 0, 0, 0, std::uint8_t(depth), std::uint8_t(colour), 0, 0, 0};
+  for (int i = 0; i < 4; ++i) {
+    header[i] = std::uint8_t(size.width >> (24 - 8 * i));
+    header[4 + i] = std::uint8_t(size.height >> (24 - 8 * i));
+  }
+  append_chunk(out, "IHDR", header);
+  constexpr std::size_t kMost = std::size_t(1) << 30;  // a chunk's length must stay below 2^31
+  for (std::size_t at = 0; at < packed.size(); at += kMost) append_chunk(out, "IDAT", packed.subspan(at, std::min(kMost, packed.size() - at)));
+  append_chunk(out, "IEND", {});
+}
+
+/// Bytes at the front of [p, p + n) that are 0, or that are not.
+inline std::size_t run_length(const std::uint8_t* p, std::size_t n, bool zeros) {
+  if (!zeros) {
+    const auto* end = static_cast<const std::uint8_t*>(std::memchr(p, 0, n));
+    return end ? std::size_t(end - p) : n;
+  }
+  std::size_t i = 0;
+  for (std::uint64_t word[4]; i + 32 <= n; i += 32) {
+    std::memcpy(word, p + i, 32);
+    if (word[0] | word[1] | word[2] | word[3]) break;
+  }
+  while (i < n && p[i] == 0) ++i;
+  return i;
 }
 
 }  // namespace detail
@@ -70,16 +99,7 @@ inline Status encode_png(const ImageView& image, std::vector<std::uint8_t>& out)
   }
   std::vector<std::uint8_t> packed;
   deflate(raw, packed);
-  out.insert(out.end(), kPngSignature, kPngSignature + 8);
-  std::uint8_t header[13] = {0, 0, 0, 0, 0, 0, 0, 0, std::uint8_t(image.type == PixelType::u16 ? 16 : 8), std::uint8_t(rgb ? 2 : 0), 0, 0, 0};
-  for (int i = 0; i < 4; ++i) {
-    header[i] = std::uint8_t(image.size.width >> (24 - 8 * i));
-    header[4 + i] = std::uint8_t(image.size.height >> (24 - 8 * i));
-  }
-  detail::append_chunk(out, "IHDR", header);
-  constexpr std::size_t kMost = std::size_t(1) << 30;  // a chunk's length must stay below 2^31
-  for (std::size_t at = 0; at < packed.size(); at += kMost) detail::append_chunk(out, "IDAT", std::span(packed).subspan(at, std::min(kMost, packed.size() - at)));
-  detail::append_chunk(out, "IEND", {});
+  detail::png_file(image.size, image.type == PixelType::u16 ? 16 : 8, rgb ? 2 : 0, packed, out);
   return {};
 }
 
@@ -88,11 +108,26 @@ inline Status encode_mask_png(View<const std::uint8_t, 2> mask, std::vector<std:
   out.clear();
   const ImageSize size{mask.extent(1), mask.extent(0), 1};
   SAMPAN_CHECK(check(size));
-  std::vector<std::uint8_t> grey(std::size_t(size.width * size.height));
-  std::uint8_t* to = grey.data();
-  for (Index y = 0; y < mask.extent(0); ++y)
-    for (Index x = 0; x < mask.extent(1); ++x) *to++ = mask(y, x) ? 255 : 0;
-  return encode_png({grey.data(), size, PixelType::u8}, out);
+  const std::size_t w = std::size_t(size.width);
+  std::vector<std::uint8_t> packed, copy(mask.stride(1) == 1 ? 0 : w);
+  RunDeflater stream(packed);
+  for (Index y = 0; y < mask.extent(0); ++y) {
+    const std::uint8_t* row = mask.data() + y * mask.stride(0);
+    if (!copy.empty()) {
+      for (Index x = 0; x < mask.extent(1); ++x) copy[std::size_t(x)] = mask(y, x);
+      row = copy.data();
+    }
+    stream.append(0, 1);  // the row's filter: none
+    bool zeros = row[0] == 0;
+    for (std::size_t x = 0; x < w; zeros = !zeros) {
+      const std::size_t n = detail::run_length(row + x, w - x, zeros);
+      stream.append(zeros ? 0 : 255, n);
+      x += n;
+    }
+  }
+  stream.finish();
+  detail::png_file(size, 8, 0, packed, out);
+  return {};
 }
 
 /// A label map [h, w], values as they are: 8-bit grey if none is above 255, else 16-bit grey.

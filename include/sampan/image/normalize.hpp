@@ -7,6 +7,7 @@
 #include <sampan/core/context.hpp>
 
 #include <cstdint>
+#include <cstring>
 
 namespace sampan::inline SAMPAN_ABI {
 namespace detail {
@@ -21,6 +22,11 @@ void map_and_pad(Context<B>& ctx, const View<const std::uint8_t, 3>& in, const f
       float* to = out.data() + y * out.stride(0);
       const Index real = y < h ? w : 0, sx = out.stride(1), sc = out.stride(2);
       const std::uint8_t* from = in.data() + (y < h ? y * in.stride(0) : 0);
+      if (sx == 3 && sc == 1 && in.stride(1) == 3 && in.stride(2) == 1) {
+        for (Index i = 0; i < 3 * real; i += 3) to[i] = table[0][from[i]], to[i + 1] = table[1][from[i + 1]], to[i + 2] = table[2][from[i + 2]];
+        std::memset(to + 3 * real, 0, std::size_t(3 * (big_w - real)) * sizeof(float));
+        continue;
+      }
       for (Index x = 0; x < real; ++x)
         for (int c = 0; c < 3; ++c) to[x * sx + c * sc] = table[c][from[x * in.stride(1) + c * in.stride(2)]];
       for (Index x = real; x < big_w; ++x)

@@ -6,20 +6,14 @@
 #include <sampan/ops/resize_torch_bilinear.hpp>
 #include <sampan/weights/loader.hpp>
 
-#include <new>
-
 namespace sampan::inline SAMPAN_ABI::nn {
 
 /// Linear resampling along axis 0 of [in, c] to [out, c]: torch's "linear", align_corners=False (ops/resize_torch_bilinear.hpp has the taps).
-template <Backend B>
-void resample_rows(const Loader<B>& w, const View<const float, 2>& in, const View<float, 2>& out) {
-  using sampan::detail::BilinearTap;
-  const auto memory = w.template scratch<1>({out.extent(0) * Index(sizeof(BilinearTap) / sizeof(float))});
-  if (!w.ok()) return;
-  auto* taps = new (memory.data()) BilinearTap[std::size_t(out.extent(0))];
-  sampan::detail::bilinear_taps(in.extent(0), out.extent(0), taps);
-  for (Index o = 0; o < out.extent(0); ++o)
-    for (Index c = 0; c < in.extent(1); ++c) out(o, c) = taps[o].w0 * in(taps[o].i0, c) + taps[o].w1 * in(taps[o].i1, c);
+inline void resample_rows(const View<const float, 2>& in, const View<float, 2>& out) {
+  for (Index o = 0; o < out.extent(0); ++o) {
+    const auto t = sampan::detail::bilinear_tap(in.extent(0), out.extent(0), o);
+    for (Index c = 0; c < in.extent(1); ++c) out(o, c) = t.w0 * in(t.i0, c) + t.w1 * in(t.i1, c);
+  }
 }
 
 /// The table `name` [2*size-1, d]; resampled if the file holds another number of rows.
@@ -28,7 +22,7 @@ View<const float, 2> load_rel_pos(const Loader<B>& w, std::string_view name, Ind
   const auto stored = w.template tensor<2>(name, {kAnyExtent, d});
   if (!w.ok() || stored.extent(0) == 2 * size - 1) return stored;
   const auto table = w.template scratch<2>({2 * size - 1, d});
-  if (w.ok()) resample_rows(w, stored, table);
+  if (w.ok()) resample_rows(stored, table);
   return table;
 }
 
@@ -40,8 +34,8 @@ View<const float, 3> load_pos_embed(const Loader<B>& w, Index grid, Index c) {
   const Index g0 = stored.extent(1), g1 = stored.extent(2);
   const auto rows = w.template scratch<3>({grid, g1, c}), out = w.template scratch<3>({grid, grid, c});
   if (!w.ok()) return stored[0];
-  resample_rows(w, stored[0].template reshape<2>({g0, g1 * c}), rows.template reshape<2>({grid, g1 * c}));
-  for (Index y = 0; y < grid; ++y) resample_rows(w, View<const float, 2>(rows[y]), out[y]);
+  resample_rows(stored[0].template reshape<2>({g0, g1 * c}), rows.template reshape<2>({grid, g1 * c}));
+  for (Index y = 0; y < grid; ++y) resample_rows(View<const float, 2>(rows[y]), out[y]);
   return out;
 }
 

@@ -2,21 +2,17 @@
 // Data flow: predict/ calls it on the decoded RGB image; image/normalize.hpp turns the result into the network's input.
 // Source: OpenCV modules/imgproc/src/resize.cpp (hal::resize, computeResizeAreaTab, ResizeArea_Invoker, resizeAreaFast_Invoker, HResizeLinear, VResizeLinear).
 // Cost: 2 FLOP per input value when shrinking, about 8 integer operations per output value when an axis grows; scratch: two output rows per thread and tables.
-// Deliberately absent: other element types, explicit scale factors (cv2.resize called with fx, fy), the OpenCL and IPP variants, SIMD.
+// Deliberately absent: other element types, explicit scale factors (cv2.resize called with fx, fy), the OpenCL and IPP variants.
 #pragma once
+#include <sampan/ops/pixel_kernels.hpp>
 #include <sampan/ops/resize_common.hpp>
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
 namespace sampan::inline SAMPAN_ABI {
 namespace detail {
-
-/// One term of an area sum: out[to] += weight * in[from].
-struct AreaTap {
-  std::int32_t from, to;
-  float weight;
-};
 
 /// OpenCV's scale: the reciprocal of the rounded inverse. Not always the rounded in/out: 49 pixels to 1 give 49.000000000000007, no whole number.
 inline double area_scale(Index in, Index out) { return 1.0 / (double(out) / double(in)); }
@@ -136,6 +132,7 @@ void resize_cv2_area(Context<B>& ctx, View<const std::uint8_t, 3> in, View<std::
   const double scale_x = area_scale(w, ow), scale_y = area_scale(h, oh);
   const Index fx = w / ow, fy = h / oh;
   const bool same = w == ow && h == oh, shrinks = scale_x >= 1 && scale_y >= 1, whole = shrinks && scale_x == double(fx) && scale_y == double(fy);
+  const PixelKernels* kernels = pixel_kernels(ctx.backend);
   Arena::Scope scope(ctx.arena);
   View<AreaTap, 1> tx, ty;
   View<AreaLinearTap, 1> lx, ly;
@@ -145,7 +142,7 @@ void resize_cv2_area(Context<B>& ctx, View<const std::uint8_t, 3> in, View<std::
     tx = scope.make<AreaTap>(w + 2 * ow);
     ty = scope.make<AreaTap>(h + 2 * oh);
     first = scope.make<std::int32_t>(oh + 1);
-    rows = scope.make<float>(ctx.pool.threads(), 2, n);
+    rows = scope.make<float>(ctx.pool.threads(), 2, n + 1);
   } else if (!shrinks) {
     lx = scope.make<AreaLinearTap>(ow);
     ly = scope.make<AreaLinearTap>(oh);
@@ -170,6 +167,14 @@ void resize_cv2_area(Context<B>& ctx, View<const std::uint8_t, 3> in, View<std::
       for (Index y = y0; y < y1; ++y) {
         std::memset(sum, 0, std::size_t(n) * sizeof(float));
         for (Index k = first(y); k < first(y + 1); ++k) {
+          if (kernels && kernels->area_rows && c == 3) {
+            const Index count = std::min(kAreaRows, first(y + 1) - k);
+            float weights[kAreaRows];
+            for (Index i = 0; i < count; ++i) weights[i] = ty(k + i).weight;  // rows of neighbouring taps are neighbours
+            kernels->area_rows({row_in(ty(k).from), in.stride(0), w, count, tx.data(), nx, weights, sum});
+            k += count - 1;
+            continue;
+          }
           std::memset(row, 0, std::size_t(n) * sizeof(float));
           if (c == 3) {
             area_row<3>(row_in(ty(k).from), tx.data(), nx, c, row);

@@ -2,8 +2,9 @@
 // Data flow: predict/ calls it on the decoded RGB image; image/normalize.hpp turns the result into the network's input.
 // Source: Pillow src/libImaging/Resample.c (precompute_coeffs, normalize_coeffs_8bpc, ImagingResampleHorizontal_8bpc, ..Vertical_8bpc); sam.md 7.
 // Cost: about 2*max(in/out, 1) multiply-adds per value and pass; scratch: the image after the first pass, and the tables of weights.
-// Deliberately absent: bicubic, premultiplied alpha (Pillow resizes RGBA that way; alpha is dropped before), the box argument, SIMD.
+// Deliberately absent: bicubic, premultiplied alpha (Pillow resizes RGBA that way; alpha is dropped before), the box argument.
 #pragma once
+#include <sampan/ops/pixel_kernels.hpp>
 #include <sampan/ops/resize_common.hpp>
 
 #include <cstring>
@@ -52,6 +53,18 @@ SAMPAN_EXACT_FP inline void pillow_weights(Index in, Index out, const PillowTaps
 inline std::uint8_t pillow_clip(std::int32_t acc) {
   acc >>= kPillowBits;
   return std::uint8_t(acc < 0 ? 0 : acc > 255 ? 255 : acc);
+}
+
+/// The weights of PillowRows: groups of 4 taps, the missing ones 0.
+inline Index pillow_groups(Index in, Index out) { return ceil_div(pillow_taps(in, out), 4); }
+inline void split_weights(const PillowTaps& t, const View<SplitWeights, 2>& split) {
+  for (Index o = 0; o < split.extent(0); ++o)
+    for (Index g = 0; g < split.extent(1); ++g) {
+      std::int32_t w[4];
+      for (Index k = 0; k < 4; ++k) w[k] = 4 * g + k < t.count(o) ? t.weights(o, 4 * g + k) : 0;
+      const auto pair = [](std::int32_t even, std::int32_t odd) { return even | odd << 16; };
+      split(o, g) = {pair(w[0] >> 11, w[1] >> 11), pair(w[2] >> 11, w[3] >> 11), pair(w[0] & 2047, w[1] & 2047), pair(w[2] & 2047, w[3] & 2047)};
+    }
 }
 
 /// One row: in [w, c] -> out [ow, c]. C is c for the usual counts, 0 for any other.
@@ -117,10 +130,14 @@ void resize_pillow_bilinear(Context<B>& ctx, View<const std::uint8_t, 3> in, Vie
   const Index h = in.extent(0), w = in.extent(1), c = in.extent(2), oh = out.extent(0), ow = out.extent(1);
   const bool across = w != ow, down = h != oh, both = across && down;
   const bool down_first = both && order == PillowOrder::pillow_13 && h > oh && h - oh > 2 * (w - ow);
+  const PixelKernels* kernels = pixel_kernels(ctx.backend);
+  const bool rgb_rows = kernels && kernels->pillow_rows && c == 3, columns = kernels && kernels->pillow_column;
   Arena::Scope scope(ctx.arena);
   PillowTaps tx, ty;
+  View<SplitWeights, 2> split;
   View<std::uint8_t, 3> mid;
   if (across) tx = {scope.make<std::int32_t>(ow), scope.make<std::int32_t>(ow), scope.make<std::int32_t>(ow, pillow_taps(w, ow))};
+  if (across && rgb_rows) split = scope.make<SplitWeights>(ow, pillow_groups(w, ow));
   if (down) ty = {scope.make<std::int32_t>(oh), scope.make<std::int32_t>(oh), scope.make<std::int32_t>(oh, pillow_taps(h, oh))};
   if (both) mid = down_first ? scope.make<std::uint8_t>(oh, w, c) : scope.make<std::uint8_t>(h, ow, c);
   const double kx = across ? double(pillow_taps(w, ow)) : 0, ky = down ? double(pillow_taps(h, oh)) : 0;
@@ -129,7 +146,12 @@ void resize_pillow_bilinear(Context<B>& ctx, View<const std::uint8_t, 3> in, Vie
 
   const auto pass_across = [&](const View<const std::uint8_t, 3>& from, const View<std::uint8_t, 3>& to) {
     pillow_weights(w, ow, tx);
+    if (rgb_rows) split_weights(tx, split);
     for_row_blocks(ctx, to.extent(0), [&](Index y0, Index y1, int) {
+      if (rgb_rows) {
+        kernels->pillow_rows({from.data() + y0 * from.stride(0), from.stride(0), w, to.data() + y0 * to.stride(0), to.stride(0), ow, y1 - y0, tx.first.data(), tx.count.data(), split.data(), split.extent(1)});
+        return;
+      }
       for (Index y = y0; y < y1; ++y) {
         const std::uint8_t* row = from.data() + y * from.stride(0);
         std::uint8_t* at = to.data() + y * to.stride(0);
@@ -146,9 +168,14 @@ void resize_pillow_bilinear(Context<B>& ctx, View<const std::uint8_t, 3> in, Vie
   const auto pass_down = [&](const View<const std::uint8_t, 3>& from, const View<std::uint8_t, 3>& to) {
     pillow_weights(h, oh, ty);
     for_row_blocks(ctx, oh, [&](Index y0, Index y1, int) {
-      for (Index y = y0; y < y1; ++y)
-        pillow_column(from.data() + ty.first(y) * from.stride(0), from.stride(0), &ty.weights(y, 0), ty.count(y), to.data() + y * to.stride(0),
-                      to.extent(1) * c);
+      for (Index y = y0; y < y1; ++y) {
+        const PillowColumn column{from.data() + ty.first(y) * from.stride(0), from.stride(0), &ty.weights(y, 0), ty.count(y), to.data() + y * to.stride(0), to.extent(1) * c};
+        if (columns) {
+          kernels->pillow_column(column);
+        } else {
+          pillow_column(column.in, column.in_stride, column.w, column.count, column.out, column.n);
+        }
+      }
     });
   };
   if (down_first) {

@@ -4,39 +4,51 @@
 // Cost: 6 FLOP per output value at most; scratch: two rows [ow, c] per thread and the taps.
 // Deliberately absent: align_corners=True, antialias, bicubic (each its own function when a model needs it).
 #pragma once
+#include <sampan/ops/pixel_kernels.hpp>
 #include <sampan/ops/resize_common.hpp>
 
 namespace sampan::inline SAMPAN_ABI {
 namespace detail {
 
-/// Output o = w0 * in[i0] + w1 * in[i1], in float as in PyTorch.
+/// Output o of `out` = w0 * in[i0] + w1 * in[i1], in float as in PyTorch.
 struct BilinearTap {
   Index i0, i1;
   float w0, w1;
 };
+inline BilinearTap bilinear_tap(Index in, Index out, Index o) {
+  // A float scale but a position in double, as PyTorch 1.13 computes it. PyTorch 2 rounds the position to float: up to 2^-24 of it, so its weights
+  // move by 3e-5 at position 500, and the one exact position lies between the two.
+  double at = double(float(in) / float(out)) * (double(o) + 0.5) - 0.5;
+  at = at < 0 ? 0 : at;
+  Index i = Index(at);
+  i = i < in - 1 ? i : in - 1;
+  float w1 = float(at - double(i));
+  w1 = w1 > 1 ? 1 : w1;
+  return {i, i + 1 < in ? i + 1 : i, 1.0f - w1, w1};
+}
 
-inline void bilinear_taps(Index in, Index out, BilinearTap* taps) {
-  const float scale = float(in) / float(out);
-  for (Index o = 0; o < out; ++o) {
-    // A float scale but a position in double, as PyTorch 1.13 computes it. PyTorch 2 rounds the position to float: up to 2^-24 of it, so its weights
-    // move by 3e-5 at position 500, and the one exact position lies between the two.
-    double at = double(scale) * (double(o) + 0.5) - 0.5;
-    at = at < 0 ? 0 : at;
-    Index i = Index(at);
-    i = i < in - 1 ? i : in - 1;
-    float w1 = float(at - double(i));
-    w1 = w1 > 1 ? 1 : w1;
-    taps[o] = {i, i + 1 < in ? i + 1 : i, 1.0f - w1, w1};
+/// The taps of one axis, as vectors take them.
+struct BilinearTaps {
+  View<std::int32_t, 1> i0, i1;
+  View<float, 1> w0, w1;
+};
+inline BilinearTaps make_bilinear_taps(Arena::Scope& scope, Index out) {
+  return {scope.make<std::int32_t>(out), scope.make<std::int32_t>(out), scope.make<float>(out), scope.make<float>(out)};
+}
+inline void bilinear_taps(Index in, const BilinearTaps& taps) {
+  for (Index o = 0; o < taps.i0.extent(0); ++o) {
+    const BilinearTap t = bilinear_tap(in, taps.i0.extent(0), o);
+    taps.i0(o) = std::int32_t(t.i0), taps.i1(o) = std::int32_t(t.i1), taps.w0(o) = t.w0, taps.w1(o) = t.w1;
   }
 }
 
 /// to[ow*c] = one input row, stretched across. C = 0: any number of channels, element by element with stride.
 template <int C>
-void bilinear_row(const View<const float, 2>& in, const BilinearTap* taps, Index ow, float* to) {
-  const Index c = C ? C : in.extent(1), sx = in.stride(0), sc = in.stride(1);
+void bilinear_row(const View<const float, 2>& in, const BilinearTaps& taps, float* to) {
+  const Index c = C ? C : in.extent(1), sx = in.stride(0), sc = in.stride(1), ow = taps.i0.extent(0);
   for (Index o = 0; o < ow; ++o, to += c) {
-    const float *a = in.data() + taps[o].i0 * sx, *b = in.data() + taps[o].i1 * sx;
-    const float w0 = taps[o].w0, w1 = taps[o].w1;
+    const float *a = in.data() + taps.i0(o) * sx, *b = in.data() + taps.i1(o) * sx;
+    const float w0 = taps.w0(o), w1 = taps.w1(o);
     if (sc == 1 || C == 1) {
       for (Index i = 0; i < c; ++i) to[i] = w0 * a[i] + w1 * b[i];
     } else {
@@ -45,43 +57,43 @@ void bilinear_row(const View<const float, 2>& in, const BilinearTap* taps, Index
   }
 }
 
-/// The body of every bilinear op: gives each finished output row, packed [ow*c], to sink(y, row). Rows come from several threads, each row once.
-/// `direct(y)`: where row y may be written at once, or nullptr for scratch.
-template <class B, class Direct, class Sink>
-void bilinear_rows(Context<B>& ctx, const View<const float, 3>& in, Index oh, Index ow, Direct&& direct, Sink&& sink) {
+/// The body of every bilinear op: sink(y, row) gets each output row as the sum of two stretched input rows, packed [ow*c]; row.y is room for it.
+/// Rows come from several threads, each row once.
+template <class B, class Sink>
+void bilinear_rows(Context<B>& ctx, const View<const float, 3>& in, Index oh, Index ow, Sink&& sink) {
   const Index h = in.extent(0), w = in.extent(1), c = in.extent(2), n = ow * c;
   Arena::Scope scope(ctx.arena);
-  const auto tx = scope.make<BilinearTap>(ow), ty = scope.make<BilinearTap>(oh);
+  const BilinearTaps tx = make_bilinear_taps(scope, ow), ty = make_bilinear_taps(scope, oh);
   const auto rows = scope.make<float>(ctx.pool.threads(), 3, n);
   if (!ctx.begin({6.0 * double(oh) * double(n), 4.0 * (double(in.size()) + double(oh) * double(n))})) return;
-  bilinear_taps(w, ow, tx.data());
-  bilinear_taps(h, oh, ty.data());
+  bilinear_taps(w, tx);
+  bilinear_taps(h, ty);
+  const PixelKernels* kernels = pixel_kernels(ctx.backend);
+  const bool plane = kernels && kernels->stretch_row && c == 1 && in.stride(1) == 1 && w <= ow;
   for_row_blocks(ctx, oh, [&](Index y0, Index y1, int slot) {
     // The two input rows around an output row, already stretched; going down, the lower one becomes the upper one.
     float *upper = &rows(slot, 0, 0), *lower = &rows(slot, 1, 0), *own = &rows(slot, 2, 0);
     Index has_upper = -1, has_lower = -1;
     const auto stretch = [&](Index y, float* to) {
-      if (c == 1) {
-        bilinear_row<1>(in[y], tx.data(), ow, to);
+      if (plane) {
+        kernels->stretch_row({in.data() + y * in.stride(0), w, tx.i0.data(), tx.i1.data(), tx.w0.data(), tx.w1.data(), ow, to});
+      } else if (c == 1) {
+        bilinear_row<1>(in[y], tx, to);
       } else if (c == 3) {
-        bilinear_row<3>(in[y], tx.data(), ow, to);
+        bilinear_row<3>(in[y], tx, to);
       } else {
-        bilinear_row<0>(in[y], tx.data(), ow, to);
+        bilinear_row<0>(in[y], tx, to);
       }
     };
     for (Index y = y0; y < y1; ++y) {
-      const BilinearTap& t = ty(y);
-      if (t.i0 != has_upper && t.i0 == has_lower) {
+      const Index above = ty.i0(y), below = ty.i1(y);
+      if (above != has_upper && above == has_lower) {
         std::swap(upper, lower);
         std::swap(has_upper, has_lower);
       }
-      if (t.i0 != has_upper) stretch(has_upper = t.i0, upper);
-      if (t.i1 != has_lower && t.i1 != has_upper) stretch(has_lower = t.i1, lower);
-      const float *a = upper, *b = t.i1 == has_upper ? upper : lower;
-      float* to = direct(y);
-      if (!to) to = own;
-      for (Index i = 0; i < n; ++i) to[i] = t.w0 * a[i] + t.w1 * b[i];
-      sink(y, static_cast<const float*>(to));
+      if (above != has_upper) stretch(has_upper = above, upper);
+      if (below != has_lower && below != has_upper) stretch(has_lower = below, lower);
+      sink(y, BlendRow{upper, below == has_upper ? upper : lower, ty.w0(y), ty.w1(y), n, own});
     }
   });
 }
@@ -100,13 +112,19 @@ void resize_torch_bilinear(Context<B>& ctx, View<const float, 3> in, View<float,
   if (!detail::check_resize(ctx, in, out, "resize_torch_bilinear: in [h,w,c] and out [oh,ow,c] need equal c and sides from 1 to 2^30-1")) return;
   const bool packed = detail::packed_rows(out);
   const Index ow = out.extent(1), c = out.extent(2);
-  detail::bilinear_rows(
-      ctx, in, out.extent(0), ow, [&](Index y) { return packed ? out.data() + y * out.stride(0) : nullptr; },
-      [&](Index y, const float* row) {
-        if (packed) return;
-        for (Index x = 0; x < ow; ++x)
-          for (Index i = 0; i < c; ++i) out(y, x, i) = *row++;
-      });
+  const PixelKernels* kernels = pixel_kernels(ctx.backend);
+  detail::bilinear_rows(ctx, in, out.extent(0), ow, [&](Index y, BlendRow row) {
+    float* own = row.y;
+    if (packed) row.y = out.data() + y * out.stride(0);
+    if (kernels && kernels->blend_row) {
+      kernels->blend_row(row);
+    } else {
+      for (Index i = 0; i < row.n; ++i) row.y[i] = row.wa * row.a[i] + row.wb * row.b[i];
+    }
+    if (packed) return;
+    for (Index x = 0; x < ow; ++x)
+      for (Index i = 0; i < c; ++i) out(y, x, i) = *own++;
+  });
 }
 
 /// The same for one plane: in [h, w] -> out [oh, ow].

@@ -55,22 +55,25 @@ void finish_mask(Context<B>& ctx, const weights::Contract& c, const InputFrame& 
     mask = out.mask.data.data();
   }
   const View<const float, 3> plane(source.data(), {source.extent(0), source.extent(1), 1}, {source.stride(0), source.stride(1), 1});
-  sampan::detail::bilinear_rows(
-      ctx, plane, h, w, [](Index) -> float* { return nullptr; },
-      [&](Index y, const float* row) {
-        std::uint8_t* to = mask + y * w;
-        Index area = 0, above = 0, around = 0;
-        for (Index x = 0; x < w; ++x) {
-          to[x] = row[x] > threshold;
-          area += to[x];
-          above += row[x] > inner;
-          around += row[x] > outer;
-        }
-        const auto* first = area ? static_cast<const std::uint8_t*>(std::memchr(to, 1, std::size_t(w))) : to;
-        Index last = w - 1;
-        while (area && to[last] == 0) --last;
-        counts(y) = {area, above, around, first - to, last};
-      });
+  const PixelKernels* kernels = pixel_kernels(ctx.backend);
+  sampan::detail::bilinear_rows(ctx, plane, h, w, [&](Index y, const BlendRow& row) {
+    MaskRow m{row.a, row.b, row.wa, row.wb, w, threshold, inner, outer, mask + y * w};
+    if (kernels && kernels->mask_row) {
+      kernels->mask_row(m);
+    } else {
+      for (Index x = 0; x < w; ++x) {
+        const float v = row.wa * row.a[x] + row.wb * row.b[x];
+        m.mask[x] = v > threshold;
+        m.area += m.mask[x];
+        m.above += v > inner;
+        m.around += v > outer;
+      }
+    }
+    const auto* first = m.area ? static_cast<const std::uint8_t*>(std::memchr(m.mask, 1, std::size_t(w))) : m.mask;
+    Index last = w - 1;
+    while (m.area && m.mask[last] == 0) --last;
+    counts(y) = {m.area, m.above, m.around, first - m.mask, last};
+  });
   if (ctx.planning() || !ctx.ok()) return;
   Index area = 0, above = 0, around = 0, x0 = w, x1 = 0, y0 = h, y1 = 0;
   for (Index y = 0; y < h; ++y) {

@@ -31,7 +31,10 @@ inline constexpr int kMr = 6, kMrSmall = 3, kNv = 4, kStrip = 4;
 #include <sampan/cpu/micro/bias.inl>
 #include <sampan/cpu/micro/depthwise.inl>
 #include <sampan/cpu/micro/finish.inl>
+#include <sampan/cpu/micro/pixels.inl>
 #include <sampan/cpu/micro/rows.inl>
+//
+#include <sampan/cpu/micro/pixels_x86.inl>
 //
 #include <sampan/cpu/micro/decoder.inl>
 //
@@ -64,9 +67,10 @@ struct Bf16Pairs {
   SAMPAN_KERNEL_INLINE void dot(Vec& acc, VecInt a, VecInt b) { asm("vdpbf16ps %1, %2, %0" : "+v"(acc) : "v"(b), "v"(a)); }
 };
 
+inline constexpr PixelKernels kPixels{pillow_rows, pillow_column, area_rows, stretch_row, blend_row, mask_row};
 inline constexpr Kernels kTable{"avx512", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row, row_stride, direct_conv, softmax_groups, dot_rows,
                                 gather_rows, attend_pads, attend_finish, {keys_size, pack_keys, values_size, pack_values, attend_block},
-                                kFastProducts<Madd>, kFastAttend<Madd>, {}, {}};
+                                kFastProducts<Madd>, kFastAttend<Madd>, {}, {}, &kPixels};
 inline constexpr Kernels kVnniTable = kTable.with_fast("avx512vnni", kFastProducts<Vnni>, kFastAttend<Vnni>);
 inline constexpr Kernels kBf16Table = kVnniTable.with_bf16("avx512bf16", kBf16Products<Bf16Pairs>, kBf16Attend<Bf16Pairs>);
 
