@@ -18,13 +18,13 @@ extern char** environ;
 
 namespace bench {
 
-ProcessResult run_process(const std::vector<std::string>& args, bool show) {
+ProcessResult run_process(const std::vector<std::string>& args, const std::string& out) {
   std::vector<char*> argv;
   for (const auto& a : args) argv.push_back(const_cast<char*>(a.c_str()));
   argv.push_back(nullptr);
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
-  if (!show) posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+  posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
   pid_t pid = 0;
   const double start = seconds();
   const int failed = posix_spawnp(&pid, argv[0], &files, nullptr, argv.data(), environ);

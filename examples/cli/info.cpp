@@ -102,17 +102,16 @@ void show_program(bool json) {
   print(j);
 }
 
-void show_model(const std::string& path, bool json) {
-  LoadOptions load;
-  load.threads = 1;
-  const Model model = must(Model::try_load(path, load), Source::model);
+void show_model(const Options& o) {
+  const std::string& path = o.model;
+  const Model model = must(Model::try_load(path, o.load), Source::model);
   const ModelInfo& m = model.info();
   const std::string sha = must(model.try_sha256(), Source::model);
   constexpr std::uint64_t kProgram = std::uint64_t(5) << 20;  // code, libraries, stacks: measured
   const std::uint64_t embedding = std::uint64_t(m.embedding_grid) * std::uint64_t(m.embedding_grid) * 256 * sizeof(float);
   const std::uint64_t peak = m.weight_bytes + std::max(m.encode_bytes, m.decode_bytes) + embedding + kProgram;
   const std::string prompts = prompts_of(m.points, m.boxes, m.mask_input);
-  if (json) {
+  if (o.json) {
     Report j;
     j["model"] = {{"family", m.family}, {"name", m.name}, {"sha256", sha}, {"licence", m.licence}, {"encoder", m.encoder}, {"parameters", m.parameters}};
     j["input"] = {{"image_size", m.image_size}, {"preprocessing", m.preprocessing}, {"points", m.points}, {"boxes", m.boxes}, {"mask_input", m.mask_input}, {"multimask", m.multimask}};
@@ -145,7 +144,7 @@ void show_model(const std::string& path, bool json) {
 }  // namespace
 
 void run_info(const Options& o) {
-  o.model.empty() ? show_program(o.json) : show_model(o.model, o.json);
+  o.model.empty() ? show_program(o.json) : show_model(o);
   if (std::fflush(stdout) != 0) throw Failure{Exit::bad_file, "cannot write to stdout"};
 }
 

@@ -201,7 +201,10 @@ Examples:
   sampan info
   sampan info --json
   sampan info lite_medsam.safetensors
-  sampan info lite_medsam.safetensors --json)";
+  sampan info lite_medsam.safetensors --precision fast --threads 1
+  sampan info lite_medsam.safetensors --json
+
+Memory and work are those of a run with the same engine options; nothing is computed.)";
 
 }  // namespace
 
@@ -240,6 +243,7 @@ Options parse_arguments(int argc, const char* const* argv) {
   auto& info = *app.add_subcommand("info", "what a model is and needs; without a file: this program and the published checkpoints it runs");
   info.add_option("FILE", o.model, "weights, written by sampan-convert; without it: version, compiler, instruction sets, and the zoo with licences and how to convert each checkpoint")->type_name("");
   info.add_flag("--json", o.json, "the same as one JSON object");
+  add_engine(info, o, r);
   info.footer(kInfoFooter);
 
   const std::string commands = "segment, encode, info";
@@ -268,6 +272,9 @@ Options parse_arguments(int argc, const char* const* argv) {
 
   if (&chosen == &info) {
     o.command = Command::info;
+    for (const CLI::Option* option : info.get_options([](const CLI::Option* given) { return given->get_group() == "Engine" && given->count() > 0; }))
+      if (o.model.empty()) usage(cat(option->get_name(), " says how a model would run: give FILE, or leave it out"));
+    check_engine(o, r);
     return o;
   }
   check_common(o, r);

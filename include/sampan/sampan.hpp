@@ -9,5 +9,6 @@
 
 #if !defined(SAMPAN_COMPILED) || defined(SAMPAN_IMPLEMENTATION)
 #  include <sampan/impl/model.ipp>
+#  include <sampan/impl/prompt_check.ipp>
 #  include <sampan/impl/session.ipp>
 #endif

@@ -237,6 +237,10 @@ const std::vector<Row> kRows = {
     {with_model("a.png"), 5, "a.png"},
     {with_model("embedding.safetensors"), 5, "embedding"},
     {{"info", "nowhere.safetensors"}, 5, "nowhere.safetensors"},
+    {{"info", "--threads", "2"}, 2, "--threads"},
+    {{"info", "m.safetensors", "--threads", "0"}, 2, "--threads"},
+    {{"info", "m.safetensors", "--precision", "f12"}, 2, "--precision"},
+    {{"info", "m.safetensors", "--max-memory", "1K"}, 4, "weights alone"},
     {{"info", "weights.pth"}, 5, "sampan-convert"},
     {{"info", "dir", "--json"}, 5, "directory"},
     // embeddings

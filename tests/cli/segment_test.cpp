@@ -227,7 +227,9 @@ TEST_CASE("--multimask and --select") {
   const Folder& f = folder();
   Expected e(f);
   const Prompt click{.points = {{20, 20, 1}}};
-  for (const auto& [word, rule] : {std::pair("iou", Select::iou), std::pair("first", Select::first), std::pair("stability", Select::stability), std::pair("largest", Select::largest)}) {
+  for (const auto& entry : {std::pair("iou", Select::iou), std::pair("first", Select::first), std::pair("stability", Select::stability), std::pair("largest", Select::largest)}) {
+    const std::string word = entry.first;
+    const Select rule = entry.second;
     CAPTURE(word);
     const Prediction p = e(click, {.multimask = true, .select = rule});
     const Document j = Document::parse(f.ok(segment({"--point", "20,20,1", "--multimask", "--select", word, "-o", "s.png", "--json"})).out);
@@ -368,7 +370,8 @@ TEST_CASE("16-bit images with a window, odd sizes") {
   f.ok({"segment", "ct.png", "--model", "m.safetensors", "--box", "2,2,20,20", "--window", "1040,400", "-o", "ct_mask.png"});
   CHECK(f.values("ct_mask.png").size() == 1200);
   f.ok({"segment", "ct.png", "--model", "m.safetensors", "--box", "2,2,20,20", "--window-preset", "bone", "-o", "ct_mask.png"});
-  for (const auto& [h, w] : {std::pair<std::int64_t, std::int64_t>(1, 1), {1, 5000}, {5000, 1}}) {
+  for (const auto& size : {std::pair<std::int64_t, std::int64_t>(1, 1), {1, 5000}, {5000, 1}}) {
+    const std::int64_t h = size.first, w = size.second;
     CAPTURE(h);
     CAPTURE(w);
     const std::vector<std::uint8_t> pixels(std::size_t(h * w), 100);
@@ -413,6 +416,10 @@ TEST_CASE("info") {
   CHECK(j["input"]["boxes"] == true);
   CHECK(j["memory_bytes"]["weights"].get<double>() > 0);
   CHECK(j["flop"]["encode"].get<double>() > 0);
+  // Engine options describe the run that they would give: 16-bit weights take less room, more threads more scratch.
+  const auto memory = [&](std::initializer_list<std::string> options) { return Document::parse(f.ok(Words{"info", "box.safetensors", "--json"} + Words(options)).out)["memory_bytes"]; };
+  CHECK(memory({"--precision", "fast"})["weights"].get<double>() < j["memory_bytes"]["weights"].get<double>());
+  CHECK(memory({"--threads", "8"})["encode"].get<double>() > memory({"--threads", "1"})["encode"].get<double>());
   CHECK(f.ok({"info"}).out.rfind(std::string("sampan ") + SAMPAN_VERSION, 0) == 0);
   CHECK(Document::parse(f.ok({"info", "--json"}).out)["version"] == SAMPAN_VERSION);
 }

@@ -2,6 +2,10 @@
 // Allowed outcomes: objects that hold the promises of the format, or a Failure with one of the documented codes that names the file. Anything else traps.
 #include "examples/cli/prompts.hpp"
 
+#if !defined(SAMPAN_COMPILED)  // the libFuzzer build is header-only and takes no more of the library than this
+#  include <sampan/impl/prompt_check.ipp>
+#endif
+
 using namespace sampan;
 
 namespace {

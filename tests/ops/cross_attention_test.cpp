@@ -112,13 +112,13 @@ TEST_CASE("cross_attention_norm: pixels ask, and their norm follows at once") {
   Sweep sweep("cross_attention_norm");
   std::uint64_t seed = 1;
   for (Index b : {1, 2, 3})
-    for (auto [t, heads, inner] : {std::array<Index, 3>{7, 8, 128}, {2, 2, 28}, {40, 8, 32}})  // the last is composed
+    for (const auto& sizes : {std::array<Index, 3>{7, 8, 128}, {2, 2, 28}, {40, 8, 32}})  // the last is composed
       for (Index pixels : {95, 96, 97, 300})
         for (const bool ready : {false, true}) {
           const auto s = seed++;
           if (s % (kThorough ? 2 : 11)) continue;
           Rng rng(Seed{s});
-          const Index c = 64, qb = s % 4 < 2 ? 1 : b;
+          const Index t = sizes[0], heads = sizes[1], inner = sizes[2], c = 64, qb = s % 4 < 2 ? 1 : b;
           RandomCrossAttention w(rng, c, inner, heads);
           RandomNorm norm(rng, c, 1e-5f);
           GuardBuffer<3> q({qb, pixels, c}, {1, 0}, rng), pe({1, pixels, c}, {3, 0}, rng), k({b, t, c}, {}, rng), v({b, t, c}, {}, rng);

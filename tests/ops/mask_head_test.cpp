@@ -114,10 +114,11 @@ TEST_CASE("upscale_masks: prompts, masks, pixels around a block, channels, strid
   std::uint64_t seed = 1;
   for (Index b : {1, 2})
     for (Index m : {1, 3})
-      for (auto [h, width] : {std::pair<Index, Index>{1, 1}, {3, 5}, {6, 8}, {7, 7}, {5, 29}})  // 48 pixels are a block
+      for (const auto& size : {std::pair<Index, Index>{1, 1}, {3, 5}, {6, 8}, {7, 7}, {5, 29}})  // 48 pixels are a block
         for (auto [c, mid, fine, s1, s2] : {std::array<Index, 5>{64, 16, 8, 2, 2}, {33, 9, 5, 2, 2}, {16, 12, 3, 3, 2}, {8, 20, 17, 1, 3}}) {
           const auto s = seed++;
           if (s % (kThorough ? 3 : 13)) continue;
+          const Index h = size.first, width = size.second;
           Rng rng(Seed{s});
           const RandomUpscaling w(rng, c, mid, fine, int(s1), int(s2));
           GuardBuffer<3> x({b, h * width, c}, kLayouts[s % std::size(kLayouts)], rng), hyper({b, m, fine}, kLayouts[(s + 1) % std::size(kLayouts)], rng);

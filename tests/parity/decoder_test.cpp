@@ -99,7 +99,9 @@ TEST_CASE("parity: prompt encoder") {
         const auto pe = encoder.dense_pe.view();
         check_tensor(g, kind + ".dense_pe", channels_first({pe.data(), pe.data() + pe.size()}, 256), {1, 256, s.grid, s.grid});
       }
-      for (const auto& [name, p] : prompts.items()) {
+      for (const auto& entry : prompts.items()) {
+        const std::string& name = entry.key();
+        const auto& p = entry.value();
         if (name.rfind(kind + ".", 0) != 0) continue;
         CAPTURE(name);
         const std::size_t batch = p.contains("points") ? p["points"].size() : p.contains("boxes") ? p["boxes"].size() : 0;
@@ -148,7 +150,9 @@ TEST_CASE("parity: mask decoder, every module") {
     const models::PromptEncoderSizes ps{.channels = c, .grid = grid, .image_size = g.meta("config")["input_size"]};
     const auto encoder = load_with(backend, w, [&](const Loader<B>& l) { return models::PromptEncoder<B>::load(l / "prompt_encoder", ps); });
     const auto decoder = load_with(backend, w, [&](const Loader<B>& l) { return models::MaskDecoder<B>::load(l / "mask_decoder", models::MaskDecoderSizes{.channels = c, .grid = grid}); });
-    for (const auto& [name, p] : prompts.items()) {
+    for (const auto& entry : prompts.items()) {
+      const std::string& name = entry.key();
+      const auto& p = entry.value();
       CAPTURE(name);
       const Index batch = p["batch"], tokens = p["tokens"];
       const auto sparse = tokens ? input(g, text(p["sparse"])) : std::vector<float>();

@@ -90,7 +90,9 @@ void run_network(const std::string& golden_name, const std::string& title, bool 
 
     double worst_logits = 0, worst_iou = 1;
     const auto prompts = g.meta("prompts");
-    for (const auto& [name, p] : prompts.items()) {
+    for (const auto& entry : prompts.items()) {
+      const std::string& name = entry.key();
+      const auto& p = entry.value();
       CAPTURE(name);
       const std::int64_t low = model->info().low_res;
       std::vector<float> mask;

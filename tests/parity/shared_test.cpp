@@ -34,7 +34,9 @@ void report(const std::string& network, const std::string& place, const Worst& w
 void check_prompts(const Golden& g, Session& session, std::int64_t low, std::int64_t step, const std::string& suffix, Worst& worst) {
   const auto prompts = g.meta("prompts");
   const auto seed = std::stoull(*g.file().metadata("seed"));
-  for (const auto& [name, p] : prompts.items()) {
+  for (const auto& entry : prompts.items()) {
+    const std::string& name = entry.key();
+    const auto& p = entry.value();
     CAPTURE(name);
     std::vector<float> mask;
     if (p.contains("mask")) mask = hash_fill(seed, "mask_input", {low, low}, 0, 8);
@@ -147,7 +149,8 @@ TEST_CASE("parity: LiteMedSAM with its real weights, from the image file to the 
     CAPTURE(place.name);
     const Model model = load_model(litemedsam_weights(), place);
     Worst worst;
-    for (const auto& [name, file] : {std::pair("img_demo", "medsam/img_demo.png"), std::pair("amos_0006_90", "sammed2d/images/amos_0006_90.png"), std::pair("s0114_111", "sammed2d/images/s0114_111.png")}) {
+    for (const auto& entry : {std::pair("img_demo", "medsam/img_demo.png"), std::pair("amos_0006_90", "sammed2d/images/amos_0006_90.png"), std::pair("s0114_111", "sammed2d/images/s0114_111.png")}) {
+      const std::string name = entry.first, file = entry.second;
       CAPTURE(name);
       const Golden g(shared_data() + "/litemedsam_golden/" + name + ".safetensors");
       const Image image = open_image(shared_data() + "/images/" + file);

@@ -162,3 +162,29 @@ TEST_CASE("pools that are never used, or used once, end cleanly") {
     if (i % 2) check_each_once(idle, 3);
   }
 }
+
+TEST_CASE("callers at once displace workers: no more threads run than the pool has") {
+  ThreadPool pool(2);
+  std::atomic<int> entered{0}, beside{0};  // beside: items that the worker began while both callers were at work
+  std::atomic<bool> both{false}, ending{false};
+  const auto call = [&] {
+    const auto me = std::this_thread::get_id();
+    bool first = true;
+    pool.parallel_for(400, [&](Index i, int) {
+      if (i >= 300) ending = true;  // items are handed out in order: a hundred are left, so this caller is still inside
+      if (std::this_thread::get_id() != me) {
+        if (both && !ending) ++beside;
+      } else if (first) {
+        first = false;
+        ++entered;
+        while (entered < 2) std::this_thread::yield();
+        both = true;
+      }
+      std::this_thread::sleep_for(std::chrono::microseconds(20));
+    });
+  };
+  std::thread other(call);
+  call();
+  other.join();
+  CHECK(beside <= 1);  // one that it had just taken
+}

@@ -1,6 +1,7 @@
 // ThreadPool: parallel_for over fixed work items. Data flow: Model owns one; ops of every session cut their work into items and hand it over.
 // Items are cut by the op, never by the number of threads, and each item writes its own part of the output: results are bit-identical for any thread count.
-// Several threads (sessions) may call parallel_for at once; the calling thread works too. No heap use per call, no std::function.
+// Several threads (sessions) may call parallel_for at once; the calling threads work too, and workers step back for them, so that no more than threads() run
+// (or the callers, if these are more). No heap use per call, no std::function.
 // Waiting spins briefly (an op is tens of microseconds), then parks.
 #pragma once
 #include <sampan/core/view.hpp>

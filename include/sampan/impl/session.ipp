@@ -1,50 +1,11 @@
-// Definitions of Session (predict/predictor.hpp): the noexcept border, prompt checks, embeddings.
+// Definitions of Session (predict/predictor.hpp): the noexcept border, embeddings.
 #pragma once
 #include <sampan/core/sha256.hpp>
+#include <sampan/predict/prompt_check.hpp>
 #include <sampan/predict/session_state.hpp>
 
 namespace sampan::inline SAMPAN_ABI {
 namespace detail {
-
-inline Status check_geometry(const Prompt& p, const ImageSize& size) {
-  const auto refuse = [](std::string text) { return Error(ErrorCode::invalid_argument, std::move(text)); };
-  const double w = double(size.width), h = double(size.height);
-  const auto finite = [](double v) { return v - v == 0; };
-  const auto text = [](double v) { return short_number(v); };
-  const auto image = [&] { return cat("the image is ", size.width, "x", size.height, " pixels"); };
-  if (p.points.size() > 100'000) return Error(ErrorCode::limit, cat(p.points.size(), " points for one object; at most 100000 are accepted"));
-  for (const auto& q : p.points) {
-    const auto shown = [&] { return cat("point ", text(q.x), ",", text(q.y)); };
-    if (q.label != 0 && q.label != 1) return refuse(cat(shown(), " has label ", q.label, ": 1 (object) or 0 (background) is needed"));
-    if (!finite(q.x) || !finite(q.y)) return refuse(cat(shown(), " is not finite"));
-    // A click just outside is legal in the reference; one that is off by more than the image itself is a mistake (wrong unit, wrong image).
-    if (!(q.x >= -w && q.x <= 2 * w && q.y >= -h && q.y <= 2 * h)) return refuse(cat(shown(), " lies far outside: ", image()));
-  }
-  if (p.box) {
-    const Box& b = *p.box;
-    const auto shown = [&] { return cat("box ", text(b.x0), ",", text(b.y0), ",", text(b.x1), ",", text(b.y1)); };
-    if (!finite(b.x0) || !finite(b.y0) || !finite(b.x1) || !finite(b.y1)) return refuse(cat(shown(), " is not finite: four numbers x0,y0,x1,y1 are needed"));
-    if (!(b.x0 < b.x1 && b.y0 < b.y1)) return refuse(cat(shown(), " is empty or inverted: x0 < x1 and y0 < y1 are needed"));
-    if (!(b.x0 >= 0 && b.y0 >= 0 && b.x1 <= w && b.y1 <= h)) return refuse(cat(shown(), " is outside the image: ", image()));
-  }
-  for (float v : p.mask_input)
-    if (!finite(double(v))) return refuse("mask input holds NaN or Inf");
-  return {};
-}
-
-inline Status check_capability(const Prompt& p, const ModelInfo& m, const PredictOptions& o) {
-  const auto unsupported = [&](std::string_view what) { return Error(ErrorCode::unsupported, cat(m.name, what)); };
-  const auto untrained = [&](std::string_view what) { return unsupported(cat(" takes no ", what, "; it was trained with ", m.boxes ? "boxes" : "points", " only")); };
-  if (!p.points.empty() && !m.points) return untrained("points");
-  if (p.box && !m.boxes) return untrained("boxes");
-  if (!p.mask_input.empty() && !m.mask_input) return untrained("mask input");
-  if (p.points.empty() && !p.box && p.mask_input.empty() && !m.points) return Error(ErrorCode::invalid_argument, cat(m.name, " needs a box"));
-  if (o.multimask && !m.multimask) return unsupported(" gives one mask per prompt, not three; leave multimask off");
-  if (!o.multimask && !m.single_mask) return unsupported(" gives three masks per prompt only; switch multimask on");
-  if (!p.mask_input.empty() && p.mask_input.size() != std::size_t(m.low_res * m.low_res))
-    return Error(ErrorCode::invalid_argument, cat("mask input has ", p.mask_input.size(), " values; low_res_logits of this model are ", m.low_res, "x", m.low_res));
-  return {};
-}
 
 inline Status SessionState::check_prompt(const Prompt& p, const PredictOptions& o) const {
   SAMPAN_CHECK(check_capability(p, model->info, o));
@@ -64,14 +25,6 @@ auto with_network(const SessionState& s, F&& f) {
 }
 
 }  // namespace detail
-
-SAMPAN_INLINE Status check(const Prompt& prompt, const ImageSize& image) noexcept {
-  return detail::guarded([&] { return detail::check_geometry(prompt, image); });
-}
-
-SAMPAN_INLINE Status check(const Prompt& prompt, const ModelInfo& model, const PredictOptions& options) noexcept {
-  return detail::guarded([&] { return detail::check_capability(prompt, model, options); });
-}
 
 SAMPAN_INLINE Session::Session(const Model& model) : state_(std::make_unique<detail::SessionState>(detail::Access::state(model))) {}
 SAMPAN_INLINE Session::Session(Session&&) noexcept = default;

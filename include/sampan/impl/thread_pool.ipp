@@ -1,5 +1,6 @@
 // Definitions of core/thread_pool.hpp. A job stands on the caller's stack and is linked into a list; workers take items with one atomic add.
 // A worker pins a job (`users`) under the lock before it touches it, and the caller leaves only when no worker pins it: no job outlives its stack frame.
+// Calling threads work too, so with several at once workers step back: callers and busy workers together are at most threads(), or the callers alone.
 #pragma once
 #include <sampan/core/thread_pool.hpp>
 
@@ -15,7 +16,7 @@ namespace detail {
 struct PoolTicket {
   PoolJob job;
   std::atomic<Index> next{0};
-  int users = 0;  // workers inside, guarded by the pool's mutex
+  std::atomic<int> users{0};  // workers inside; changed under the pool's mutex, read by the caller that waits
   PoolTicket* link = nullptr;
 };
 
@@ -25,10 +26,26 @@ struct PoolState {
   PoolTicket* head = nullptr;
   std::atomic<unsigned> posted{0};  // counts jobs: idle workers spin on it before they park
   std::atomic<bool> stop{false};
+  std::atomic<int> callers{0}, busy{0};  // threads inside run(), workers at a job
+  int threads = 1;
   std::vector<std::thread> workers;
 
-  static void drain(PoolTicket& t, int slot) {
-    for (Index i; (i = t.next.fetch_add(1, std::memory_order_relaxed)) < t.job.items;) t.job.run(t.job.closure, i, slot);
+  bool crowded() const { return callers.load(std::memory_order_relaxed) + busy.load(std::memory_order_relaxed) > threads; }
+  static bool step(PoolTicket& t, int slot) {
+    const Index i = t.next.fetch_add(1, std::memory_order_relaxed);
+    if (i >= t.job.items) return false;
+    t.job.run(t.job.closure, i, slot);
+    return true;
+  }
+  template <class F>
+  static bool spin_until(F&& done) {  // about 25 microseconds: longer than an op's serial part, shorter than anyone would notice
+    for (int spin = 0; spin < 2000; ++spin) {
+      if (done()) return true;
+#if defined(__x86_64__)
+      __builtin_ia32_pause();
+#endif
+    }
+    return false;
   }
   PoolTicket* claim() {  // a job with items left; mutex held
     for (PoolTicket* t = head; t; t = t->link)
@@ -38,25 +55,23 @@ struct PoolState {
   void worker(int slot) {
     std::unique_lock lock(mutex);
     while (!stop) {
-      if (PoolTicket* t = claim()) {
+      PoolTicket* t = claim();
+      if (t && callers + busy < threads) {
         ++t->users;
+        ++busy;
         lock.unlock();
-        drain(*t, slot);
+        while (step(*t, slot) && !crowded()) {}
         lock.lock();
+        --busy;
         if (--t->users == 0) left.notify_all();
         continue;
       }
       const unsigned seen = posted.load(std::memory_order_relaxed);
+      const auto news = [&] { return posted.load(std::memory_order_acquire) != seen || stop.load(std::memory_order_relaxed); };
       lock.unlock();
-      bool again = false;
-      for (int spin = 0; spin < 2000 && !again; ++spin) {
-        again = posted.load(std::memory_order_acquire) != seen || stop.load(std::memory_order_relaxed);
-#if defined(__x86_64__)
-        __builtin_ia32_pause();
-#endif
-      }
+      const bool again = spin_until(news);
       lock.lock();
-      if (!again) work.wait(lock, [&] { return stop || posted.load(std::memory_order_relaxed) != seen; });
+      if (!again) work.wait(lock, news);
     }
   }
 };
@@ -66,6 +81,7 @@ struct PoolState {
 SAMPAN_INLINE ThreadPool::ThreadPool(int threads) : threads_(threads < 1 ? 1 : threads > 256 ? 256 : threads) {
   if (threads_ == 1) return;
   state_ = std::make_unique<detail::PoolState>();
+  state_->threads = threads_;
   state_->workers.reserve(std::size_t(threads_ - 1));
   for (int i = 1; i < threads_; ++i) state_->workers.emplace_back([s = state_.get(), i] { s->worker(i); });
 }
@@ -92,6 +108,7 @@ SAMPAN_INLINE void ThreadPool::run(const detail::PoolJob& job) {
   detail::PoolTicket ticket;
   ticket.job = job;
   auto& s = *state_;
+  s.callers.fetch_add(1, std::memory_order_relaxed);
   {
     std::lock_guard lock(s.mutex);
     ticket.link = s.head;
@@ -99,9 +116,12 @@ SAMPAN_INLINE void ThreadPool::run(const detail::PoolJob& job) {
     s.posted.fetch_add(1, std::memory_order_release);
   }
   s.work.notify_all();
-  detail::PoolState::drain(ticket, 0);
+  while (detail::PoolState::step(ticket, 0)) {}
+  const auto alone = [&] { return ticket.users.load(std::memory_order_acquire) == 0; };
+  detail::PoolState::spin_until(alone);
   std::unique_lock lock(s.mutex);
-  s.left.wait(lock, [&] { return ticket.users == 0; });
+  s.left.wait(lock, alone);
+  s.callers.fetch_sub(1, std::memory_order_relaxed);
   detail::PoolTicket** p = &s.head;
   while (*p != &ticket) p = &(*p)->link;
   *p = ticket.link;

@@ -2,6 +2,7 @@
 // Data flow: impl/model.ipp fills it, impl/session.ipp reads it; not part of the public interface.
 #pragma once
 #include <sampan/models/any_model.hpp>
+#include <sampan/predict/guarded.hpp>
 #include <sampan/predict/predictor.hpp>
 
 namespace sampan::inline SAMPAN_ABI::detail {
@@ -23,21 +24,5 @@ struct Access {
   static Model make(std::shared_ptr<const ModelState> s) { return Model(std::move(s)); }
   static SessionState& state(Session& s) { return *s.state_; }
 };
-
-/// The noexcept border: what the standard library throws becomes an Error.
-template <class F>
-auto guarded(F&& f) noexcept -> decltype(f()) {
-#if SAMPAN_EXCEPTIONS
-  try {
-    return f();
-  } catch (const std::bad_alloc&) {
-    return Error(ErrorCode::out_of_memory, "the system gave no memory");
-  } catch (const std::exception& e) {
-    return Error(ErrorCode::internal, e.what());
-  }
-#else
-  return f();
-#endif
-}
 
 }  // namespace sampan::inline SAMPAN_ABI::detail
