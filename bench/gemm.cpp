@@ -25,6 +25,37 @@ struct Layer {
   }
 };
 
+/// Precisions and thread counts, combined.
+std::vector<std::pair<std::string, int>> ways(const Harness& h) {
+  std::vector<std::pair<std::string, int>> all;
+  for (const auto& precision : precisions(h))
+    for (const int threads : h.threads()) all.emplace_back(precision, threads);
+  return all;
+}
+
+/// One row through the layer in double. Rounding of inputs and weights to 16 bits widens what is allowed: `fast` has steps of max/4095 per row and per column of W,
+/// so half a step each; bf16 keeps 8 bits of every value. A GELU passes on at most 1.13 times the error of its input.
+oracle_test::Tensor64 expected(const oracle_test::Tensor64& x, const Layer& layer, Activation act, const std::string& precision) {
+  auto want = oracle_test::oracle::linear(x, layer.p, layer.n, act);
+  if (precision == "f32") return want;
+  const Index n = layer.p.weight.extent(0), k = layer.p.weight.extent(1);
+  const auto row = layer.gamma.empty() ? x : oracle_test::oracle::layer_norm(x, layer.n);
+  double most = 0;
+  for (const auto& v : row.v) most = std::max(most, std::abs(v.v));
+  for (Index j = 0; j < n; ++j) {
+    const float* w = layer.p.weight.data() + j * k;
+    double most_w = 0, sum = 0;
+    for (Index i = 0; i < k; ++i) most_w = std::max(most_w, std::abs(double(w[i])));
+    for (Index i = 0; i < k; ++i) {
+      const double a = std::abs(row.v[std::size_t(i)].v), b = std::abs(double(w[i]));
+      const double da = precision == "fast" ? most / 8190 : a / 512, db = precision == "fast" ? most_w / 8190 : b / 512;
+      sum += a * db + b * da + da * db;
+    }
+    want.v[std::size_t(j)].worst += 1.13 * sum;
+  }
+  return want;
+}
+
 /// Input, output and residual, shared by the variants of a shape: each writes y before it is judged.
 struct Data {
   Index m, in, out;
@@ -59,13 +90,15 @@ std::vector<Row> run_linear(Harness& h, const OpShape& s) {
   const auto data = std::make_shared<Data>(m, k, n, residual, copies);
   std::vector<Case> group;
   for (const auto& isa : h.isas())
-    for (const int threads : h.threads()) {
+    for (const auto& way : ways(h)) {
+      const std::string precision = way.first;
+      const int threads = way.second;
       struct Variant {
         Runner runner;
         std::vector<PackedLinear<Cpu>> weights;
         std::size_t turn = 0;
       };
-      const auto v = std::make_shared<Variant>(Variant{Runner(isa, threads), {}, 0});
+      const auto v = std::make_shared<Variant>(Variant{Runner(isa, threads, precision), {}, 0});
       for (std::size_t i = 0; i < copies; ++i) v->weights.push_back(pack(v->runner.backend(), layer->p, layer->n));
       const auto op = [=](Context<Cpu>& ctx) {
         Epilogue e{.activation = act};
@@ -80,7 +113,7 @@ std::vector<Row> run_linear(Harness& h, const OpShape& s) {
       };
       group.push_back({v->runner.row(name, cost), run, [=] {
                          run();
-                         return judge_rows(*data, v->turn, residual, act, [&](const auto& x) { return oracle_test::oracle::linear(x, layer->p, layer->n, act); });
+                         return judge_rows(*data, v->turn, residual, act, [&](const auto& x) { return expected(x, *layer, act, precision); });
                        }});
     }
   return h.run(std::move(group));
@@ -97,13 +130,15 @@ void run_mlp(Harness& h, const OpShape& s) {
   const auto data = std::make_shared<Data>(m, c, c, residual, copies);
   std::vector<Case> group;
   for (const auto& isa : h.isas())
-    for (const int threads : h.threads()) {
+    for (const auto& way : ways(h)) {
+      const std::string precision = way.first;
+      const int threads = way.second;
       struct Variant {
         Runner runner;
         std::vector<PackedMlp<Cpu>> weights;
         std::size_t turn = 0;
       };
-      const auto v = std::make_shared<Variant>(Variant{Runner(isa, threads), {}, 0});
+      const auto v = std::make_shared<Variant>(Variant{Runner(isa, threads, precision), {}, 0});
       for (std::size_t i = 0; i < copies; ++i) v->weights.push_back(pack(v->runner.backend(), MlpParams{first->n, first->p, second->p, act, {}}));
       const auto op = [=](Context<Cpu>& ctx) {
         const View<const float, 2> r = residual ? View<const float, 2>(data->residual.at(v->turn), {m, c}) : View<const float, 2>();
@@ -122,10 +157,10 @@ void run_mlp(Harness& h, const OpShape& s) {
                          // The hidden values carry GELU's own 5e-7 into lin2: up to sum |w| of it.
                          Judge judge(act);
                          for (const Index row : samples(m, 4)) {
-                           auto mid = oracle_test::oracle::linear(exact(data->x_view(v->turn).slice(0, row, 1)), first->p, first->n, act);
+                           auto mid = expected(exact(data->x_view(v->turn).slice(0, row, 1)), *first, act, precision);
                            if (act == Activation::gelu_erf)
                              for (auto& x : mid.v) x.worst += 5e-7;
-                           auto want = oracle_test::oracle::linear(mid, second->p);
+                           auto want = expected(mid, *second, Activation::none, precision);
                            if (residual) want = oracle_test::oracle::add(want, exact(View<const float, 2>(data->residual.at(v->turn) + row * c, {1, c})));
                            judge.values(data->y.at(v->turn) + row * c, want);
                          }
@@ -138,7 +173,7 @@ void run_mlp(Harness& h, const OpShape& s) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  Harness h(argc, argv, "linear layers and MLPs on the shapes of real networks (bench/shapes)", {kHot});
+  Harness h(argc, argv, "linear layers and MLPs on the shapes of real networks (bench/shapes)", {kHot, kPrecision});
   for (const auto& list : h.shapes(shape_lists())) {
     std::vector<Row> sums;
     int missing = 0;

@@ -233,6 +233,8 @@ int Harness::report() {
   for (Roof& r : roofs_) {  // again: what the machine could do while the rows were measured
     const Roof now = measure_roof(r.threads);
     r.fma_gflops = std::max(r.fma_gflops, now.fma_gflops);
+    r.fast_gflops = std::max(r.fast_gflops, now.fast_gflops);
+    r.bf16_gflops = std::max(r.bf16_gflops, now.bf16_gflops);
     r.read_gbs = std::max(r.read_gbs, now.read_gbs);
     r.copy_gbs = std::max(r.copy_gbs, now.copy_gbs);
   }
@@ -254,9 +256,9 @@ int Harness::report() {
   return good && !rows_.empty() ? 0 : 1;
 }
 
-double Harness::fma(int threads) const {
+double Harness::fma(const Row& row) const {
   for (const Roof& r : roofs_)
-    if (r.threads == threads) return r.fma_gflops;
+    if (const double peak = r.gflops(row.precision); r.threads == row.threads && peak > 0) return peak;
   return kNaN;
 }
 double Harness::gbs(int threads) const {

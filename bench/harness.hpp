@@ -92,7 +92,7 @@ class Harness {
  private:
   enum class Format { text, json, csv, md };
   void judge(Row& row) const;
-  double fma(int threads) const;
+  double fma(const Row& row) const;
   double gbs(int threads) const;
   void print_table(bool markdown) const;
   void print_csv() const;

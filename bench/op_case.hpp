@@ -14,6 +14,7 @@
 #include <cmath>
 #include <cstdint>
 #include <memory>
+#include <sstream>
 
 namespace bench {
 
@@ -22,20 +23,35 @@ namespace oracle_test = sampan::test;
 
 inline const ExtraOption kHot{"--hot", "", "the same buffers in every run instead of rotating ones"};
 
-inline Cpu make_backend(const std::string& isa) {
+inline const ExtraOption kPrecision{"--precision", "LIST", "of the weights: f32, fast, bf16 (default: f32)"};
+
+/// --precision as words; ends the program for one that a level does not have.
+inline std::vector<std::string> precisions(const Harness& h) {
+  std::vector<std::string> out;
+  std::istringstream in(h.option("--precision", "f32"));
+  for (std::string p; std::getline(in, p, ',');) {
+    if (p != "f32" && p != "fast" && p != "bf16") die("--precision " + p + ": f32, fast or bf16");
+    out.push_back(p);
+  }
+  return out;
+}
+
+inline Cpu make_backend(const std::string& isa, const std::string& precision = "f32") {
   Isa level = Isa::scalar;
   if (!parse_isa(isa, level) || !isa_available(level)) die("this machine has no level " + isa);  // the harness has refused it already
-  return Cpu{.isa = level};
+  const Cpu backend{.isa = level, .precision = precision == "fast" ? Precision::fast : precision == "bf16" ? Precision::bf16 : Precision::f32};
+  if (!cpu::products(backend.kernels(), backend.precision).gemm) die("level " + isa + " has no products in " + precision);
+  return backend;
 }
 
 /// Level, threads and scratch of one variant.
 class Runner {
  public:
-  Runner(const std::string& isa, int threads) : isa_(isa), threads_(threads), backend_(make_backend(isa)), pool_(threads) {}
+  Runner(const std::string& isa, int threads, const std::string& precision = "f32") : isa_(isa), precision_(precision), threads_(threads), backend_(make_backend(isa, precision)), pool_(threads) {}
   const Cpu& backend() const { return backend_; }
   Row row(std::string name, Cost cost) const {
     Row r;
-    r.name = std::move(name), r.isa = isa_, r.threads = threads_, r.flop = cost.flop, r.bytes = cost.bytes;
+    r.name = std::move(name), r.isa = isa_, r.precision = precision_, r.threads = threads_, r.flop = cost.flop, r.bytes = cost.bytes;
     return r;
   }
   /// Sizes the scratch; the cost of one run.
@@ -57,7 +73,7 @@ class Runner {
   }
 
  private:
-  std::string isa_;
+  std::string isa_, precision_;
   int threads_;
   Cpu backend_;
   ThreadPool pool_;

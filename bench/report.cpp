@@ -32,15 +32,15 @@ constexpr const char* kCommit = SAMPAN_BENCH_COMMIT;
 
 /// What a row means against the roof.
 struct Derived {
-  double gflops, gbs, of_fma, of_roof;
+  double gflops, gbs, of_peak, of_roof;
   const char* bound;
 };
 Derived derive(const Row& r, double fma, double gbs) {
   const double s = r.median_ms * 1e-3;
   Derived d{r.flop / s * 1e-9, r.bytes / s * 1e-9, kNaN, kNaN, "-"};
   const double by_fma = r.flop * 1e-9 / fma, by_memory = r.bytes * 1e-9 / gbs, floor = std::max(by_fma, by_memory);
-  if (r.flop > 0) d.of_fma = by_fma / s;
-  if (floor > 0) d.of_roof = floor / s, d.bound = by_fma >= by_memory ? "fma" : "memory";
+  if (r.flop > 0) d.of_peak = by_fma / s;
+  if (floor > 0) d.of_roof = floor / s, d.bound = by_fma >= by_memory ? "peak" : "memory";
   return d;
 }
 
@@ -56,19 +56,20 @@ void Harness::print_table(bool markdown) const {
               number(load_average(), "%.2f").c_str());
   std::printf("%s%s, %s\n", item, kCompiler, kFlags);
   for (const Roof& r : roofs_)
-    std::printf("%sroof, %d thread%s: %.1f GFLOP/s (%s), read %.1f GB/s, copy %.1f GB/s\n", item, r.threads, r.threads > 1 ? "s" : "", r.fma_gflops, r.level.c_str(), r.read_gbs, r.copy_gbs);
+    std::printf("%sroof, %d thread%s: %.1f GFLOP/s (%s)%s%s, read %.1f GB/s, copy %.1f GB/s\n", item, r.threads, r.threads > 1 ? "s" : "", r.fma_gflops, r.level.c_str(),
+                r.fast_gflops > 0 ? number(r.fast_gflops, ", fast %.1f").c_str() : "", r.bf16_gflops > 0 ? number(r.bf16_gflops, ", bf16 %.1f").c_str() : "", r.read_gbs, r.copy_gbs);
   std::printf("\n");
 
   const bool roofed = !roofs_.empty();
   std::vector<std::vector<std::string>> lines{{"name", "isa", "thr", "n", "median ms", "MAD", "min"}};
-  if (roofed) lines[0].insert(lines[0].end(), {"GFLOP", "MB", "GFLOP/s", "% FMA", "GB/s", "% roof", "bound"});
+  if (roofed) lines[0].insert(lines[0].end(), {"GFLOP", "MB", "GFLOP/s", "% peak", "GB/s", "% roof", "bound"});
   lines[0].insert(lines[0].end(), {"ratio", "error", "notes"});
   for (const Row& r : rows_) {
-    const Derived d = derive(r, fma(r.threads), gbs(r.threads));
+    const Derived d = derive(r, fma(r), gbs(r.threads));
     const char* ms = r.median_ms < 0.1 ? "%.5f" : r.median_ms < 10 ? "%.3f" : r.median_ms < 1000 ? "%.1f" : "%.0f";
     std::vector<std::string> l{r.name, r.isa.empty() ? "-" : r.isa + " " + r.precision, number_unless_zero(r.threads, "%.0f"), std::to_string(r.repeats), number(r.median_ms, ms), number(r.mad_ms, ms), number(r.min_ms, ms)};
     if (roofed)
-      l.insert(l.end(), {number_unless_zero(r.flop, "%.3g", 1e-9), number_unless_zero(r.bytes, "%.3g", 1e-6), number_unless_zero(d.gflops, "%.1f"), number(d.of_fma, "%.1f", 100), number_unless_zero(d.gbs, "%.1f"),
+      l.insert(l.end(), {number_unless_zero(r.flop, "%.3g", 1e-9), number_unless_zero(r.bytes, "%.3g", 1e-6), number_unless_zero(d.gflops, "%.1f"), number(d.of_peak, "%.1f", 100), number_unless_zero(d.gbs, "%.1f"),
                          number(d.of_roof, "%.1f", 100), d.bound});
     std::string notes;
     for (const auto& [key, value] : r.extra) notes += (notes.empty() ? "" : ", ") + key + " " + number(value, "%.4g");
@@ -100,7 +101,7 @@ void Harness::print_table(bool markdown) const {
 }
 
 void Harness::print_csv() const {
-  std::printf("program,version,commit,compiler,flags,cpu,name,isa,precision,threads,repeats,median_ms,mad_ms,min_ms,flop,bytes,gflops,of_fma,gbs,of_roof,bound,roof_gflops,roof_gbs,ratio,ratio_low,ratio_high,"
+  std::printf("program,version,commit,compiler,flags,cpu,name,isa,precision,threads,repeats,median_ms,mad_ms,min_ms,flop,bytes,gflops,of_peak,gbs,of_roof,bound,roof_gflops,roof_gbs,ratio,ratio_low,ratio_high,"
               "error,against,clock_ghz,clock_drift,waited,stolen,load,budget_ms,noise,wrong,extra\n");
   const auto text = [](std::string s) {
     for (std::size_t i = 0; (i = s.find('"', i)) != std::string::npos; i += 2) s.insert(i, 1, '"');
@@ -108,13 +109,13 @@ void Harness::print_csv() const {
   };
   const auto n = [](double v) { return std::isfinite(v) ? number(v, "%.9g") : std::string(); };
   for (const Row& r : rows_) {
-    const Derived d = derive(r, fma(r.threads), gbs(r.threads));
+    const Derived d = derive(r, fma(r), gbs(r.threads));
     std::string extra;
     for (const auto& [key, value] : r.extra) extra += (extra.empty() ? "" : ";") + key + "=" + n(value);
     std::string line;
     for (const std::string& field :
          {text(program_), text(SAMPAN_VERSION), text(kCommit), text(kCompiler), text(kFlags), text(cpu_name()), text(r.name), text(r.isa), text(r.precision), n(r.threads), n(r.repeats), n(r.median_ms), n(r.mad_ms),
-          n(r.min_ms), n(r.flop), n(r.bytes), n(d.gflops), n(d.of_fma), n(d.gbs), n(d.of_roof), text(d.bound), n(fma(r.threads)), n(gbs(r.threads)), n(r.ratio), n(r.ratio_low), n(r.ratio_high), n(r.error),
+          n(r.min_ms), n(r.flop), n(r.bytes), n(d.gflops), n(d.of_peak), n(d.gbs), n(d.of_roof), text(d.bound), n(fma(r)), n(gbs(r.threads)), n(r.ratio), n(r.ratio_low), n(r.ratio_high), n(r.error),
           text(r.against), n(r.clock_ghz), n(r.clock_drift), n(r.waited), n(r.stolen), n(r.load), n(r.budget_ms), text(joined(r.noise)), text(r.wrong), text(extra)})
       line += (line.empty() ? "" : ",") + field;
     std::printf("%s\n", line.c_str());
@@ -131,10 +132,10 @@ void Harness::print_json() const {
                   {"clock_ghz", {or_null(clock_at_start_), or_null(chain_ghz())}},
                   {"load_average", {or_null(load_at_start_), or_null(load_average())}}};
   j["roofs"] = nlohmann::json::array();
-  for (const Roof& r : roofs_) j["roofs"].push_back({{"threads", r.threads}, {"level", r.level}, {"fma_gflops", r.fma_gflops}, {"read_gbs", r.read_gbs}, {"copy_gbs", r.copy_gbs}});
+  for (const Roof& r : roofs_) j["roofs"].push_back({{"threads", r.threads}, {"level", r.level}, {"fma_gflops", r.fma_gflops}, {"fast_gflops", r.fast_gflops}, {"bf16_gflops", r.bf16_gflops}, {"read_gbs", r.read_gbs}, {"copy_gbs", r.copy_gbs}});
   j["rows"] = nlohmann::json::array();
   for (const Row& r : rows_) {
-    const Derived d = derive(r, fma(r.threads), gbs(r.threads));
+    const Derived d = derive(r, fma(r), gbs(r.threads));
     nlohmann::json row = {{"name", r.name},
                           {"isa", r.isa},
                           {"precision", r.precision},
@@ -146,7 +147,7 @@ void Harness::print_json() const {
                           {"flop", r.flop},
                           {"bytes", r.bytes},
                           {"gflops", or_null(d.gflops)},
-                          {"of_fma", or_null(d.of_fma)},
+                          {"of_peak", or_null(d.of_peak)},
                           {"gbs", or_null(d.gbs)},
                           {"of_roof", or_null(d.of_roof)},
                           {"bound", d.bound},

@@ -1,7 +1,8 @@
-// The two ceilings of a machine: multiply-adds per second and bytes per second, measured in the run whose rows are compared with them.
+// The ceilings of a machine: multiply-adds per second in each precision and bytes per second, measured in the run whose rows are compared with them.
 // Data flow: harness.cpp measures at the start and at the end and keeps the better; roof.cpp prints every level. Kernels: roof_kernels.cpp.
 // GFLOP/s count a multiply-add as 2. Bandwidth counts bytes that the program moves (copy: read plus written), on buffers of four last-level caches.
-// Deliberately absent: cache bandwidths, latency, integer and 16-bit peaks (they enter with the precisions that need them).
+// Precisions: f32 (FMA), fast (products of int16 pairs summed in int32), bf16 (products of bfloat16 pairs summed in float).
+// Deliberately absent: cache bandwidths, latency.
 #pragma once
 #include <cstddef>
 #include <string>
@@ -9,22 +10,25 @@
 
 namespace bench {
 
-/// One vector level of the processor. `runs`: CPUID has it and the operating system saves its registers (XCR0).
+/// One kind of multiply-add at one vector level of the processor. `runs`: CPUID has it and the operating system saves its registers (XCR0).
 struct FmaLevel {
   const char* name;
+  const char* precision;                               ///< f32, fast, bf16
   bool runs;
   double flop_per_step;                                ///< of one step of the kernel
   float (*kernel)(long steps, float a, float b);       ///< steps of acc = acc * a + b on as many independent accumulators as the latency needs
-  float (*read)(const float* p, std::size_t floats);   ///< sums a buffer
+  float (*read)(const float* p, std::size_t floats);   ///< sums a buffer; null except for f32
 };
 
-/// Weakest first; the last one that runs is the machine's best.
+/// Weakest first within a precision; the last one that runs is the machine's best.
 const std::vector<FmaLevel>& fma_levels();
 
 struct Roof {
   int threads = 1;
   std::string level;  ///< widest level of the machine
-  double fma_gflops = 0, read_gbs = 0, copy_gbs = 0;
+  double fma_gflops = 0, fast_gflops = 0, bf16_gflops = 0;  ///< 0: the machine has no such instruction
+  double read_gbs = 0, copy_gbs = 0;
+  double gflops(const std::string& precision) const { return precision == "fast" ? fast_gflops : precision == "bf16" ? bf16_gflops : fma_gflops; }
   double gbs() const { return read_gbs > copy_gbs ? read_gbs : copy_gbs; }
 };
 
@@ -35,7 +39,7 @@ double measure_fma(const FmaLevel& level, int threads);  ///< GFLOP/s, best of s
 double measure_read(int threads);                        ///< GB/s
 double measure_copy(int threads);                        ///< GB/s
 
-/// About half a second.
+/// About a second.
 Roof measure_roof(int threads);
 
 }  // namespace bench

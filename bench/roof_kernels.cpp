@@ -1,4 +1,4 @@
-// Kernels and measurement of roof.hpp: FMA peak at each vector level, memory read and copy.
+// Kernels and measurement of roof.hpp: peak of multiply-adds at each vector level and precision, memory read and copy.
 // Data flow: roof.cpp and harness.cpp -> here. This file is compiled for the baseline; each level's functions carry their own target attribute and call nothing
 // of std, so that no wide instruction can leak into shared code (style.md 5). Accumulators: latency 4 to 5 times 2 per cycle, as many as the registers allow:
 //   sse2    14 of 16 xmm, multiply and add separate (acc * a, then + b)     avx2_fma  14 of 16 ymm     avx512  24 of 32 zmm
@@ -6,15 +6,17 @@
 
 #include "machine.hpp"
 
+#include <sampan/cpu/isa.hpp>
+
 #include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <memory>
+#include <string_view>
 #include <thread>
 #include <utility>
 
 #if defined(__x86_64__)
-#  include <cpuid.h>
 #  include <immintrin.h>
 #endif
 
@@ -114,29 +116,41 @@ __attribute__((target("avx512f"), noinline)) static float read(const float* p, s
 }
 }  // namespace roof_avx512
 
-namespace {
-/// CPUID for the instructions, XCR0 for the registers: bits 1, 2 are xmm and ymm, 5 to 7 the masks and zmm.
-struct Features {
-  bool avx2_fma = false, avx512f = false;
-  Features() {
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE)) return;
-    const bool fma = c & bit_FMA;
-    unsigned low = 0, high = 0;
-    asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return;
-    avx2_fma = fma && (b & bit_AVX2) && (low & 0x06) == 0x06;
-    avx512f = avx2_fma && (b & bit_AVX512F) && (low & 0xe6) == 0xe6;
-  }
-};
-}  // namespace
+// Products of 16-bit pairs: each lane of an accumulator takes two multiply-adds per instruction.
+#  define BENCH_PAIRS(NAME, TARGET, COUNT, BYTES, INSTRUCTIONS)                                                  \
+    namespace NAME {                                                                                             \
+    typedef int Lanes __attribute__((vector_size(BYTES)));                                                       \
+    constexpr int kAccumulators = COUNT;                                                                         \
+    constexpr double kFlop = 4.0 * BYTES / 4 * COUNT;                                                            \
+    __attribute__((target(TARGET), noinline)) static float fma(long steps, float a, float) {                     \
+      Lanes acc[kAccumulators] = {}, x = Lanes{} + int(a * 100), t{};                                            \
+      for (long s = 0; s < steps; ++s) {                                                                         \
+        BENCH_UNROLL                                                                                             \
+        for (int i = 0; i < kAccumulators; ++i) asm(INSTRUCTIONS : "+v"(acc[i]), "=&v"(t) : "v"(x));             \
+      }                                                                                                          \
+      BENCH_UNROLL                                                                                               \
+      for (int i = 1; i < kAccumulators; ++i) acc[0] += acc[i];                                                  \
+      return float(acc[0][0]) + float(t[0]) * 0;                                                                 \
+    }                                                                                                            \
+    }
+BENCH_PAIRS(roof_avx2_pairs, "avx2", 12, 32, "vpmaddwd %2, %2, %1\n\tvpaddd %1, %0, %0")
+BENCH_PAIRS(roof_avx2_vnni, "avx2", 14, 32, "%{vex%} vpdpwssd %2, %2, %0")
+BENCH_PAIRS(roof_avx512_pairs, "avx512f,avx512bw", 24, 64, "vpmaddwd %2, %2, %1\n\tvpaddd %1, %0, %0")
+BENCH_PAIRS(roof_avx512_vnni, "avx512f", 24, 64, "vpdpwssd %2, %2, %0")
+BENCH_PAIRS(roof_avx512_bf16, "avx512f", 24, 64, "vdpbf16ps %2, %2, %0")
+#  undef BENCH_PAIRS
 
 const std::vector<FmaLevel>& fma_levels() {
-  static const Features has;
+  const auto has = [](sampan::Isa isa) { return sampan::isa_available(isa); };  // CPUID and XCR0
   static const std::vector<FmaLevel> levels = {
-      {"sse2", true, 2.0 * 4 * roof_sse2::kAccumulators, roof_sse2::fma, roof_sse2::read},
-      {"avx2_fma", has.avx2_fma, 2.0 * 8 * roof_avx2::kAccumulators, roof_avx2::fma, roof_avx2::read},
-      {"avx512", has.avx512f, 2.0 * 16 * roof_avx512::kAccumulators, roof_avx512::fma, roof_avx512::read},
+      {"sse2", "f32", true, 2.0 * 4 * roof_sse2::kAccumulators, roof_sse2::fma, roof_sse2::read},
+      {"avx2_fma", "f32", has(sampan::Isa::avx2), 2.0 * 8 * roof_avx2::kAccumulators, roof_avx2::fma, roof_avx2::read},
+      {"avx512", "f32", has(sampan::Isa::avx512), 2.0 * 16 * roof_avx512::kAccumulators, roof_avx512::fma, roof_avx512::read},
+      {"avx2 int16", "fast", has(sampan::Isa::avx2), roof_avx2_pairs::kFlop, roof_avx2_pairs::fma, nullptr},
+      {"avx2vnni int16", "fast", has(sampan::Isa::avx2vnni), roof_avx2_vnni::kFlop, roof_avx2_vnni::fma, nullptr},
+      {"avx512 int16", "fast", has(sampan::Isa::avx512), roof_avx512_pairs::kFlop, roof_avx512_pairs::fma, nullptr},
+      {"avx512vnni int16", "fast", has(sampan::Isa::avx512vnni), roof_avx512_vnni::kFlop, roof_avx512_vnni::fma, nullptr},
+      {"avx512bf16 bf16", "bf16", has(sampan::Isa::avx512bf16), roof_avx512_bf16::kFlop, roof_avx512_bf16::fma, nullptr},
   };
   return levels;
 }
@@ -163,18 +177,23 @@ __attribute__((noinline)) static float read(const float* p, std::size_t n) {
 }  // namespace roof_portable
 
 const std::vector<FmaLevel>& fma_levels() {
-  static const std::vector<FmaLevel> levels = {{"portable", true, 2.0 * roof_portable::kAccumulators, roof_portable::fma, roof_portable::read}};
+  static const std::vector<FmaLevel> levels = {{"portable", "f32", true, 2.0 * roof_portable::kAccumulators, roof_portable::fma, roof_portable::read}};
   return levels;
 }
 #endif
 
 namespace {
 
-const FmaLevel& best_level() {
-  const FmaLevel* best = &fma_levels().front();
+/// The last one of a precision that runs; null: none.
+const FmaLevel* best_level(std::string_view precision) {
+  const FmaLevel* best = nullptr;
   for (const auto& l : fma_levels())
-    if (l.runs) best = &l;
-  return *best;
+    if (l.runs && l.precision == precision) best = &l;
+  return best;
+}
+double best_rate(std::string_view precision, int threads) {
+  const FmaLevel* level = best_level(precision);
+  return level ? measure_fma(*level, threads) : 0;
 }
 
 std::atomic<float> sink;  // keeps results alive
@@ -244,7 +263,7 @@ double measure_read(int threads) {
   for (int i = 0; i < kPasses; ++i) {
     const double t = together(threads, [&](int k) {
       const auto [first, count] = m.slice(k, threads);
-      sink = best_level().read(m.a.get() + first, count);
+      sink = best_level("f32")->read(m.a.get() + first, count);
     });
     best = std::max(best, double(m.slice(0, threads).second) * threads * sizeof(float) / t * 1e-9);
   }
@@ -265,6 +284,8 @@ double measure_copy(int threads) {
   return best;
 }
 
-Roof measure_roof(int threads) { return {threads, best_level().name, measure_fma(best_level(), threads), measure_read(threads), measure_copy(threads)}; }
+Roof measure_roof(int threads) {
+  return {threads, best_level("f32")->name, best_rate("f32", threads), best_rate("fast", threads), best_rate("bf16", threads), measure_read(threads), measure_copy(threads)};
+}
 
 }  // namespace bench
