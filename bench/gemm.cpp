@@ -48,7 +48,7 @@ oracle_test::Tensor64 expected(const oracle_test::Tensor64& x, const Layer& laye
     for (Index i = 0; i < k; ++i) most_w = std::max(most_w, std::abs(double(w[i])));
     for (Index i = 0; i < k; ++i) {
       const double a = std::abs(row.v[std::size_t(i)].v), b = std::abs(double(w[i]));
-      const double da = precision == "fast" ? most / 8190 : a / 512, db = precision == "fast" ? most_w / 8190 : b / 512;
+      const double da = precision == "fast" ? most / 8190 : a / 256, db = precision == "fast" ? most_w / 8190 : b / 256;
       sum += a * db + b * da + da * db;
     }
     want.v[std::size_t(j)].worst += 1.13 * sum;

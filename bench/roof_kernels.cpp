@@ -119,11 +119,11 @@ __attribute__((target("avx512f"), noinline)) static float read(const float* p, s
 // Products of 16-bit pairs: each lane of an accumulator takes two multiply-adds per instruction.
 #  define BENCH_PAIRS(NAME, TARGET, COUNT, BYTES, INSTRUCTIONS)                                                  \
     namespace NAME {                                                                                             \
-    typedef int Lanes __attribute__((vector_size(BYTES)));                                                       \
+    typedef unsigned Lanes __attribute__((vector_size(BYTES)));                                                  \
     constexpr int kAccumulators = COUNT;                                                                         \
     constexpr double kFlop = 4.0 * BYTES / 4 * COUNT;                                                            \
     __attribute__((target(TARGET), noinline)) static float fma(long steps, float a, float) {                     \
-      Lanes acc[kAccumulators] = {}, x = Lanes{} + int(a * 100), t{};                                            \
+      Lanes acc[kAccumulators] = {}, x = Lanes{} + unsigned(a * 100), t{};                                       \
       for (long s = 0; s < steps; ++s) {                                                                         \
         BENCH_UNROLL                                                                                             \
         for (int i = 0; i < kAccumulators; ++i) asm(INSTRUCTIONS : "+v"(acc[i]), "=&v"(t) : "v"(x));             \

@@ -106,7 +106,7 @@ def weights_file(model, o):
 
 
 def measure(model, o):
-    """-> list of rows of one model; a row per peer and one for sampan."""
+    """-> list of rows of one model; a row per peer, one for sampan in float32 and one for its precision `fast`."""
     rows, workers = [], []
     # Only the chosen peers take part in the rounds; eager also runs once for its embedding, which the others are compared with.
     wanted = list(o.peers)
@@ -125,11 +125,11 @@ def measure(model, o):
             print(f"{model}: {peer}: {failure}", file=sys.stderr)
             if peer in o.peers: rows.append(row)
         worker.end()
-    mine = {"model": model, "peer": "sampan", "threads": o.threads, "ms": []}
+    mine, fast = ({"model": model, "peer": name, "threads": o.threads, "ms": []} for name in ("sampan", "sampan_fast"))
     try:
-        checked = ours(o, "--shapes", model)  # the random network of the same sizes: its error against Reference; also the warm-up
-        first = checked["rows"][0]
-        mine.update(version=f"sampan {checked['build']['version']} {first['isa']}", error=first["error"], commit=checked["build"]["commit"], roof_gflops=checked["roofs"][0]["fma_gflops"], flop=first["flop"])
+        checked = ours(o, "--shapes", model, "--precision", "f32,fast")  # the random network of the same sizes: its error against Reference; also the warm-up
+        for row, first in zip((mine, fast), checked["rows"]):
+            row.update(version=f"sampan {checked['build']['version']} {first['isa']} {first['precision']}", error=first["error"], commit=checked["build"]["commit"], roof_gflops=checked["roofs"][0]["fma_gflops"], flop=first["flop"])
         path, start = weights_file(model, o), time.time()
         for n in range(o.rounds):
             if n and time.time() - start > o.budget: break
@@ -142,25 +142,25 @@ def measure(model, o):
                     row["peak_mib"] = a["peak_mib"]
                 except RuntimeError as failure: row["failed"] = str(failure)
                 time.sleep(0.1)  # pools that spin come to rest
-            r = ours(o, "--model", path)["rows"][0]
-            mine["ms"].append(r["median_ms"])
-            mine["peak_mib"] = r.get("extra", {}).get("peak_mib")
-            for _, row in workers: row.setdefault("load", []).append(load)
-            mine.setdefault("load", []).append(load)
-            print(f"{model}: round {n + 1}, load {load:.1f}: " + ", ".join(f"{row['peer']} {row['ms'][-1]:.0f}" for _, row in workers if row["ms"]) + f", sampan {mine['ms'][-1]:.0f} ms", file=sys.stderr)
+            for row, precision in ((mine, "f32"), (fast, "fast")):
+                r = ours(o, "--model", path, "--precision", precision)["rows"][0]
+                row["ms"].append(r["median_ms"])
+                row["peak_mib"] = r.get("extra", {}).get("peak_mib")
+            for row in [row for _, row in workers] + [mine, fast]: row.setdefault("load", []).append(load)
+            print(f"{model}: round {n + 1}, load {load:.1f}: " + ", ".join(f"{row['peer']} {row['ms'][-1]:.0f}" for _, row in workers if row["ms"]) + f", sampan {mine['ms'][-1]:.0f}, fast {fast['ms'][-1]:.0f} ms", file=sys.stderr)
     except (RuntimeError, subprocess.TimeoutExpired, OSError) as failure:
         mine["failed"] = str(failure)
         print(f"{model}: sampan: {failure}", file=sys.stderr)
     finally:
         for worker, _ in workers: worker.end()
-    for row in rows + [mine]:
+    for row in rows + [mine, fast]:
         if not row["ms"]: continue
         row["median_ms"] = statistics.median(row["ms"])
         row["mad_ms"] = statistics.median(abs(t - row["median_ms"]) for t in row["ms"])
         row["min_ms"] = min(row["ms"])
         pairs = [a / b for a, b in zip(row["ms"], mine["ms"])]  # of the same round
         if pairs: row["times_ours"] = statistics.median(pairs)
-    return rows + [mine]
+    return rows + [mine, fast]
 
 
 def cpu_name():

@@ -37,7 +37,11 @@ void check_no_heap(const char* what, Pack&& pack_weights, Op&& op) {
 
 }  // namespace
 
-TEST_CASE("no op allocates" * doctest::skip(!counting())) {
+TEST_CASE("no op allocates") {
+  if (!counting()) {
+    MESSAGE("skipped: a sanitizer replaces malloc, which this test counts");
+    return;
+  }
   Rng rng(Seed{1});
   const auto nothing = [](const auto&) { return 0; };
   GuardBuffer<2> x({700, 64}, {}, rng), y({700, 64}), wide({700, 300}), few({5, 64}, {}, rng), few_out({5, 300});

@@ -1,0 +1,76 @@
+// What each kernel is told: plain structs, no CUDA syntax. Data flow: include/sampan/cuda (launchers' callers) and tests/emu fill them; kernels/*.cuh read them.
+// Pointers are device memory. Sizes count elements; rows are tokens in raster order. Element types: f32, f16, bf16 as the launcher's argument says; statistics,
+// bias terms and sums are float.
+#pragma once
+#include <sampan/core/config.hpp>
+
+namespace sampan::inline SAMPAN_ABI::kernels {
+
+/// y [rows, channels] = (x - mean) / sqrt(variance + eps) * gamma + beta, per row. channels <= 4096.
+struct LayerNormParams {
+  const float* x;
+  void* y;
+  const float *gamma, *beta;
+  int rows, channels;
+  float eps;
+};
+
+/// y = activation(x + bias) + residual, per element of [rows, channels]; null pointers leave a term out.
+struct BiasParams {
+  const float* x;
+  const float* bias;      ///< [channels]
+  const float* residual;  ///< [rows, channels]; may be y if y is float
+  void* y;
+  long long count;  ///< rows * channels
+  int channels;
+  bool gelu;  ///< exact: x (1 + erf(x / sqrt 2)) / 2
+};
+
+/// Map [height, width, channels] <-> windows [windows, window * window, channels], padded below and to the right with zeros.
+struct WindowParams {
+  const void* x;
+  void* y;
+  int height, width, channels, window;
+};
+
+/// Attention of one image: qkv [height * width, 3 * heads * head_dim] -> out [height * width, heads * head_dim].
+/// window 0: every token attends to every token. Else windows of window x window tokens from the top left; tokens of the padding are keys and values of zeros
+/// (identity 1 of architecture.md: the caller has folded their real value away).
+/// score(q, k) = scale q.k + row[q, ky] + column[q, kx], in the definition; row = q . rel_h[qy - ky + n - 1] and column = q . rel_w[qx - kx + n - 1].
+struct AttentionParams {
+  const void* qkv;
+  void* out;
+  int height, width, heads, head_dim, window;
+  float scale;
+  const float *rel_h, *rel_w;  ///< [2 n - 1, head_dim], n = window or the grid's side; null: no positions
+  const float* bias;           ///< [heads, n * n, n * n] of one window (TinyViT's table, spread out); null: none
+};
+
+/// The decomposed position terms in units of log2: row [heads, tokens, n], column [heads, tokens, n] (see AttentionParams).
+struct RelPosParams {
+  const void* qkv;
+  int height, width, heads, head_dim, window;
+  const float *rel_h, *rel_w;
+  float *row, *column;
+};
+
+/// Global attention on tensor cores with the terms of RelPosParams.
+struct AttentionGlobalParams {
+  const void* qkv;
+  void* out;
+  int height, width, heads;
+  float scale;
+  const float *row, *column;  ///< null: no positions
+};
+
+/// Windowed attention on tensor cores. Positions: the terms of RelPosParams, or a table `bias` [heads, n * n, n * n] times log2 e; null: none.
+struct AttentionWindowParams {
+  const void* qkv;
+  void* out;
+  int height, width, heads;
+  float scale;
+  const float *row, *column;
+  const float* bias;
+};
+
+}  // namespace sampan::inline SAMPAN_ABI::kernels

@@ -1,0 +1,106 @@
+// Instantiates the kernels for kernels.hpp. Compiled with -fsanitize=thread, so that every access of a kernel calls hooks.cpp.
+#include "kernels.hpp"
+
+#include "mistakes.cuh"
+
+#include "kernels/attention_global.cuh"
+#include "kernels/attention_window.cuh"
+#include "kernels/bias_gelu.cuh"
+#include "kernels/layer_norm.cuh"
+#include "kernels/naive/attention.cuh"
+#include "kernels/naive/layer_norm.cuh"
+#include "kernels/rel_pos.cuh"
+#include "kernels/window_partition.cuh"
+
+#include <stdexcept>
+
+namespace sampan::emu {
+namespace {
+
+template <class F>
+Work with_type(Type t, F&& f) {
+  switch (t) {
+    case Type::f16: return f(F16{});
+    case Type::bf16: return f(BF16{});
+    default: return f(0.0f);
+  }
+}
+template <class F>
+Work with_half(Type t, F&& f) {
+  if (t == Type::f32) throw std::invalid_argument("this kernel computes on 16-bit operands");
+  return t == Type::f16 ? f(F16{}) : f(BF16{});
+}
+template <int... kDims, class F>
+auto with_head_dim(int d, F&& f) {
+  using R = decltype(f(std::integral_constant<int, 32>{}));
+  switch (d) {
+    case 32: return f(std::integral_constant<int, 32>{});
+    case 64: return f(std::integral_constant<int, 64>{});
+    case 80: return f(std::integral_constant<int, 80>{});
+  }
+  throw std::invalid_argument("head_dim 32, 64 or 80");
+  return R{};
+}
+
+}  // namespace
+
+Work layer_norm_naive(const LayerNormParams& p, Type out) {
+  return with_type(out, [&](auto v) -> Work { return [p] { layer_norm_naive_kernel<decltype(v)>(p); }; });
+}
+Work layer_norm(const LayerNormParams& p, Type out) {
+  return with_type(out, [&](auto v) -> Work { return [p] { layer_norm_kernel<decltype(v)>(p); }; });
+}
+Work bias_gelu(const BiasParams& p, Type out) {
+  return with_type(out, [&](auto v) -> Work { return [p] { bias_gelu_kernel<decltype(v)>(p); }; });
+}
+Work window_partition(const WindowParams& p, Type t) {
+  return with_type(t, [&](auto v) -> Work { return [p] { window_partition_kernel<decltype(v)>(p); }; });
+}
+Work window_unpartition(const WindowParams& p, Type t) {
+  return with_type(t, [&](auto v) -> Work { return [p] { window_unpartition_kernel<decltype(v)>(p); }; });
+}
+Work attention_naive(const AttentionParams& p, Type t) {
+  return with_type(t, [&](auto v) -> Work { return [p] { attention_naive_kernel<decltype(v)>(p); }; });
+}
+Work rel_pos(const RelPosParams& p, Type t) {
+  return with_type(t, [&](auto v) -> Work { return [p] { rel_pos_kernel<decltype(v)>(p); }; });
+}
+
+Work attention_global(const AttentionGlobalParams& p, Type t, int head_dim, bool row64) {
+  return with_half(t, [&](auto v) {
+    return with_head_dim(head_dim, [&](auto d) -> Work {
+      if (row64) return [p] { attention_global_kernel<decltype(v), decltype(d)::value, true>(p); };
+      return [p] { attention_global_kernel<decltype(v), decltype(d)::value, false>(p); };
+    });
+  });
+}
+std::size_t attention_global_shared(int head_dim) {
+  return with_head_dim(head_dim, [](auto d) { return std::size_t(kGlobalSharedBytes<decltype(d)::value>); });
+}
+
+Work attention_window(const AttentionWindowParams& p, Type t, int head_dim, int window, bool table) {
+  return with_half(t, [&](auto v) {
+    return with_head_dim(head_dim, [&](auto d) -> Work {
+      constexpr int kD = decltype(d)::value;
+      using T = decltype(v);
+      if (window == 14 && table) return [p] { attention_window_kernel<T, kD, 14, true>(p); };
+      if (window == 14) return [p] { attention_window_kernel<T, kD, 14, false>(p); };
+      if (table) return [p] { attention_window_kernel<T, kD, 7, true>(p); };
+      return [p] { attention_window_kernel<T, kD, 7, false>(p); };
+    });
+  });
+}
+std::size_t attention_window_shared(int head_dim, int window) {
+  return with_head_dim(head_dim, [&](auto d) { return std::size_t(window == 14 ? kWindowSharedBytes<14, decltype(d)::value> : kWindowSharedBytes<7, decltype(d)::value>); });
+}
+Dim attention_window_block(int window) { return {unsigned(32 * (window == 14 ? kWindowWarps<14> : kWindowWarps<7>))}; }
+
+// ---- known mistakes -------------------------------------------------------------------------------------------------------------------
+Work sum_of_block(const float* x, float* y, bool with_barriers) { return [=] { sum_of_block_kernel(x, y, with_barriers); }; }
+Work pass_through_shared(const float* x, float* y, int mistake) { return [=] { pass_through_shared_kernel(x, y, mistake); }; }
+Work copy_through_shared(const float* x, float* y, int mistake) { return [=] { copy_through_shared_kernel(x, y, mistake); }; }
+Work diverging(int mistake) { return [=] { diverging_kernel(mistake); }; }
+Work blocks_overlap(float* y) { return [=] { blocks_overlap_kernel(y); }; }
+Work strided(const float* x, float* y, int stride) { return [=] { strided_kernel(x, y, stride); }; }
+
+}  // namespace sampan::emu
