@@ -5,9 +5,14 @@
 #include "attention_global.cuh"
 #include "attention_window.cuh"
 #include "bias_gelu.cuh"
+#include "cross_attention.cuh"
+#include "depthwise_conv.cuh"
+#include "image.cuh"
 #include "layer_norm.cuh"
+#include "mask_head.cuh"
 #include "naive/attention.cuh"
 #include "naive/layer_norm.cuh"
+#include "patch_gather.cuh"
 #include "rel_pos.cuh"
 #include "window_partition.cuh"
 
@@ -114,6 +119,51 @@ Status launch_attention_window(const AttentionWindowParams& p, Element t, int he
     });
   };
   return t == Element::f16 ? go(F16{}) : t == Element::bf16 ? go(BF16{}) : cudaErrorInvalidValue;
+}
+
+Status launch_patch_gather(const PatchParams& p, Element out, Stream s) {
+  if (p.patch < 1 || p.height < 1 || p.width < 1 || p.height % p.patch || p.width % p.patch) return cudaErrorInvalidValue;
+  return with_type(out, [&](auto v) { return run(patch_gather_kernel<decltype(v)>, unsigned(p.height / p.patch * (p.width / p.patch)), 256, 0, of(s), p); });
+}
+Status launch_depthwise_conv(const DepthwiseParams& p, Element t, Stream s) {
+  if (p.height < 1 || p.width < 1 || p.channels < 1 || p.stride < 1 || p.height > 65535 || p.width > 65535) return cudaErrorInvalidValue;
+  const dim3 grid(blocks(p.channels, 128), unsigned((p.width - 1) / p.stride + 1), unsigned((p.height - 1) / p.stride + 1));
+  return with_type(t, [&](auto v) { return run(depthwise_conv_kernel<decltype(v)>, grid, 128, 0, of(s), p); });
+}
+Status launch_cross_attention(const CrossAttentionParams& p, Element t, Stream s) {
+  if (p.queries < 1 || p.keys < 1 || p.heads < 1) return cudaErrorInvalidValue;
+  const long long shared = 8LL * p.keys * p.head_dim;
+  if (p.queries > 64 && shared > 48 * 1024) return cudaErrorInvalidValue;
+  return with_type(t, [&](auto v) {
+    const auto go = [&](auto d) {
+      using T = decltype(v);
+      constexpr int kD = decltype(d)::value;
+      if (p.queries <= 64) return run(cross_attention_tokens_kernel<T, kD>, dim3(unsigned(p.queries), unsigned(p.heads)), 128, kTokensAskSharedBytes<kD>, of(s), p);
+      return run(cross_attention_pixels_kernel<T, kD>, dim3(blocks(p.queries, 128), unsigned(p.heads)), 128, std::size_t(shared), of(s), p);
+    };
+    return p.head_dim == 16 ? go(std::integral_constant<int, 16>{}) : p.head_dim == 32 ? go(std::integral_constant<int, 32>{}) : p.head_dim == 64 ? go(std::integral_constant<int, 64>{}) : cudaErrorInvalidValue;
+  });
+}
+Status launch_mask_head(const MaskHeadParams& p, Element t, Stream s) {
+  if (p.pixels < 1 || p.channels < 1 || p.channels > kMaskChannels || p.count < 1 || p.count > kMaskCount) return cudaErrorInvalidValue;
+  return with_type(t, [&](auto v) { return run(mask_head_kernel<decltype(v)>, blocks(p.pixels, 128), 128, sizeof(float) * std::size_t(p.count * p.channels), of(s), p); });
+}
+
+namespace {
+dim3 pixel_grid(int rows, int columns) { return dim3(blocks(columns, 32), blocks(rows, 8)); }
+bool sides(int a, int b) { return a >= 1 && b >= 1 && a <= 500000 && b <= 500000; }  // 65535 blocks of 8 rows
+}  // namespace
+Status launch_pillow_pass(const PillowParams& p, Stream s) {
+  if (!sides(p.height, p.width) || !sides(p.size, 1) || p.taps < 1) return cudaErrorInvalidValue;
+  return run(pillow_pass_kernel, p.across ? pixel_grid(p.height, p.size) : pixel_grid(p.size, p.width), 256, 0, of(s), p);
+}
+Status launch_normalize(const NormalizeParams& p, Stream s) {
+  if (!sides(p.height, p.width) || p.height > p.side || p.width > p.side || p.std[0] == 0 || p.std[1] == 0 || p.std[2] == 0) return cudaErrorInvalidValue;
+  return run(normalize_kernel, pixel_grid(p.side, p.side), 256, 0, of(s), p);
+}
+Status launch_resize_bilinear(const ResizeParams& p, Stream s) {
+  if (!sides(p.height, p.width) || !sides(p.out_height, p.out_width) || p.stride < p.width || (!p.out && !p.mask)) return cudaErrorInvalidValue;
+  return run(resize_bilinear_kernel, pixel_grid(p.out_height, p.out_width), 256, 0, of(s), p);
 }
 
 }  // namespace sampan::inline SAMPAN_ABI::kernels

@@ -24,5 +24,13 @@ Status launch_rel_pos(const RelPosParams& p, Element t, Stream s);
 Status launch_attention_global(const AttentionGlobalParams& p, Element t, int head_dim, Stream s);
 /// window 7 or 14; head_dim 32, 64, 80; f16 or bf16.
 Status launch_attention_window(const AttentionWindowParams& p, Element t, int head_dim, int window, Stream s);
+Status launch_patch_gather(const PatchParams& p, Element out, Stream s);
+Status launch_depthwise_conv(const DepthwiseParams& p, Element t, Stream s);
+/// Picks the kernel by what is few: up to 64 queries, or else keys whose K and V of one head fit into 48 KB of shared memory. head_dim 16, 32, 64.
+Status launch_cross_attention(const CrossAttentionParams& p, Element t, Stream s);
+Status launch_mask_head(const MaskHeadParams& p, Element t, Stream s);
+Status launch_pillow_pass(const PillowParams& p, Stream s);
+Status launch_normalize(const NormalizeParams& p, Stream s);
+Status launch_resize_bilinear(const ResizeParams& p, Stream s);
 
 }  // namespace sampan::inline SAMPAN_ABI::kernels

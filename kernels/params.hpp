@@ -4,6 +4,8 @@
 #pragma once
 #include <sampan/core/config.hpp>
 
+#include <cstdint>
+
 namespace sampan::inline SAMPAN_ABI::kernels {
 
 /// y [rows, channels] = (x - mean) / sqrt(variance + eps) * gamma + beta, per row. channels <= 4096.
@@ -71,6 +73,67 @@ struct AttentionWindowParams {
   float scale;
   const float *row, *column;
   const float* bias;
+};
+
+/// image [height, width, 3] float -> rows [tokens, 3 * patch * patch], in the order of PyTorch's weight [out, channel, y, x]. Sides are multiples of patch.
+struct PatchParams {
+  const float* image;
+  void* rows;
+  int height, width, patch;
+};
+
+/// Depthwise 3x3 with padding 1 on a map [height, width, channels]; weights [9, channels] and bias [channels] with BatchNorm folded in.
+struct DepthwiseParams {
+  const void* x;
+  void* y;  ///< [(height - 1) / stride + 1, (width - 1) / stride + 1, channels]
+  const float *weights, *bias;
+  int height, width, channels, stride;
+  bool gelu;
+};
+
+/// Attention between a few tokens and many pixels (the decoder's): q [queries, heads * head_dim], k and v [keys, heads * head_dim] -> out [queries, heads * head_dim].
+struct CrossAttentionParams {
+  const void *q, *k, *v;
+  void* out;
+  int queries, keys, heads, head_dim;
+  float scale;
+};
+
+/// masks [count, pixels] = hyper [count, channels] times features [pixels, channels], in float.
+struct MaskHeadParams {
+  const void* features;
+  const float* hyper;
+  float* masks;
+  int pixels, channels, count;
+};
+
+/// Bilinear, align_corners = False, of a plane [height, width] whose rows are `stride` floats apart (a crop of a larger one) to [out_height, out_width].
+struct ResizeParams {
+  const float* in;
+  int height, width, stride;
+  float* out;             ///< null: only the mask is wanted
+  std::uint8_t* mask;     ///< 1 where the value exceeds the threshold; null: only the values are wanted
+  int out_height, out_width;
+  float threshold;
+};
+
+/// One pass of Pillow's 8-bit resize on RGB bytes, across (columns change) or down (rows change): clip((2^21 + sum of weights in) >> 22).
+struct PillowParams {
+  const std::uint8_t* in;  ///< [height, width, 3]
+  std::uint8_t* out;       ///< across: [height, size, 3]; down: [size, width, 3]
+  int height, width, size;
+  bool across;
+  const std::int32_t *first, *count;  ///< [size]
+  const std::int32_t* weights;        ///< [size, taps]
+  int taps;
+};
+
+/// RGB bytes [height, width, 3] -> (value - mean) / std as float [side, side, 3], zero to the right and below.
+struct NormalizeParams {
+  const std::uint8_t* in;
+  float* out;
+  int height, width, side;
+  float mean[3], std[3];
 };
 
 }  // namespace sampan::inline SAMPAN_ABI::kernels

@@ -22,7 +22,7 @@ for a in "${architectures[@]}"; do
     /bytes spill stores/ { for (i = 1; i < NF; ++i) if ($(i + 2) == "spill" && $(i + 3) ~ /^stores/) spills = $i }
     /Used [0-9]+ registers/ {
       for (i = 1; i < NF; ++i) if ($i == "Used") registers = $(i + 1)
-      limit = name ~ /attention_global/ ? 168 : name ~ /attention_window/ ? 200 : name ~ /layer_norm_kernel/ ? 96 : name ~ /attention_naive/ ? 255 : 64
+      limit = name ~ /attention_global/ ? 168 : name ~ /attention_window/ ? 200 : name ~ /layer_norm_kernel/ ? 96 : name ~ /attention_naive/ ? 255 : name ~ /cross_attention/ ? 200 : 64
       if (arch < 80 && name ~ /attention_global/) limit = 255  # one block per multiprocessor there
       ++kernels
       if (registers > most) most = registers

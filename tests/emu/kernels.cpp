@@ -6,9 +6,14 @@
 #include "kernels/attention_global.cuh"
 #include "kernels/attention_window.cuh"
 #include "kernels/bias_gelu.cuh"
+#include "kernels/cross_attention.cuh"
+#include "kernels/depthwise_conv.cuh"
+#include "kernels/image.cuh"
 #include "kernels/layer_norm.cuh"
+#include "kernels/mask_head.cuh"
 #include "kernels/naive/attention.cuh"
 #include "kernels/naive/layer_norm.cuh"
+#include "kernels/patch_gather.cuh"
 #include "kernels/rel_pos.cuh"
 #include "kernels/window_partition.cuh"
 
@@ -94,6 +99,36 @@ std::size_t attention_window_shared(int head_dim, int window) {
   return with_head_dim(head_dim, [&](auto d) { return std::size_t(window == 14 ? kWindowSharedBytes<14, decltype(d)::value> : kWindowSharedBytes<7, decltype(d)::value>); });
 }
 Dim attention_window_block(int window) { return {unsigned(32 * (window == 14 ? kWindowWarps<14> : kWindowWarps<7>))}; }
+
+Work patch_gather(const PatchParams& p, Type out) {
+  return with_type(out, [&](auto v) -> Work { return [p] { patch_gather_kernel<decltype(v)>(p); }; });
+}
+Work depthwise_conv(const DepthwiseParams& p, Type t) {
+  return with_type(t, [&](auto v) -> Work { return [p] { depthwise_conv_kernel<decltype(v)>(p); }; });
+}
+namespace {
+template <class F>
+auto with_decoder_dim(int d, F&& f) {
+  if (d != 16 && d != 32 && d != 64) throw std::invalid_argument("head_dim 16, 32 or 64");
+  return d == 16 ? f(std::integral_constant<int, 16>{}) : d == 32 ? f(std::integral_constant<int, 32>{}) : f(std::integral_constant<int, 64>{});
+}
+}  // namespace
+Work cross_attention_tokens(const CrossAttentionParams& p, Type t) {
+  return with_type(t, [&](auto v) { return with_decoder_dim(p.head_dim, [&](auto d) -> Work { return [p] { cross_attention_tokens_kernel<decltype(v), decltype(d)::value>(p); }; }); });
+}
+std::size_t cross_attention_tokens_shared(int head_dim) {
+  return with_decoder_dim(head_dim, [](auto d) { return std::size_t(kTokensAskSharedBytes<decltype(d)::value>); });
+}
+Work cross_attention_pixels(const CrossAttentionParams& p, Type t) {
+  return with_type(t, [&](auto v) { return with_decoder_dim(p.head_dim, [&](auto d) -> Work { return [p] { cross_attention_pixels_kernel<decltype(v), decltype(d)::value>(p); }; }); });
+}
+std::size_t cross_attention_pixels_shared(int keys, int head_dim) { return std::size_t(pixels_ask_shared_bytes(keys, head_dim)); }
+Work mask_head(const MaskHeadParams& p, Type t) {
+  return with_type(t, [&](auto v) -> Work { return [p] { mask_head_kernel<decltype(v)>(p); }; });
+}
+Work pillow_pass(const PillowParams& p) { return [p] { pillow_pass_kernel(p); }; }
+Work normalize(const NormalizeParams& p) { return [p] { normalize_kernel(p); }; }
+Work resize_bilinear(const ResizeParams& p) { return [p] { resize_bilinear_kernel(p); }; }
 
 // ---- known mistakes -------------------------------------------------------------------------------------------------------------------
 Work sum_of_block(const float* x, float* y, bool with_barriers) { return [=] { sum_of_block_kernel(x, y, with_barriers); }; }

@@ -26,6 +26,17 @@ Work attention_window(const AttentionWindowParams& p, Type t, int head_dim, int 
 std::size_t attention_window_shared(int head_dim, int window);
 Dim attention_window_block(int window);
 
+Work patch_gather(const PatchParams& p, Type out);
+Work depthwise_conv(const DepthwiseParams& p, Type t);
+Work cross_attention_tokens(const CrossAttentionParams& p, Type t);
+std::size_t cross_attention_tokens_shared(int head_dim);
+Work cross_attention_pixels(const CrossAttentionParams& p, Type t);
+std::size_t cross_attention_pixels_shared(int keys, int head_dim);
+Work mask_head(const MaskHeadParams& p, Type t);
+Work pillow_pass(const PillowParams& p);
+Work normalize(const NormalizeParams& p);
+Work resize_bilinear(const ResizeParams& p);
+
 // Small kernels with known mistakes, and their sound twins: what the emulator must find, and not find.
 Work sum_of_block(const float* x, float* y, bool with_barriers);
 Work pass_through_shared(const float* x, float* y, int mistake);  ///< 0 none, 1 no barrier, 2 reads a neighbour's unwritten word, 3 beyond the shared memory, 4 beyond y

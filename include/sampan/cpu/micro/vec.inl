@@ -6,6 +6,7 @@
 inline constexpr Index kLanes = SAMPAN_VECTOR_BYTES / 4;
 typedef float Vec __attribute__((vector_size(SAMPAN_VECTOR_BYTES)));
 typedef int VecInt __attribute__((vector_size(SAMPAN_VECTOR_BYTES)));
+typedef unsigned VecBits __attribute__((vector_size(SAMPAN_VECTOR_BYTES)));  // where sums may wrap: lanes of NaN hold anything
 typedef float VecMemory __attribute__((vector_size(SAMPAN_VECTOR_BYTES), aligned(4), may_alias));
 
 SAMPAN_KERNEL_INLINE Vec load(const float* p) { return *reinterpret_cast<const VecMemory*>(p); }
@@ -13,9 +14,9 @@ SAMPAN_KERNEL_INLINE void store(float* p, Vec v) { *reinterpret_cast<VecMemory*>
 SAMPAN_KERNEL_INLINE Vec splat(float x) { return x - Vec{}; }  // x - 0 is x, bit for bit
 SAMPAN_KERNEL_INLINE Vec select(VecInt mask, Vec yes, Vec no) { return mask ? yes : no; }
 /// v * 2^n where n stands in the low bits of `biased`; the result must be a normal number.
-SAMPAN_KERNEL_INLINE Vec times_power_of_low_bits(Vec v, Vec biased) { return reinterpret_cast<Vec>(reinterpret_cast<VecInt>(v) + (reinterpret_cast<VecInt>(biased) << 23)); }
+SAMPAN_KERNEL_INLINE Vec times_power_of_low_bits(Vec v, Vec biased) { return reinterpret_cast<Vec>(reinterpret_cast<VecBits>(v) + (reinterpret_cast<VecBits>(biased) << 23)); }
 /// 2^n where n stands in the low bits of v.
-SAMPAN_KERNEL_INLINE Vec power_of_low_bits(Vec v) { return reinterpret_cast<Vec>((reinterpret_cast<VecInt>(v) << 23) + (127 << 23)); }
+SAMPAN_KERNEL_INLINE Vec power_of_low_bits(Vec v) { return reinterpret_cast<Vec>((reinterpret_cast<VecBits>(v) << 23) + (127u << 23)); }
 /// The larger one; a NaN in `b` is ignored, as in std::max(a, b). One instruction where the level has it: the compilers make two of a selection.
 SAMPAN_KERNEL_INLINE Vec larger(Vec a, Vec b) {
 #if SAMPAN_VECTOR_BYTES > 16 && !defined(SAMPAN_PLAIN_VECTORS)
@@ -53,8 +54,9 @@ SAMPAN_KERNEL_INLINE void store_shorts(void* to, Vec v) { *static_cast<VecShortM
 SAMPAN_KERNEL_INLINE void add_pair_products(VecInt& acc, VecInt a, VecInt b) { acc += ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16); }
 /// bfloat16 in the high halves, to nearest even; NaN stays NaN.
 SAMPAN_KERNEL_INLINE VecInt bf16_bits(Vec v) {
-  const VecInt bits = reinterpret_cast<VecInt>(v);
-  return (bits & 0x7fffffff) > 0x7f800000 ? (bits | 0x400000) : bits + 0x7fff + ((bits >> 16) & 1);
+  const VecBits bits = reinterpret_cast<VecBits>(v);
+  const VecBits rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
+  return (reinterpret_cast<VecInt>(bits) & 0x7fffffff) > 0x7f800000 ? reinterpret_cast<VecInt>(bits) | 0x400000 : reinterpret_cast<VecInt>(rounded);
 }
 /// bfloat16 of the lanes, side by side.
 SAMPAN_KERNEL_INLINE void store_bf16(void* to, Vec v) {
