@@ -1,7 +1,7 @@
 // bench_decoder: prompts of one encoded image through the public API: one box, and sixteen boxes in one call; time of predict's decode stage.
 //   bench_decoder --threads 1,2              bench_decoder --model lite_medsam.safetensors
 // Data flow: bench/networks.cpp or a file -> Model, Session -> here.   FLOP: ModelInfo::decode_flop per box, the definition's count for one box alone (3.64 GFLOP at
-// a 64x64 grid), whatever the backend computes: absorbed projections and work shared by the prompts of an image may bring a row above 100% of FMA.
+// a 64x64 grid), whatever the backend computes: absorbed projections and work shared by the prompts of an image may bring a row above 100% of the peak.
 // Warm rows: the image's shared part (0.8 GFLOP) was made by a call before; the extra first_ms is a call that makes it.
 // Rows "1 box" and "16 boxes" are measured in turn; the ratio of the second says what a batch saves (16 would be nothing).
 // Error: low-resolution logits of the first and the last box against the Reference backend on the same embedding.

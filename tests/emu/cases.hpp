@@ -12,6 +12,13 @@
 
 namespace sampan::emu {
 
+/// False on a real device (tests/gpu): there are no counters then, no order to choose, and barriers stay.
+#if defined(SAMPAN_EMULATOR)
+inline constexpr bool kEmulated = true;
+#else
+inline constexpr bool kEmulated = false;
+#endif
+
 inline std::string name_of(Type t) { return t == Type::f32 ? "f32" : t == Type::f16 ? "f16" : "bf16"; }
 inline std::size_t bytes_of(Type t) { return t == Type::f32 ? 4 : 2; }
 /// Relative spacing of half a unit in the last place.
@@ -88,6 +95,7 @@ Report run_sound(const Launch& l, Type t, std::size_t n, std::vector<double>& re
 /// Each barrier and wait in turn does nothing: that must be found (or change nothing and be found by order), else it is not needed.
 template <class Make>
 void every_sync_is_needed(const Launch& l, Type t, std::size_t n, Make&& make) {
+  if (!kEmulated) return;
   Elements out(t, n);
   const Report whole = launch(l.grid, l.block, l.shared, make(out.data()));
   REQUIRE(whole.findings.empty());

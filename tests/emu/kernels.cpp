@@ -1,7 +1,13 @@
-// Instantiates the kernels for kernels.hpp. Compiled with -fsanitize=thread, so that every access of a kernel calls hooks.cpp.
+// Instantiates the kernels for kernels.hpp. On the emulator compiled with -fsanitize=thread, so that every access of a kernel calls hooks.cpp;
+// tests/gpu/kernels.cu compiles the same text with nvcc, where SAMPAN_RUN launches natively.
 #include "kernels.hpp"
 
-#include "mistakes.cuh"
+#if defined(SAMPAN_EMULATOR)
+#  include "mistakes.cuh"
+
+/// The body of one thread.
+#  define SAMPAN_RUN(KERNEL, PARAMS) [p = PARAMS] { KERNEL(p); }
+#endif
 
 #include "kernels/attention_global.cuh"
 #include "kernels/attention_window.cuh"
@@ -50,32 +56,32 @@ auto with_head_dim(int d, F&& f) {
 }  // namespace
 
 Work layer_norm_naive(const LayerNormParams& p, Type out) {
-  return with_type(out, [&](auto v) -> Work { return [p] { layer_norm_naive_kernel<decltype(v)>(p); }; });
+  return with_type(out, [&](auto v) -> Work { return SAMPAN_RUN((layer_norm_naive_kernel<decltype(v)>), p); });
 }
 Work layer_norm(const LayerNormParams& p, Type out) {
-  return with_type(out, [&](auto v) -> Work { return [p] { layer_norm_kernel<decltype(v)>(p); }; });
+  return with_type(out, [&](auto v) -> Work { return SAMPAN_RUN((layer_norm_kernel<decltype(v)>), p); });
 }
 Work bias_gelu(const BiasParams& p, Type out) {
-  return with_type(out, [&](auto v) -> Work { return [p] { bias_gelu_kernel<decltype(v)>(p); }; });
+  return with_type(out, [&](auto v) -> Work { return SAMPAN_RUN((bias_gelu_kernel<decltype(v)>), p); });
 }
 Work window_partition(const WindowParams& p, Type t) {
-  return with_type(t, [&](auto v) -> Work { return [p] { window_partition_kernel<decltype(v)>(p); }; });
+  return with_type(t, [&](auto v) -> Work { return SAMPAN_RUN((window_partition_kernel<decltype(v)>), p); });
 }
 Work window_unpartition(const WindowParams& p, Type t) {
-  return with_type(t, [&](auto v) -> Work { return [p] { window_unpartition_kernel<decltype(v)>(p); }; });
+  return with_type(t, [&](auto v) -> Work { return SAMPAN_RUN((window_unpartition_kernel<decltype(v)>), p); });
 }
 Work attention_naive(const AttentionParams& p, Type t) {
-  return with_type(t, [&](auto v) -> Work { return [p] { attention_naive_kernel<decltype(v)>(p); }; });
+  return with_type(t, [&](auto v) -> Work { return SAMPAN_RUN((attention_naive_kernel<decltype(v)>), p); });
 }
 Work rel_pos(const RelPosParams& p, Type t) {
-  return with_type(t, [&](auto v) -> Work { return [p] { rel_pos_kernel<decltype(v)>(p); }; });
+  return with_type(t, [&](auto v) -> Work { return SAMPAN_RUN((rel_pos_kernel<decltype(v)>), p); });
 }
 
 Work attention_global(const AttentionGlobalParams& p, Type t, int head_dim, bool row64) {
   return with_half(t, [&](auto v) {
     return with_head_dim(head_dim, [&](auto d) -> Work {
-      if (row64) return [p] { attention_global_kernel<decltype(v), decltype(d)::value, true>(p); };
-      return [p] { attention_global_kernel<decltype(v), decltype(d)::value, false>(p); };
+      if (row64) return SAMPAN_RUN((attention_global_kernel<decltype(v), decltype(d)::value, true>), p);
+      return SAMPAN_RUN((attention_global_kernel<decltype(v), decltype(d)::value, false>), p);
     });
   });
 }
@@ -88,10 +94,10 @@ Work attention_window(const AttentionWindowParams& p, Type t, int head_dim, int 
     return with_head_dim(head_dim, [&](auto d) -> Work {
       constexpr int kD = decltype(d)::value;
       using T = decltype(v);
-      if (window == 14 && table) return [p] { attention_window_kernel<T, kD, 14, true>(p); };
-      if (window == 14) return [p] { attention_window_kernel<T, kD, 14, false>(p); };
-      if (table) return [p] { attention_window_kernel<T, kD, 7, true>(p); };
-      return [p] { attention_window_kernel<T, kD, 7, false>(p); };
+      if (window == 14 && table) return SAMPAN_RUN((attention_window_kernel<T, kD, 14, true>), p);
+      if (window == 14) return SAMPAN_RUN((attention_window_kernel<T, kD, 14, false>), p);
+      if (table) return SAMPAN_RUN((attention_window_kernel<T, kD, 7, true>), p);
+      return SAMPAN_RUN((attention_window_kernel<T, kD, 7, false>), p);
     });
   });
 }
@@ -101,10 +107,10 @@ std::size_t attention_window_shared(int head_dim, int window) {
 Dim attention_window_block(int window) { return {unsigned(32 * (window == 14 ? kWindowWarps<14> : kWindowWarps<7>))}; }
 
 Work patch_gather(const PatchParams& p, Type out) {
-  return with_type(out, [&](auto v) -> Work { return [p] { patch_gather_kernel<decltype(v)>(p); }; });
+  return with_type(out, [&](auto v) -> Work { return SAMPAN_RUN((patch_gather_kernel<decltype(v)>), p); });
 }
 Work depthwise_conv(const DepthwiseParams& p, Type t) {
-  return with_type(t, [&](auto v) -> Work { return [p] { depthwise_conv_kernel<decltype(v)>(p); }; });
+  return with_type(t, [&](auto v) -> Work { return SAMPAN_RUN((depthwise_conv_kernel<decltype(v)>), p); });
 }
 namespace {
 template <class F>
@@ -114,22 +120,23 @@ auto with_decoder_dim(int d, F&& f) {
 }
 }  // namespace
 Work cross_attention_tokens(const CrossAttentionParams& p, Type t) {
-  return with_type(t, [&](auto v) { return with_decoder_dim(p.head_dim, [&](auto d) -> Work { return [p] { cross_attention_tokens_kernel<decltype(v), decltype(d)::value>(p); }; }); });
+  return with_type(t, [&](auto v) { return with_decoder_dim(p.head_dim, [&](auto d) -> Work { return SAMPAN_RUN((cross_attention_tokens_kernel<decltype(v), decltype(d)::value>), p); }); });
 }
 std::size_t cross_attention_tokens_shared(int head_dim) {
   return with_decoder_dim(head_dim, [](auto d) { return std::size_t(kTokensAskSharedBytes<decltype(d)::value>); });
 }
 Work cross_attention_pixels(const CrossAttentionParams& p, Type t) {
-  return with_type(t, [&](auto v) { return with_decoder_dim(p.head_dim, [&](auto d) -> Work { return [p] { cross_attention_pixels_kernel<decltype(v), decltype(d)::value>(p); }; }); });
+  return with_type(t, [&](auto v) { return with_decoder_dim(p.head_dim, [&](auto d) -> Work { return SAMPAN_RUN((cross_attention_pixels_kernel<decltype(v), decltype(d)::value>), p); }); });
 }
 std::size_t cross_attention_pixels_shared(int keys, int head_dim) { return std::size_t(pixels_ask_shared_bytes(keys, head_dim)); }
 Work mask_head(const MaskHeadParams& p, Type t) {
-  return with_type(t, [&](auto v) -> Work { return [p] { mask_head_kernel<decltype(v)>(p); }; });
+  return with_type(t, [&](auto v) -> Work { return SAMPAN_RUN((mask_head_kernel<decltype(v)>), p); });
 }
-Work pillow_pass(const PillowParams& p) { return [p] { pillow_pass_kernel(p); }; }
-Work normalize(const NormalizeParams& p) { return [p] { normalize_kernel(p); }; }
-Work resize_bilinear(const ResizeParams& p) { return [p] { resize_bilinear_kernel(p); }; }
+Work pillow_pass(const PillowParams& p) { return SAMPAN_RUN((pillow_pass_kernel), p); }
+Work normalize(const NormalizeParams& p) { return SAMPAN_RUN((normalize_kernel), p); }
+Work resize_bilinear(const ResizeParams& p) { return SAMPAN_RUN((resize_bilinear_kernel), p); }
 
+#if defined(SAMPAN_EMULATOR)
 // ---- known mistakes -------------------------------------------------------------------------------------------------------------------
 Work sum_of_block(const float* x, float* y, bool with_barriers) { return [=] { sum_of_block_kernel(x, y, with_barriers); }; }
 Work pass_through_shared(const float* x, float* y, int mistake) { return [=] { pass_through_shared_kernel(x, y, mistake); }; }
@@ -137,5 +144,6 @@ Work copy_through_shared(const float* x, float* y, int mistake) { return [=] { c
 Work diverging(int mistake) { return [=] { diverging_kernel(mistake); }; }
 Work blocks_overlap(float* y) { return [=] { blocks_overlap_kernel(y); }; }
 Work strided(const float* x, float* y, int stride) { return [=] { strided_kernel(x, y, stride); }; }
+#endif
 
 }  // namespace sampan::emu
