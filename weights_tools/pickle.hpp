@@ -1,5 +1,6 @@
 // A restricted unpickler: reads the object tree of a torch checkpoint without being able to call anything.
 // Data flow: data.pkl of a .pth zip, or the stream of a legacy file -> here -> torch_file.hpp turns persistent storages and tensors into bytes.
+// examples/medical/npy.hpp reads numpy's object arrays with it: lists and dicts of plain numbers.
 // Globals are looked up in one allow-list (kAllowedGlobals) and become data; everything else is refused by name, with opcode and byte offset. Nothing is imported,
 // nothing is executed; the machine is a loop over opcodes, not recursive, with caps on values, stack, marks, memo and bytes (PickleLimits).
 // Source: CPython Lib/pickletools.py (protocols 2 to 5), torch/_utils.py, torch/serialization.py. Cost: a few tens of ns per opcode, about 90 bytes per value.
@@ -30,7 +31,7 @@ enum class GlobalKind {
   rebuild_tensor,  ///< storage, offset, sizes, strides, ... -> tensor
   rebuild_parameter,
   size,            ///< torch.Size -> tuple
-  skip,            ///< a harmless object of a training file: kept as `opaque`, its content unread
+  skip,            ///< a harmless object of a training file: kept as `opaque`, with what it was made from
 };
 
 struct AllowedGlobal {
@@ -85,10 +86,10 @@ using PickleRef = std::uint32_t;  ///< index into Pickle::values
 
 struct PickleValue {
   PickleKind kind = PickleKind::none;
-  std::int64_t integer = 0;        ///< boolean, integer; index for storage, tensor and global
+  std::int64_t integer = 0;        ///< boolean, integer; index for storage, tensor and global; opaque: index of its class in kAllowedGlobals
   double real = 0;
   std::string_view text;           ///< text, bytes, big_integer: a view into the pickle
-  std::vector<PickleRef> items;    ///< list, tuple: elements; dict: key, value, key, value, ...
+  std::vector<PickleRef> items;    ///< list, tuple: elements; dict: key, value, key, value, ...; opaque: the tuple of arguments, then each state
 };
 
 struct PickleStorage {
@@ -286,10 +287,18 @@ class Unpickler {
       case GlobalKind::size:
         if (a.size() != 1 || out_.values[a[0]].kind != PickleKind::tuple) return refuse("torch.Size needs a tuple");
         return push_ref(a[0]);
-      case GlobalKind::skip: return push_kind(PickleKind::opaque);
+      case GlobalKind::skip: return push_opaque(*g, arguments);
       case GlobalKind::storage: return refuse(cat("calls torch.", g->name, "; storages must be persistent"));
     }
     return refuse("unknown kind of name", ErrorCode::internal);
+  }
+
+  Status push_opaque(const AllowedGlobal& g, PickleRef arguments) {
+    PickleValue v;
+    v.kind = PickleKind::opaque;
+    v.integer = &g - kAllowedGlobals;
+    v.items = {arguments};
+    return push(std::move(v));
   }
 
   /// OrderedDict() or, from Python 2, OrderedDict([[k, v], ...]); defaultdict(factory).
@@ -362,6 +371,7 @@ class Unpickler {
     const PickleKind object = top(1).kind, state = top().kind;
     const bool fits = object == PickleKind::opaque || (object == PickleKind::dict && (state == PickleKind::dict || state == PickleKind::none));
     if (!fits) return refuse(cat("sets attributes (a ", to_string(state), ") of a ", to_string(object), ", only dicts and skipped objects may have them"));
+    if (object == PickleKind::opaque) top(1).items.push_back(stack_.back());
     stack_.pop_back();
     return {};
   }
@@ -371,8 +381,9 @@ class Unpickler {
     const AllowedGlobal* g = as_global(top(1));
     if (!g || (g->kind != GlobalKind::skip && g->kind != GlobalKind::ordered_dict)) return refuse("makes an object of something else than a harmless class");
     if (top().kind != PickleKind::tuple) return refuse(cat("arguments are a ", to_string(top().kind), ", a tuple is needed"));
+    const PickleRef arguments = stack_.back();
     stack_.resize(stack_.size() - 2);
-    return push_kind(g->kind == GlobalKind::skip ? PickleKind::opaque : PickleKind::dict);
+    return g->kind == GlobalKind::skip ? push_opaque(*g, arguments) : push_kind(PickleKind::dict);
   }
 
   // ---- memo ----
