@@ -179,7 +179,8 @@ TEST_CASE("nrrd: files of SimpleITK and pynrrd") {
 }
 
 TEST_CASE("nrrd: label maps with 3D Slicer's keys") {
-  LabelMap labels{{kPhantom, quarter_turn()}, std::vector<std::uint16_t>(60, 0), {{2, "liver", {255, 0, 51}}, {7, "left\nkidney\\", {0, 0, 0}}, {9, "", {1, 2, 3}}}};
+  const Grid grid{kPhantom, quarter_turn()};  // apart: gcc 12 takes a nested aggregate for uninitialised
+  LabelMap labels{grid, std::vector<std::uint16_t>(60, 0), {{2, "liver", {255, 0, 51}}, {7, "left\nkidney\\", {0, 0, 0}}, {9, "", {1, 2, 3}}}};
   labels.voxels[0] = 2, labels.voxels[21] = 2;  // (0,0,0) and (1,0,1)
   labels.voxels[59] = 7;
   const std::string file = written(labels);
