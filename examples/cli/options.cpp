@@ -16,7 +16,7 @@ namespace {
 /// The strings as given; vectors hold every repetition.
 struct Raw {
   std::vector<std::string> boxes, points;
-  std::string mask_input, select = "iou", window, preset, trace, repeat = "1", progress = "terminal", threads, max_memory, isa = "auto";
+  std::string mask_input, select = "iou", window, preset, trace, repeat = "1", progress = "terminal", threads, max_memory, isa = "auto", tolerance, spacing;
 };
 
 std::string isa_words() {
@@ -206,6 +206,15 @@ Examples:
 
 Memory and work are those of a run with the same engine options; nothing is computed.)";
 
+constexpr const char* kMetricsFooter = R"(
+Every label of either file gets its own column; 0 is background. dice, iou, nsd, hd, hd95, asd, assd follow the package surface-distance.
+"-" (null in JSON) is undefined, for example Dice where neither file holds the label; "inf" is a distance to a surface that does not exist.
+
+Examples:
+  sampan metrics mask.png truth.png
+  sampan metrics prediction.nii.gz truth.nii.gz --tolerance 1 --published
+  sampan metrics mask.png truth.png --spacing 0.7,0.7 --json)";
+
 }  // namespace
 
 Options parse_arguments(int argc, const char* const* argv) {
@@ -246,7 +255,17 @@ Options parse_arguments(int argc, const char* const* argv) {
   add_engine(info, o, r);
   info.footer(kInfoFooter);
 
-  const std::string commands = "segment, encode, info";
+  auto& metrics = *app.add_subcommand("metrics", "how well a label map agrees with another: Dice, surface distances");
+  metrics.add_option("PREDICTION", o.metrics.prediction, "grey picture (8 or 16 bits) or scan (NIfTI, NRRD, DICOM) of labels")->type_name("");
+  metrics.add_option("TRUTH", o.metrics.truth, "the same for the ground truth, on the same grid")->type_name("");
+  metrics.add_option("--tolerance", r.tolerance, "of nsd, in millimetres (scans) or pixels (pictures); default 2")->type_name("T");
+  metrics.add_option("--spacing", r.spacing, "size of a pixel or voxel instead of what the file says; a picture says 1,1")->type_name("X,Y[,Z]");
+  metrics.add_flag("--published", o.metrics.published, "also the variants of MONAI and MedPy, under names that end in _monai and _medpy");
+  metrics.add_option("--threads", r.threads, "1 to 256; default: all cores")->type_name("N");
+  metrics.add_flag("--json", o.json, "one JSON object to stdout; an undefined number is null");
+  metrics.footer(kMetricsFooter);
+
+  const std::string commands = "segment, encode, info, metrics";
   if (argc < 2) usage(cat("a command is needed: ", commands, " (sampan --help shows examples)"));
   std::string name = argv[1];
   const auto known = app.get_subcommands([&](const CLI::App* c) { return c->get_name() == name; });
@@ -275,6 +294,21 @@ Options parse_arguments(int argc, const char* const* argv) {
     for (const CLI::Option* option : info.get_options([](const CLI::Option* given) { return given->get_group() == "Engine" && given->count() > 0; }))
       if (o.model.empty()) usage(cat(option->get_name(), " says how a model would run: give FILE, or leave it out"));
     check_engine(o, r);
+    return o;
+  }
+  if (&chosen == &metrics) {
+    o.command = Command::metrics;
+    if (o.metrics.prediction.empty() || o.metrics.truth.empty()) usage("two files are needed: sampan metrics PREDICTION TRUTH");
+    if (!r.tolerance.empty()) o.metrics.tolerance = numbers("--tolerance", r.tolerance, "T")[0];
+    if (!(o.metrics.tolerance >= 0 && o.metrics.tolerance < 1e12)) usage(cat("--tolerance ", r.tolerance, ": a distance from 0 is needed"));
+    if (!r.spacing.empty()) {
+      const bool three = std::count(r.spacing.begin(), r.spacing.end(), ',') == 2;
+      const auto v = numbers("--spacing", r.spacing, three ? "X,Y,Z" : "X,Y");
+      o.metrics.spacing = std::array<double, 3>{three ? v[2] : 1.0, v[1], v[0]};
+      for (const double s : *o.metrics.spacing)
+        if (!(s >= 1e-6 && s <= 1e6)) usage(cat("--spacing ", r.spacing, ": numbers from 0.000001 to 1000000 are needed"));
+    }
+    o.load.threads = r.threads.empty() ? std::clamp(int(std::thread::hardware_concurrency()), 1, 256) : whole_number("--threads", r.threads, 1, 256);
     return o;
   }
   check_common(o, r);

@@ -3,13 +3,14 @@
 #pragma once
 #include "prompts.hpp"
 
+#include <array>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace sampan::cli {
 
-enum class Command { none, segment, encode, info };  ///< none: help or version was printed
+enum class Command { none, segment, encode, info, metrics };  ///< none: help or version was printed
 
 /// Select of the library, or all candidates, one file each.
 enum class Masks { iou, first, stability, largest, all };
@@ -44,6 +45,14 @@ struct Options {
   bool json = false, quiet = false;
   ProgressMode progress = ProgressMode::terminal;
   int repeat = 1;
+
+  // metrics
+  struct Compare {
+    std::string prediction, truth;
+    double tolerance = 2;
+    std::optional<std::array<double, 3>> spacing;  ///< z, y, x; instead of the files'
+    bool published = false;
+  } metrics;
 
   // engine
   LoadOptions load;
