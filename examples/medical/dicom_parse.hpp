@@ -73,6 +73,7 @@ struct DicomData {
   std::vector<DicomItem> per_frame;
   Bytes pixels;                       ///< native: the value; encapsulated: all fragments with their headers
   bool has_pixels = false, encapsulated = false, float_pixels = false, modality_lut = false;
+  bool pixel_words = false;           ///< OW: in big endian files even 8-bit pixels lie in words of two bytes, swapped
 
   const DicomElement* find(std::uint32_t t) const { return top.find(t); }
   /// The value in the frame's own group, else in the shared one, else at the top.
@@ -163,7 +164,7 @@ class DicomParser {
   enum class Level { top, group, skip };
   struct Header {
     std::uint32_t tag = 0, length = 0;
-    bool sequence = false, unknown = false;  ///< VR SQ; VR UN
+    bool sequence = false, unknown = false, words = false;  ///< VR SQ; UN; OW
   };
 
   static std::string one_line(const std::string& s) {
@@ -203,6 +204,7 @@ class DicomParser {
     const bool wide = long_forms.find(vr) % 3 == 0 && long_forms.find(vr) != std::string_view::npos;
     h.sequence = vr == "SQ";
     h.unknown = vr == "UN";
+    h.words = vr == "OW";
     if (!wide) {
       h.length = u16(at_ + 6, big);
       at_ += 8;
@@ -229,6 +231,7 @@ class DicomParser {
       if (level == Level::top && (h.tag == tag::pixels || h.tag == tag::float_pixels || h.tag == tag::double_pixels)) {
         d_.has_pixels = true;
         d_.float_pixels = h.tag != tag::pixels;
+        d_.pixel_words = h.words;
         d_.encapsulated = h.length == kUndefined;
         if (d_.encapsulated != (d_.syntax == TransferSyntax::rle || d_.syntax == TransferSyntax::compressed)) return refuse("pixel data that do not fit the transfer syntax: of undefined length only if they are compressed");
         if (!d_.encapsulated) SAMPAN_CHECK(fits(h));

@@ -146,12 +146,17 @@ class FrameReader {
     const std::size_t pixels = std::size_t(f_.rows * f_.columns), width = size_of(f_.type);
     if (!d_->encapsulated) {
       std::memcpy(out, d_->pixels.data() + std::size_t(n) * f_.frame_bytes, f_.frame_bytes);
-      if (d_->big) swap_bytes(out, f_.frame_bytes / width, width);
+      if (d_->big && width > 1) swap_bytes(out, f_.frame_bytes / width, width);
+      if (d_->big && width == 1 && d_->pixel_words) {
+        const std::size_t at = std::size_t(n) * f_.frame_bytes;
+        for (std::size_t i = 0; i < f_.frame_bytes; ++i)
+          if (const std::size_t pair = (at + i) ^ 1u; pair < d_->pixels.size()) out[i] = d_->pixels[pair];
+      }
       if (f_.samples > 1 && f_.planar) interleave(out, pixels);
     } else {
       SAMPAN_TRY(frame, frame_bytes(n));
       if (d_->syntax == TransferSyntax::rle) SAMPAN_CHECK(read_rle(Bytes(frame), out, n));
-      else SAMPAN_CHECK(decoder_.decode(decoder_.user, *d_, f_, Bytes(frame), out));
+      else if (Status s = decoder_.decode(decoder_.user, *d_, f_, Bytes(frame), out); !s) return std::move(s).error().at(label_);
     }
     if (f_.samples > 1) {
       if (f_.ybr) to_rgb(out, pixels);
@@ -163,6 +168,20 @@ class FrameReader {
       detail::finish_samples<std::uint32_t>(out, pixels, f_);
     }
     return {};
+  }
+
+  /// Planes to pixels, YBR_FULL to RGB, in place.
+  static void interleave(std::uint8_t* p, std::size_t pixels) {
+    const std::vector<std::uint8_t> planes(p, p + 3 * pixels);
+    for (std::size_t i = 0; i < pixels; ++i)
+      for (std::size_t c = 0; c < 3; ++c) p[3 * i + c] = planes[c * pixels + i];
+  }
+  static void to_rgb(std::uint8_t* p, std::size_t pixels) {
+    const auto clip = [](double v) { return std::uint8_t(v < 0 ? 0 : v > 255 ? 255 : std::lround(v)); };
+    for (std::size_t i = 0; i < pixels; ++i, p += 3) {
+      const double y = p[0], b = p[1] - 128.0, r = p[2] - 128.0;
+      p[0] = clip(y + 1.402 * r), p[1] = clip(y - 0.344136 * b - 0.714136 * r), p[2] = clip(y + 1.772 * b);
+    }
   }
 
  private:
@@ -229,19 +248,6 @@ class FrameReader {
       if (!detail::unpack_bits(frame.subspan(begin, end - begin), out + sample * width + byte, pixels, std::size_t(f_.samples) * width)) return refuse(cat("frame ", n, ": RLE segment ", s, " is damaged or too short"));
     }
     return {};
-  }
-
-  static void interleave(std::uint8_t* p, std::size_t pixels) {
-    const std::vector<std::uint8_t> planes(p, p + 3 * pixels);
-    for (std::size_t i = 0; i < pixels; ++i)
-      for (std::size_t c = 0; c < 3; ++c) p[3 * i + c] = planes[c * pixels + i];
-  }
-  static void to_rgb(std::uint8_t* p, std::size_t pixels) {
-    const auto clip = [](double v) { return std::uint8_t(v < 0 ? 0 : v > 255 ? 255 : std::lround(v)); };
-    for (std::size_t i = 0; i < pixels; ++i, p += 3) {
-      const double y = p[0], b = p[1] - 128.0, r = p[2] - 128.0;
-      p[0] = clip(y + 1.402 * r), p[1] = clip(y - 0.344136 * b - 0.714136 * r), p[2] = clip(y + 1.772 * b);
-    }
   }
 
   const DicomData* d_;

@@ -14,8 +14,8 @@
 namespace sampan::inline SAMPAN_ABI::medical {
 
 struct SeriesOptions {
-  VolumeLimits limits;
-  DicomLimits dicom;
+  VolumeLimits limits = {};
+  DicomLimits dicom = {};
   std::size_t max_files = 100'000;
   std::optional<std::size_t> volume = {};  ///< which of several images at every position, from 0
   bool fill_gaps = false;                  ///< missing slices become empty ones; without it they are an error
@@ -50,7 +50,7 @@ struct DicomStack {
 struct DicomScan {
   std::vector<DicomStack> stacks;          ///< the one with most frames first
   std::size_t other_files = 0;             ///< no DICOM, or without pixels that are an image
-  std::vector<std::string> unreadable;     ///< at most 20 reasons
+  std::vector<Error> unreadable;           ///< the first 20
 };
 
 namespace detail {
@@ -172,7 +172,7 @@ inline Result<DicomScan> scan_dicom_files(const std::vector<std::string>& paths,
       continue;
     }
     if (!format) {
-      if (out.unreadable.size() < 20) out.unreadable.push_back(format.error().message());
+      if (out.unreadable.size() < 20) out.unreadable.push_back(format.error());
       continue;
     }
     PixelFormat f = *format;
@@ -246,8 +246,14 @@ inline Result<DicomVolume> read_dicom_stack(const DicomStack& stack, const std::
       const auto orientation = detail::dicom_orientation(d, 0);
       oriented = orientation.has_value();
       if (oriented) axes = *orientation;
-      sized = dicom_decimals(d.find(tag::pixel_spacing, 0), pixel.data(), 2);
-      if (!sized && dicom_decimals(d.find(tag::imager_spacing, 0), pixel.data(), 2)) sized = true, v.notes.push_back("pixel sizes are those at the detector, not in the patient");
+      const auto read_size = [&](std::uint32_t t) {  // zeros stand for "unknown" in some projections
+        std::array<double, 2> size{};
+        if (!dicom_decimals(d.find(t, 0), size.data(), 2) || !(size[0] > 0 && size[1] > 0)) return false;
+        pixel = size;
+        return true;
+      };
+      sized = read_size(tag::pixel_spacing);
+      if (!sized && read_size(tag::imager_spacing)) sized = true, v.notes.push_back("pixel sizes are those at the detector, not in the patient");
       (void)dicom_decimals(d.find(tag::slice_thickness, 0), &thickness, 1);
       (void)dicom_decimals(d.find(tag::slice_spacing, 0), &between, 1);
       double window[2] = {};
@@ -405,7 +411,7 @@ inline Result<DicomVolume> read_dicom_stack(const DicomStack& stack, const std::
 inline Result<DicomVolume> read_dicom_volume(const std::string& path, std::optional<std::size_t> which = {}, const SeriesOptions& o = {}) {
   SAMPAN_TRY(files, files_below(path, o.max_files));
   SAMPAN_TRY(scan, scan_dicom_files(files, o));
-  if (scan.stacks.empty()) return Error(ErrorCode::bad_file, scan.unreadable.empty() ? cat(path, ": no DICOM image (", scan.other_files, " other files)") : scan.unreadable[0]);
+  if (scan.stacks.empty()) return scan.unreadable.empty() ? Error(ErrorCode::bad_file, cat(path, ": no DICOM image (", scan.other_files, " other files)")) : scan.unreadable[0];
   if (!which && scan.stacks.size() > 1) {
     std::string list;
     for (std::size_t i = 0; i < std::min<std::size_t>(scan.stacks.size(), 20); ++i) {

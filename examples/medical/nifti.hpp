@@ -189,7 +189,7 @@ inline Result<Volume> parse_nifti(Bytes file, const std::string& label, const Ni
 
   const double offset = version == 1 ? double(f.at<float>(at.vox_offset)) : double(f.at<std::int64_t>(at.vox_offset));
   const double lowest = double(at.bytes) + 4;
-  if (!(offset == 0 || (offset >= double(at.bytes) && offset < 0x1p40 && offset == std::floor(offset)))) return refuse(cat("its voxels cannot begin at byte ", offset));
+  if (!(offset == 0 || (offset >= double(at.bytes) && offset < 0x1p40 && offset == std::floor(offset)))) return refuse(cat("its voxels cannot begin at byte ", detail::real_text(offset)));
   const std::uint64_t start = offset == 0 ? std::uint64_t(lowest) : std::uint64_t(offset);  // 0 means directly behind the header
   const std::uint64_t frame = std::uint64_t(o.frame.value_or(0));
   if (frames > 1 && !o.frame) return refuse(cat("holds ", frames, " volumes (a time series or vectors); choose one of 0 to ", frames - 1), ErrorCode::invalid_argument);

@@ -138,12 +138,6 @@ inline Result<NrrdHeader> parse_nrrd_header(Bytes file, const std::string& label
   return h;
 }
 
-inline std::string real_text(double v) {
-  char digits[32];
-  const auto r = std::to_chars(digits, digits + sizeof digits, v);
-  return {digits, r.ptr};
-}
-
 }  // namespace detail
 
 struct NrrdOptions {

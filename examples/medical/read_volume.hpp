@@ -6,6 +6,9 @@
 #include "nifti.hpp"
 #include "npz.hpp"
 #include "nrrd.hpp"
+#if defined(SAMPAN_GDCM)
+#  include "dicom_gdcm.hpp"
+#endif
 
 namespace sampan::inline SAMPAN_ABI::medical {
 
@@ -22,6 +25,15 @@ inline Result<FileFormat> format_of_name(const std::string& path) {
   return Error(ErrorCode::invalid_argument, cat(path, ": the name must end in .nii, .nii.gz, .nrrd or .npz"));
 }
 
+/// GDCM's decoder in builds that have it, else none.
+inline FrameDecoder default_decoder() {
+#if defined(SAMPAN_GDCM)
+  return gdcm_decoder();
+#else
+  return {};
+#endif
+}
+
 struct ReadOptions {
   VolumeLimits limits;
   std::optional<std::int64_t> frame = {};  ///< of a NIfTI time series
@@ -34,6 +46,7 @@ inline Result<Volume> read_volume(const std::string& path, const ReadOptions& o 
   const auto dicom = [&]() -> Result<Volume> {
     SeriesOptions d = o.dicom;
     d.limits = o.limits;
+    if (!d.decoder.decode) d.decoder = default_decoder();
     SAMPAN_TRY(v, read_dicom_volume(path, o.series, d));
     return std::move(v.image);
   };

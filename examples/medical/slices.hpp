@@ -113,7 +113,7 @@ class SliceReader {
       return r;
     }
     if (!finite(range->low) || !finite(range->high) || !finite(range->high - range->low) || !(range->low < range->high))
-      return Error(ErrorCode::invalid_argument, cat("grey values from ", range->low, " to ", range->high, ": two finite numbers, the lower first, are needed"));
+      return Error(ErrorCode::invalid_argument, cat("grey values from ", detail::real_text(range->low), " to ", detail::real_text(range->high), ": two finite numbers, the lower first, are needed"));
     r.range_ = *range;
     with_voxel_type(v.type, [&](auto t) {
       using T = decltype(t);

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -56,6 +57,15 @@ inline void swap_bytes(std::uint8_t* p, std::size_t count, std::size_t width) {
   if (width < 2) return;
   for (std::size_t i = 0; i < count; ++i, p += width) std::reverse(p, p + width);
 }
+
+namespace detail {
+/// The shortest decimal that is this number, whatever the locale.
+inline std::string real_text(double v) {
+  char digits[32];
+  const auto r = std::to_chars(digits, digits + sizeof digits, v);
+  return {digits, r.ptr};
+}
+}  // namespace detail
 
 // ---- sizes -------------------------------------------------------------------------------------------------------------------------
 
@@ -131,7 +141,7 @@ inline Status check(const Affine& a, std::string_view what) {
       if (!finite(v)) return refuse("NaN or infinite numbers: the place of the voxels is unknown");
   const Vec3 s = spacing(a);
   for (std::size_t c = 0; c < 3; ++c) {
-    if (!(s[c] >= kSmallestStep && s[c] <= kLargestStep)) return refuse(cat("the step along ", "ijk"[c], " is ", s[c], " mm"));
+    if (!(s[c] >= kSmallestStep && s[c] <= kLargestStep)) return refuse(cat("the step along ", "ijk"[c], " is ", detail::real_text(s[c]), " mm"));
     if (!(std::abs(a.m[c][3]) <= kFarthest)) return refuse("the origin is farther than a million metres away");
   }
   if (!(std::abs(determinant(a)) > kFlattest * s[0] * s[1] * s[2])) return refuse("singular: the three axes lie in one plane");
@@ -274,7 +284,7 @@ inline Result<LabelMap> to_labels(const Volume& v) {
   LabelMap out{v.grid, std::vector<std::uint16_t>(voxel_count(v.grid.size)), {}};
   for (std::size_t i = 0; i < out.voxels.size(); ++i) {
     const double x = value_at(v, i);
-    if (!(x >= 0 && x <= 65535) || x != std::floor(x)) return Error(ErrorCode::bad_file, cat("voxel ", i, " has the value ", x, ": labels are whole numbers from 0 to 65535"));
+    if (!(x >= 0 && x <= 65535) || x != std::floor(x)) return Error(ErrorCode::bad_file, cat("voxel ", i, " has the value ", detail::real_text(x), ": labels are whole numbers from 0 to 65535"));
     out.voxels[i] = std::uint16_t(x);
   }
   return out;
