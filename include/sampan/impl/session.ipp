@@ -1,6 +1,5 @@
 // Definitions of Session (predict/predictor.hpp): the noexcept border, embeddings.
 #pragma once
-#include <sampan/core/sha256.hpp>
 #include <sampan/predict/prompt_check.hpp>
 #include <sampan/predict/session_state.hpp>
 
@@ -10,18 +9,6 @@ namespace detail {
 inline Status SessionState::check_prompt(const Prompt& p, const PredictOptions& o) const {
   SAMPAN_CHECK(check_capability(p, model->info, o));
   return check_geometry(p, size);
-}
-
-/// Names the weights in embedding files: the digest in the contract record, or the whole file's for a file that sampan-convert did not write.
-inline Result<std::string> model_identity(const ModelState& m) {
-  if (!m.contract.data_sha256.empty()) return m.contract.data_sha256;
-  SAMPAN_TRY(file, MappedFile::open(m.path));
-  return sha256_of_file(file);
-}
-
-template <class F>
-auto with_network(const SessionState& s, F&& f) {
-  return std::visit([&](const auto& net) { return f(net); }, s.model->network);
 }
 
 }  // namespace detail

@@ -4,6 +4,7 @@
 // so the second image of a size and the second prompt of a shape allocate nothing.
 // The first prompt of an image also makes what all prompts without a mask share (10 MB, 0.8 GFLOP at a 64x64 grid); its decode time includes that.
 #pragma once
+#include <sampan/core/sha256.hpp>
 #include <sampan/predict/embedding.hpp>
 #include <sampan/predict/model_state.hpp>
 #include <sampan/predict/postprocess.hpp>
@@ -27,6 +28,7 @@ struct SessionState {
   ImageSize size;
   predict::InputFrame frame;
   Timings timings;
+  bool model_boxes = false;  // boxes of the next prompts are model pixels already (predict/volume_state.hpp)
 
   struct KnownPlan {
     std::array<Index, 6> key;
@@ -99,6 +101,12 @@ struct SessionState {
     if (prompts.size() != out.size()) return Error(ErrorCode::invalid_argument, "predict: as many predictions as prompts are needed");
     for (std::size_t i = 0; i < prompts.size(); ++i)
       if (auto s = check_prompt(prompts[i], o); !s) return prompts.size() > 1 ? std::move(s).error().at(cat("prompt ", i + 1)) : std::move(s).error();
+    return decode_all(net, prompts, out, o);
+  }
+
+  /// Prompts that were checked: alike ones together.
+  template <class B>
+  Status decode_all(const models::Network<B>& net, std::span<const Prompt> prompts, std::span<Prediction> out, const PredictOptions& o) {
     timings.decode = timings.postprocess = 0;
     const auto alike = [](const Prompt& a, const Prompt& b) { return a.points.size() == b.points.size() && a.box.has_value() == b.box.has_value() && a.mask_input.empty() && b.mask_input.empty(); };
     for (std::size_t i = 0; i < prompts.size();) {
@@ -191,12 +199,26 @@ struct SessionState {
       for (std::size_t i = 0; i < p.points.size(); ++i)
         points(Index(i)) = {predict::to_model(c, frame, p.points[i].x, true), predict::to_model(c, frame, p.points[i].y, false), p.points[i].label};
     float box[4] = {};
-    if (p.box) {
+    if (p.box && model_boxes) {
+      box[0] = float(p.box->x0), box[1] = float(p.box->y0), box[2] = float(p.box->x1), box[3] = float(p.box->y1);
+    } else if (p.box) {
       box[0] = predict::to_model(c, frame, p.box->x0, true), box[1] = predict::to_model(c, frame, p.box->y0, false);
       box[2] = predict::to_model(c, frame, p.box->x1, true), box[3] = predict::to_model(c, frame, p.box->y1, false);
     }
     net.prompt_encoder.encode_sparse(ctx, points.data(), Index(p.points.size()), p.box ? box : nullptr, sparse);
   }
 };
+
+/// Names the weights in embedding files: the digest in the contract record, or the whole file's for a file that sampan-convert did not write.
+inline Result<std::string> model_identity(const ModelState& m) {
+  if (!m.contract.data_sha256.empty()) return m.contract.data_sha256;
+  SAMPAN_TRY(file, MappedFile::open(m.path));
+  return sha256_of_file(file);
+}
+
+template <class F>
+auto with_network(const SessionState& s, F&& f) {
+  return std::visit([&](const auto& net) { return f(net); }, s.model->network);
+}
 
 }  // namespace sampan::inline SAMPAN_ABI::detail
