@@ -6,7 +6,7 @@
 #include <sampan/core/sha256.hpp>
 #include <sampan/predict/prompt_check.hpp>
 #include <sampan/predict/session_state.hpp>
-#include <sampan/predict/volume.hpp>
+#include <sampan/predict/volume_session.hpp>
 
 #include <map>
 
