@@ -236,11 +236,6 @@ void run_volume(const Options& o) {
   for (const std::string& path : {o.image, o.model, o.prompts_file}) outputs.input(path);
   outputs.output("-o", o.output);
   if (!plan.provenance.empty()) outputs.output("--provenance", plan.provenance);
-  if (!o.volume.cache.empty()) {
-    std::error_code error;
-    std::filesystem::create_directories(o.volume.cache, error);
-    if (error || !std::filesystem::is_directory(o.volume.cache, error)) throw Failure{Exit::bad_file, cat("--cache ", o.volume.cache, ": not a folder that can be made or used")};
-  }
 
   const double start = now_ms();
   Scan scan = read_scan(o, plan);
@@ -251,6 +246,11 @@ void run_volume(const Options& o) {
   std::vector<VolumeObjectPrompt> objects = read_prompts(o, scan, true);  // what does not fit is told before the weights are read
   Times t;
   const Model model = read_model(with_rest, t);
+  if (!o.volume.cache.empty()) {
+    std::error_code error;
+    std::filesystem::create_directories(o.volume.cache, error);
+    if (error || !std::filesystem::is_directory(o.volume.cache, error)) throw Failure{Exit::bad_file, cat("--cache ", o.volume.cache, ": not a folder that can be made or used")};
+  }
   if (scan.npz && !model.info().points) objects = read_prompts(o, scan, false);
   const double loaded = now_ms();
 
