@@ -1,10 +1,12 @@
 // What a run says while it works, and how it is stopped. Data flow: Session's Progress -> ProgressSink -> stderr; SIGINT and SIGTERM -> interrupted() -> Progress returns false.
-// A bar only on a terminal, JSON lines on request, nothing with --quiet. The bar erases itself, so an error stays the only line.
+// A bar (with the time left, once it can be told) only on a terminal, JSON lines on request, nothing with --quiet. The bar erases itself, so an error stays the only line.
 // A stopped run ends between two layers with Error{cancelled}, leaves no file, and then dies of its signal, as the shell expects. A second signal kills at once.
 #pragma once
 #include "options.hpp"
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 
@@ -58,20 +60,31 @@ class ProgressSink {
 
   static bool report(void* user, std::string_view stage, double fraction) {
     auto& s = *static_cast<ProgressSink*>(user);
+    const double left = s.seconds_left(fraction);
     if (s.mode_ == Mode::json) {
-      const nlohmann::ordered_json line = {{"what", s.what_}, {"stage", std::string(stage)}, {"fraction", fraction}};
+      nlohmann::ordered_json line = {{"what", s.what_}, {"stage", std::string(stage)}, {"fraction", fraction}};
+      if (left >= 0) line["seconds_left"] = std::round(10 * left) / 10;
       std::fprintf(stderr, "%s\n", line.dump().c_str());
     } else if (s.mode_ == Mode::bar && now_ms() - s.last_ > 50) {  // a terminal needs no more than 20 pictures a second
       s.last_ = now_ms();
       s.drawn_ = true;
       constexpr int width = 30;
       const int full = int(std::clamp(fraction, 0.0, 1.0) * width);
-      std::fprintf(stderr, "\r%s [%.*s%*s] %3.0f%%\033[K", s.what_.c_str(), full, "##############################", width - full, "", 100 * fraction);
+      char eta[40] = "";
+      if (left >= 0) std::snprintf(eta, sizeof eta, "  %d:%02d left", int(left) / 60, int(left) % 60);
+      std::fprintf(stderr, "\r%s [%.*s%*s] %3.0f%%%s\033[K", s.what_.c_str(), full, "##############################", width - full, "", 100 * fraction, eta);
     }
     return !interrupted();
   }
 
+  /// From the time that the work so far took; -1 before there is enough of it.
+  double seconds_left(double fraction) const {
+    const double spent = (now_ms() - start_) / 1000;
+    return spent > 2 && fraction > 0.005 && fraction <= 1 ? std::min(spent / fraction * (1 - fraction), 359'999.0) : -1;
+  }
+
   std::string what_;
+  double start_ = now_ms();
   Mode mode_ = Mode::silent;
   double last_ = 0;
   bool drawn_ = false;

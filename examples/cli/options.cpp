@@ -196,6 +196,23 @@ Examples:
   sampan encode ct.png --model M.safetensors -o ct.safetensors --repeat 5 --json
   sampan encode ct.png --model M.safetensors -o ct.safetensors --trace t.safetensors:image_encoder)";
 
+constexpr const char* kVolumeFooter = R"(
+Voxels are those of the file, counted from 0; ends of boxes are the last voxel inside. Results lie on the same grid as the scan.
+Boxes that lie in one slice are prompts there; a box across slices is an object's range, prompted in its middle slice. From there each slice takes the box of its neighbour's mask.
+
+Examples:
+  one organ              sampan volume ct.nii.gz --model M.safetensors --window-preset soft-tissue --box 95,120,30,210,260,75 -o liver.nii.gz
+  a DICOM folder         sampan volume SCAN/ --model M.safetensors --box 95,120,30,210,260,75 -o liver.nrrd
+  back to the viewer     sampan volume SCAN/ --model M.safetensors --prompts p.json -o liver.dcm
+  many objects           sampan volume ct.nii.gz --model M.safetensors --window-preset liver --prompts p.json -o labels.nii.gz --json
+  an MR scan             sampan volume mr.nii.gz --model M.safetensors --recipe percentile --box 40,50,20,90,100,40 -o tumour.nii.gz --keep-largest
+  three planes           sampan volume ct.nii.gz --model M.safetensors --window-preset lung --box 95,120,30,210,260,75 --plane fused -o lung.nii.gz
+  bounded, and again     sampan volume ct.nii.gz --model M.safetensors --window-preset bone --prompts p.json -o labels.nii.gz --max-memory 1G --cache encoded/
+  a challenge's case     sampan volume 3DBox_case.npz --model M.safetensors -o segs.npz --provenance none
+
+FILE.json of --prompts (FILE.csv: label,name,x0,y0,z0,x1,y1,z1 and one box a line):
+  {"units": "mm", "space": "RAS", "objects": [{"label": 1, "name": "liver", "boxes": [[-90,-40,10,60,90,120]]}, {"label": 2, "lines": [[3,4,50,20,4,50]]}]})";
+
 constexpr const char* kInfoFooter = R"(
 Examples:
   sampan info
@@ -249,6 +266,32 @@ Options parse_arguments(int argc, const char* const* argv) {
   add_engine(encode, o, r);
   encode.footer(kEncodeFooter);
 
+  auto& volume = *app.add_subcommand("volume", "a whole scan and prompts to labels on the same grid");
+  VolumeWords& w = o.volume;
+  add_image(volume, o, r, "NIfTI, NRRD, npz, a DICOM file or a folder of them");
+  volume.add_option("--recipe", w.recipe, "grey values for other scans than CT: percentile (MR, ultrasound, X-ray), pet, full, file (its own window), as-is (8 bits). Default: by the file's modality")->type_name("auto | percentile | pet | full | file | as-is");
+  volume.add_option("--series", w.series, "which series of a DICOM folder, by the number that the error lists")->type_name("N");
+  volume.add_option("--frame", w.frame, "which volume of several (times, echoes), from 0")->type_name("N");
+  volume.add_flag("--fill-gaps", w.fill_gaps, "missing DICOM slices become empty ones; without it they are an error");
+  volume.add_option("--box", w.boxes, "two corners; repeat it: one object each")->type_name("X0,Y0,Z0,X1,Y1,Z1")->allow_extra_args(false)->group("Prompts");
+  volume.add_option("--point", w.points, "label 1 on the object, 0 on the background; repeat it: all belong to the one object, with the one box if given")->type_name("X,Y,Z,LABEL")->allow_extra_args(false)->group("Prompts");
+  volume.add_option("--prompts", o.prompts_file, "several objects, in voxels or millimetres")->type_name("FILE.json|FILE.csv")->group("Prompts");
+  volume.add_option("--plane", w.plane, "slices to work on; fused: all three, where two agree. Default axial")->type_name("axial | coronal | sagittal | fused")->group("Propagation");
+  volume.add_flag("--interpolate", w.interpolate, "between two prompted slices: boxes between theirs")->group("Propagation");
+  volume.add_option("--overlap", w.overlap, "where objects meet: the later or first of them, or the one with the higher predicted IoU on that slice. Default later")->type_name("later | first | confident")->group("Result");
+  volume.add_flag("--keep-largest", w.largest, "of each object only the largest component")->group("Result");
+  volume.add_flag("--fill-holes", w.fill_holes, "holes in each object, in three dimensions")->group("Result");
+  volume.add_option("--min-size", w.min_size, "components below this volume go")->type_name("ML")->group("Result");
+  volume.add_option("-o", o.output, "the labels; .dcm is a segmentation of a DICOM scan")->type_name("OUT.nii.gz|.nii|.nrrd|.npz|.dcm")->group("Output");
+  volume.add_option("--provenance", w.provenance, "how the labels were made; default OUT.json beside OUT")->type_name("FILE.json | none")->group("Output");
+  volume.add_flag("--keep-patient", w.keep_patient, "name, id and dates of the DICOM files go into a .dcm output")->group("Output");
+  volume.add_option("--cache", w.cache, "keeps encoded slices, so that another run, or one after a crash, encodes nothing twice")->type_name("FOLDER")->group("Engine");
+  volume.add_flag("--json", o.json, "one JSON object to stdout: objects, timings, memory, model, engine")->group("Report");
+  volume.add_option("--progress", r.progress, "json: one JSON line per step to stderr; default: a bar if stderr is a terminal")->type_name("json")->group("Report");
+  volume.add_flag("--quiet", o.quiet, "no progress and no notes on stderr; errors stay")->group("Report");
+  add_engine(volume, o, r);
+  volume.footer(kVolumeFooter);
+
   auto& info = *app.add_subcommand("info", "what a model is and needs; without a file: this program and the published checkpoints it runs");
   info.add_option("FILE", o.model, "weights, written by sampan-convert; without it: version, compiler, instruction sets, and the zoo with licences and how to convert each checkpoint")->type_name("");
   info.add_flag("--json", o.json, "the same as one JSON object");
@@ -265,7 +308,7 @@ Options parse_arguments(int argc, const char* const* argv) {
   metrics.add_flag("--json", o.json, "one JSON object to stdout; an undefined number is null");
   metrics.footer(kMetricsFooter);
 
-  const std::string commands = "segment, encode, info, metrics";
+  const std::string commands = "segment, encode, volume, info, metrics";
   if (argc < 2) usage(cat("a command is needed: ", commands, " (sampan --help shows examples)"));
   std::string name = argv[1];
   const auto known = app.get_subcommands([&](const CLI::App* c) { return c->get_name() == name; });
@@ -316,6 +359,13 @@ Options parse_arguments(int argc, const char* const* argv) {
     o.command = Command::encode;
     if (o.image.empty()) usage("IMAGE is needed: sampan encode IMAGE --model M.safetensors -o E.safetensors");
     if (o.output.empty()) usage("-o E.safetensors is needed: the embedding is the result");
+    return o;
+  }
+  if (&chosen == &volume) {
+    o.command = Command::volume;
+    if (o.image.empty()) usage("a scan is needed: sampan volume IN.nii.gz --model M.safetensors --box X0,Y0,Z0,X1,Y1,Z1 -o OUT.nii.gz");
+    if (o.output.empty()) usage("-o OUT.nii.gz is needed: the labels are the result");
+    if (o.window && !w.recipe.empty()) usage("--recipe and --window (or --window-preset) say the same thing twice; give one");
     return o;
   }
   o.command = Command::segment;

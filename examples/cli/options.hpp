@@ -1,4 +1,4 @@
-// What the command line can ask for, typed and checked as far as words alone go. Data flow: main.cpp -> parse_arguments (options.cpp, the only user of CLI11) -> segment.cpp, encode.cpp, info.cpp.
+// What the command line can ask for, typed and checked as far as words alone go. Data flow: main.cpp -> parse_arguments (options.cpp, the only user of CLI11) -> segment.cpp, encode.cpp, volume.cpp, info.cpp.
 // The options are a public interface that scripts depend on. An option is listed here when it works, not before.
 #pragma once
 #include "prompts.hpp"
@@ -10,7 +10,7 @@
 
 namespace sampan::cli {
 
-enum class Command { none, segment, encode, info, metrics };  ///< none: help or version was printed
+enum class Command { none, segment, encode, volume, info, metrics };  ///< none: help or version was printed
 
 /// Select of the library, or all candidates, one file each.
 enum class Masks { iou, first, stability, largest, all };
@@ -21,6 +21,13 @@ enum class ProgressMode { terminal, json };
 struct TraceRequest {
   std::string path;
   std::vector<std::string> names;  ///< with '*' for any run of characters; empty: everything
+};
+
+/// What only `volume` takes, as given; volume.cpp reads it.
+struct VolumeWords {
+  std::vector<std::string> boxes, points;
+  std::string plane = "axial", recipe, series, frame, cache, overlap = "later", min_size, provenance;
+  bool interpolate = false, largest = false, fill_holes = false, fill_gaps = false, keep_patient = false;
 };
 
 struct Options {
@@ -36,6 +43,8 @@ struct Options {
   std::string prompts_file;           ///< then objects is empty
   bool multimask = false;
   Masks select = Masks::iou;
+
+  VolumeWords volume;
 
   // output
   std::string output;  ///< segment: mask or label map; encode: embedding

@@ -60,6 +60,14 @@ class OutputFiles {
     files_.push_back(std::move(f));
   }
 
+  /// A file that `write` fills: Status write(AtomicFile&).
+  template <class F>
+  void written(const std::string& path, F&& write) {
+    auto f = must(AtomicFile::create(path), Source::file);
+    must(write(f), Source::arguments);
+    files_.push_back(std::move(f));
+  }
+
   struct TensorOut {
     std::string name;
     weights::Shape shape;

@@ -163,7 +163,8 @@ class SliceReader {
 };
 
 /// Sets `label` where the picture's mask is not 0.
-inline void put_slice(std::vector<std::uint16_t>& voxels, const SlicePlan& p, std::int64_t n, const std::uint8_t* mask, std::uint16_t label) {
+template <class T>
+void put_slice(std::vector<T>& voxels, const SlicePlan& p, std::int64_t n, const std::uint8_t* mask, std::type_identity_t<T> label) {
   for (std::int64_t y = 0; y < p.size[1]; ++y)
     for (std::int64_t x = 0; x < p.size[0]; ++x)
       if (*mask++) voxels[std::size_t(p.index(x, y, n))] = label;

@@ -1,0 +1,393 @@
+// sampan volume as a user runs it: 48 orders of axes give one anatomy, npz cases, DICOM in and out, prompts of every kind, tidying, memory, cancelling and going on, refusals.
+// Models are tiny and random; that the rule is right is the business of tests/predict/volume_test.cpp.
+#include "cli/program.hpp"
+
+#include "examples/medical/dicom_seg.hpp"
+#include "examples/medical/read_volume.hpp"
+#include "support/dicom_files.hpp"
+
+#include <sampan/predict/volume.hpp>
+#include <sampan/sampan.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+
+using namespace sampan;
+using namespace sampan::test;
+using Document = nlohmann::json;
+namespace md = sampan::medical;
+
+namespace {
+
+constexpr std::int64_t kR = 40, kA = 36, kS = 14;  // cells to the right, anterior, superior
+
+/// Grey value of an anatomical cell: a bright ball in noise.
+int cell(std::int64_t r, std::int64_t a, std::int64_t s) {
+  const std::int64_t d = (r - 18) * (r - 18) + (a - 20) * (a - 20) + 6 * (s - 7) * (s - 7);
+  return int((r * 7 + a * 13 + s * 29) % 31) + (d < 110 ? 190 : 40);
+}
+/// A NIfTI file of it: voxel axis c along anatomical axis order[c], against it where bit c of `flips` is set; oblique by a small turn about z.
+std::string body(const std::size_t* order, unsigned flips, VoxelType type = VoxelType::i16) {
+  const std::int64_t sides[3] = {kR, kA, kS};
+  const double steps[3] = {0.8, 0.9, 2.5}, c = 0.9950041652780258, s = 0.09983341664682815;  // cos and sin of 0.1
+  NiftiBuilder b = nifti_of(type);
+  std::int64_t n[3] = {};
+  for (std::size_t i = 0; i < 3; ++i) {
+    n[i] = sides[order[i]];
+    const double step = flips >> i & 1u ? -steps[order[i]] : steps[order[i]];
+    double v[3] = {};
+    v[order[i]] = step;
+    b.srow.m[0][i] = c * v[0] - s * v[1], b.srow.m[1][i] = s * v[0] + c * v[1], b.srow.m[2][i] = v[2];
+  }
+  b.srow.m[0][3] = -31.5, b.srow.m[1][3] = 12.25, b.srow.m[2][3] = 80;
+  b.dim = {3, n[0], n[1], n[2], 1, 1, 1, 1};
+  b.sform_code = 2;
+  std::string voxels;
+  for (std::int64_t k = 0; k < n[2]; ++k)
+    for (std::int64_t j = 0; j < n[1]; ++j)
+      for (std::int64_t i = 0; i < n[0]; ++i) {
+        const std::int64_t ijk[3] = {i, j, k};
+        std::int64_t at[3] = {};
+        for (std::size_t a = 0; a < 3; ++a) at[order[a]] = flips >> a & 1u ? n[a] - 1 - ijk[a] : ijk[a];
+        voxels += md::with_voxel_type(type, [&](auto t) { return le(static_cast<decltype(t)>(cell(at[0], at[1], at[2]))); });
+      }
+  return b.file(voxels);
+}
+const std::size_t kStraight[3] = {0, 1, 2};
+
+const Folder& folder() {
+  static const Folder f;
+  static const bool made = [] {
+    f.model("box.safetensors", tiny_lite_medsam());
+    f.model("sam.safetensors", tiny_sam({.image = 64}));
+    write_text(f / "a.nii", body(kStraight, 0));
+    write_text(f / "u8.nii.gz", gzip(body(kStraight, 0, VoxelType::u8)));
+    return true;
+  }();
+  REQUIRE(made);
+  return f;
+}
+md::LabelMap labels(const fs::path& path) {
+  auto v = md::read_volume(path.string());
+  REQUIRE_MESSAGE(v, v.error().message());
+  auto l = md::to_labels(*v);
+  REQUIRE_MESSAGE(l, l.error().message());
+  return std::move(*l);
+}
+/// Labels in anatomical order, whatever the order of the file.
+std::vector<std::uint16_t> anatomy(const md::LabelMap& l) {
+  const md::SlicePlan p = md::slice_plan(l.grid, md::Plane::axial);
+  std::vector<std::uint16_t> out;
+  for (std::int64_t n = 0; n < p.size[2]; ++n)
+    for (std::int64_t y = 0; y < p.size[1]; ++y)
+      for (std::int64_t x = 0; x < p.size[0]; ++x) out.push_back(l.voxels[std::size_t(p.index(x, y, n))]);
+  return out;
+}
+Words operator+(Words a, const Words& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+Words volume(const Words& more, const std::string& in = "a.nii", const std::string& model = "box.safetensors") { return Words{"volume", in, "--model", model, "--threads", "1"} + more; }
+const Words kFull = {"--recipe", "full"};
+const Words kBox = {"--box", "8,10,3,28,30,11"};
+
+}  // namespace
+
+TEST_CASE("volume: 48 orders of axes, one anatomy; the affine and its codes come back bit by bit") {
+  const Folder& f = folder();
+  f.ok(volume(kFull + kBox + Words{"-o", "straight.nii.gz", "--provenance", "none"}));
+  const auto expected = anatomy(labels(f / "straight.nii.gz"));
+  const auto voxels = std::count(expected.begin(), expected.end(), 1);
+  CHECK(voxels > 50);
+  CHECK(voxels < std::ptrdiff_t(expected.size()) / 2);
+  constexpr std::size_t orders[6][3] = {{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}};
+  const std::int64_t low[3] = {8, 10, 3}, high[3] = {28, 30, 11}, sides[3] = {kR, kA, kS};
+  for (const auto& order : orders)
+    for (unsigned flips = 0; flips < 8; ++flips) {
+      CAPTURE(flips);
+      const std::string file = body(order, flips);
+      write_text(f / "turned.nii", file);
+      std::string a, b;
+      for (std::size_t c = 0; c < 3; ++c) {
+        const std::size_t w = order[c];
+        const bool against = flips >> c & 1u;
+        a += cat(against ? sides[w] - 1 - high[w] : low[w], ",");
+        b += cat(against ? sides[w] - 1 - low[w] : high[w], c < 2 ? "," : "");
+      }
+      f.ok(volume(kFull + Words{"--box", a + b, "-o", "turned.out.nii", "--provenance", "none"}, "turned.nii"));
+      CHECK(anatomy(labels(f / "turned.out.nii")) == expected);
+      const std::string out = read_text(f / "turned.out.nii");
+      CHECK(out.substr(40, 8) == file.substr(40, 8));      // dimensions
+      CHECK(out.substr(76, 16) == file.substr(76, 16));    // qfac and voxel sizes
+      CHECK(out.substr(252, 76) == file.substr(252, 76));  // codes, quaternion, offsets, sform
+    }
+}
+
+TEST_CASE("volume: the three planes, fused, and every output format agree with the session") {
+  const Folder& f = folder();
+  const Model model = Model::load((f / "box.safetensors").string(), {.threads = 1});
+  const auto scan = md::read_volume((f / "a.nii").string());
+  REQUIRE(scan);
+  std::vector<std::vector<std::uint16_t>> each;
+  for (const md::Plane plane : {md::Plane::axial, md::Plane::coronal, md::Plane::sagittal}) {
+    const md::SlicePlan p = md::slice_plan(scan->grid, plane);
+    auto reader = md::SliceReader::make(*scan, p, md::GreyRange{40, 220});  // the extremes: 40 + 0 and 190 + 30
+    REQUIRE(reader);
+    VolumeSession s = VolumeSession::open(model, {reader->size(), p.size[2], [](void* u, std::int64_t z, std::uint8_t* out) -> Status { static_cast<md::SliceReader*>(u)->read(z, out); return {}; }, &*reader});
+    const md::Vec3 a = md::to_slice(p, {8, 10, 3}), b = md::to_slice(p, {28, 30, 11});
+    s.set_box(1, {std::min(a[0], b[0]), std::min(a[1], b[1]), std::max(a[0], b[0]), std::max(a[1], b[1]), std::int64_t(std::min(a[2], b[2])), std::int64_t(std::max(a[2], b[2]))});
+    s.propagate();
+    std::vector<std::uint16_t> map(md::voxel_count(scan->grid.size), 0);
+    std::vector<std::uint8_t> mask(std::size_t(p.size[0] * p.size[1]));
+    for (std::int64_t z = 0; z < p.size[2]; ++z)
+      if (s.mask(1, z, mask)) md::put_slice(map, p, z, mask.data(), 1);
+    each.push_back(map);
+    f.ok(volume(kFull + kBox + Words{"--plane", md::to_string(plane), "-o", "plane.nrrd"}));
+    CHECK(labels(f / "plane.nrrd").voxels == map);
+  }
+  f.ok(volume(kFull + kBox + Words{"--plane", "fused", "-o", "fused.nii"}));
+  const auto fused = labels(f / "fused.nii").voxels;
+  bool same = true;
+  for (std::size_t i = 0; i < fused.size(); ++i) same = same && fused[i] == (each[0][i] + each[1][i] + each[2][i] >= 2);
+  CHECK(same);
+  f.ok(volume(kFull + kBox + Words{"-o", "p.npz"}));
+  const auto file = MappedFile::open((f / "p.npz").string());
+  const auto zip = tools::ZipArchive::open(file->bytes(), "p");
+  const auto member = zip->read(*zip->find("segs.npy"));
+  const auto segs = md::parse_npy(member->bytes, "segs");
+  REQUIRE(segs);
+  CHECK(segs->shape == std::vector<std::int64_t>{kS, kA, kR});
+  bool equal = true;
+  for (std::size_t i = 0; i < segs->count; ++i) equal = equal && segs->at(i) == each[0][i];
+  CHECK(equal);
+}
+
+TEST_CASE("volume: prompts in voxels, millimetres of both spaces, CSV and lines mean the same object") {
+  const Folder& f = folder();
+  f.ok(volume(kFull + kBox + Words{"-o", "straight.nii"}));
+  const auto expected = labels(f / "straight.nii").voxels;
+  const auto grid = md::read_volume((f / "a.nii").string())->grid;
+  write_text(f / "p.csv", "label,name,x0,y0,z0,x1,y1,z1\r\n1,liver,8,10,3,28,30,11\r\n");
+  write_text(f / "p.json", R"({"objects": [{"label": 1, "name": "liver", "boxes": [[8,10,3,28,30,11]]}]})");
+  for (const char* file : {"p.csv", "p.json"}) {
+    f.ok(volume(kFull + Words{"--prompts", file, "-o", "o.nii"}));
+    CHECK(labels(f / "o.nii").voxels == expected);
+  }
+  // Points are single positions, so millimetres of an oblique grid hit their voxels exactly.
+  const md::Vec3 voxel{18, 20, 7}, ras = grid.affine.apply(voxel);
+  const auto text = [&](const char* space, double sign) { return cat(R"({"units": "mm", "space": ")", space, R"(", "objects": [{"label": 4, "points": [[)", md::detail::real_text(sign * ras[0]), ",", md::detail::real_text(sign * ras[1]), ",", md::detail::real_text(ras[2]), ",1]]}]}"); };
+  write_text(f / "ras.json", text("RAS", 1));
+  write_text(f / "lps.json", text("LPS", -1));
+  write_text(f / "vox.json", R"({"objects": [{"label": 4, "points": [[18,20,7,1]]}]})");
+  std::vector<std::vector<std::uint16_t>> three;
+  for (const char* file : {"ras.json", "lps.json", "vox.json"}) {
+    f.ok(volume(kFull + Words{"--prompts", file, "-o", "o.nii"}, "a.nii", "sam.safetensors"));
+    three.push_back(labels(f / "o.nii").voxels);
+  }
+  CHECK(std::count(three[2].begin(), three[2].end(), 4) > 0);
+  CHECK(three[0] == three[2]);
+  CHECK(three[1] == three[2]);
+  // A line in one slice is the box of the circle over it: ends (13,20) and (23,20), steps 0.8 and 0.9, so 5 voxels of x and 40/9 of y around (18,20).
+  write_text(f / "line.json", R"({"objects": [{"lines": [[13,20,7,23,20,7]]}]})");
+  write_text(f / "flat.json", R"({"objects": [{"boxes": [[13,15.555555555555555,7,23,24.444444444444443,7]]}]})");
+  f.ok(volume(kFull + Words{"--prompts", "line.json", "-o", "line.nii"}));
+  f.ok(volume(kFull + Words{"--prompts", "flat.json", "-o", "flat.nii"}));
+  CHECK(labels(f / "line.nii").voxels == labels(f / "flat.nii").voxels);
+}
+
+TEST_CASE("volume: a challenge's case in, segs out, beside nothing") {
+  const Folder& f = folder();
+  fs::copy_file(volume_fixture("cvpr24_3D.npz"), f / "3D_case.npz", fs::copy_options::overwrite_existing);
+  const auto before = f.files();
+  f.ok(volume({"-o", "segs.npz", "--provenance", "none"}, "3D_case.npz"));
+  auto after = f.files();
+  after.erase("segs.npz");
+  CHECK(after == before);
+  const auto c = MappedFile::open((f / "segs.npz").string());
+  const auto zip = tools::ZipArchive::open(c->bytes(), "s");
+  const auto member = zip->read(*zip->find("segs.npy"));
+  const auto segs = md::parse_npy(member->bytes, "segs");
+  REQUIRE(segs);
+  CHECK(segs->shape == std::vector<std::int64_t>{3, 4, 5});
+  fs::copy_file(volume_fixture("2D_cvpr24.npz"), f / "2D_case.npz", fs::copy_options::overwrite_existing);
+  f.ok(volume({"-o", "flat.npz", "--provenance", "none"}, "2D_case.npz"));
+  const auto d = MappedFile::open((f / "flat.npz").string());
+  const auto flat = tools::ZipArchive::open(d->bytes(), "s");
+  CHECK(md::parse_npy(flat->read(*flat->find("segs.npy"))->bytes, "s")->shape == std::vector<std::int64_t>{4, 5});
+}
+
+TEST_CASE("volume: DICOM in, label maps and segmentations out, and nobody's name") {
+  const Folder& f = folder();
+  fs::create_directories(f / "scan/deep");
+  for (int n = 0; n < 6; ++n) {
+    DicomImage i;
+    i.rows = kA, i.columns = kR;
+    i.position = cat("-10\\5\\", md::detail::real_text(2.5 * n));
+    i.instance = cat("1.2.3.", n + 1), i.number = cat(50 - n);
+    i.stored = 16, i.high = 15, i.sign = 1, i.intercept = "-100", i.slope = "1";
+    i.pixels.clear();
+    for (std::int64_t y = 0; y < kA; ++y)
+      for (std::int64_t x = 0; x < kR; ++x) i.pixels += le(static_cast<std::int16_t>(cell(x, y, n + 4)));
+    write_text(f / cat("scan/", n % 2 ? "deep/" : "", "im", 9 - n), i.file());
+  }
+  f.ok(volume({"--box", "8,10,1,28,30,4", "-o", "d.nii.gz", "--json"}, "scan"));  // CT: soft tissue by itself
+  const Document made = Document::parse(read_text(f / "d.nii.gz.json"));
+  CHECK(made["recipe"]["name"] == "ct soft-tissue");
+  CHECK(made["scan"]["modality"] == "CT");
+  CHECK(made["scan"]["size"] == Document::array({kR, kA, 6}));
+  CHECK(made["prompts"][0]["boxes"][0]["voxel"][0] == Document::array({8, 10, 1}));
+  CHECK(made["prompts"][0]["boxes"][0]["mm"][0] == Document::array({10 - 8 * 0.5, -5 - 10 * 0.75, 2.5}));
+  for (const char* secret : {"Doe", "Jane", "scan/", "im9", "1.2.3", "d.nii"}) CHECK_MESSAGE(read_text(f / "d.nii.gz.json").find(secret) == std::string::npos, secret);
+  const auto map = labels(f / "d.nii.gz");
+  const auto count = std::count(map.voxels.begin(), map.voxels.end(), 1);
+  CHECK(made["objects"][0]["voxels"] == count);
+  CHECK(made["objects"][0]["ml"].get<double>() == doctest::Approx(double(count) * 0.5 * 0.75 * 2.5 / 1000));
+  f.ok(volume({"--box", "8,10,1,28,30,4", "-o", "d.dcm", "--provenance", "none"}, "scan"));
+  CHECK(read_text(f / "d.dcm").find("Doe") == std::string::npos);
+  const std::string seg = read_text(f / "d.dcm");
+  const auto parsed = md::parse_dicom(as_bytes(seg), "d");
+  REQUIRE_MESSAGE(parsed, parsed.error().message());
+  std::int64_t bits = 0;
+  for (const std::uint8_t b : parsed->pixels) bits += std::popcount(b);
+  CHECK(bits == count);
+  f.ok(volume({"--box", "8,10,1,28,30,4", "-o", "d.dcm", "--keep-patient", "--provenance", "none"}, "scan"));
+  CHECK(read_text(f / "d.dcm").find("Doe^Jane") != std::string::npos);
+  fs::remove(f / "scan/deep/im6");
+  const Ran gap = f.run(volume({"--box", "8,10,1,28,30,3", "-o", "d.nii"}, "scan"));
+  CHECK(gap.code == 3);
+  CHECK(gap.err.find("1 slices are missing (1 between 5.00 and 10.00 mm") != std::string::npos);
+  f.ok(volume({"--box", "8,10,1,28,30,3", "-o", "d.nii", "--fill-gaps"}, "scan"));
+  CHECK(labels(f / "d.nii").grid.size[2] == 6);
+}
+
+TEST_CASE("volume: overlap and tidying") {
+  const Folder& f = folder();
+  const Words two = kFull + Words{"--box", "8,10,3,28,30,11", "--box", "12,12,4,36,34,10"};
+  const auto run = [&](const Words& more) {
+    f.ok(volume(two + more + Words{"-o", "o.nii"}));
+    return labels(f / "o.nii").voxels;
+  };
+  f.ok(volume(kFull + Words{"--box", "8,10,3,28,30,11", "-o", "one.nii"}));
+  write_text(f / "second.json", R"({"objects": [{"label": 2, "boxes": [[12,12,4,36,34,10]]}]})");  // its label is in the rule
+  f.ok(volume(kFull + Words{"--prompts", "second.json", "-o", "two.nii"}));
+  const auto one = labels(f / "one.nii").voxels, second = labels(f / "two.nii").voxels;
+  const auto later = run({}), first = run({"--overlap", "first"}), confident = run({"--overlap", "confident"});
+  std::int64_t shared = 0;
+  bool right = true;
+  for (std::size_t i = 0; i < one.size(); ++i) {
+    const bool a = one[i], b = second[i];
+    shared += a && b;
+    right = right && later[i] == (b ? 2 : a) && first[i] == (a ? 1 : b ? 2 : 0) && (a && b ? confident[i] != 0 : confident[i] == later[i]);
+  }
+  CHECK(shared > 0);
+  CHECK(right);
+  const auto largest = run({"--keep-largest", "--fill-holes", "--min-size", "0.001", "--json"});
+  CHECK(std::count(largest.begin(), largest.end(), 1) > 0);
+  const auto none = run({"--min-size", "100"});
+  CHECK(std::count(none.begin(), none.end(), 0) == std::ptrdiff_t(none.size()));
+  CHECK(read_text(f / "o.nii.json").find("object 1 is empty") != std::string::npos);
+}
+
+TEST_CASE("volume: a stopped run leaves only its cache, and the next one goes on from there") {
+  const Folder& f = folder();
+  const Words words = volume(kFull + kBox + Words{"-o", "stop.nii.gz", "--cache", "encoded", "--progress", "json"});
+  const Ran stopped = f.run(words, {.interrupt = true});
+  CHECK(stopped.signal == SIGINT);
+  CHECK_FALSE(fs::exists(f / "stop.nii.gz"));
+  CHECK_FALSE(fs::exists(f / "stop.nii.gz.json"));
+  for (const auto& name : f.files()) CHECK_MESSAGE(name.find(".part") == std::string::npos, name);
+  std::int64_t kept = 0;
+  for (const auto& e : fs::directory_iterator(f / "encoded")) kept += e.path().extension() == ".safetensors";
+  const Document second = Document::parse(f.ok(volume(kFull + kBox + Words{"-o", "stop.nii.gz", "--cache", "encoded", "--json"})).out);
+  CHECK(second["slices"]["encoded"].get<std::int64_t>() + kept == 9);
+  CHECK(second["slices"]["from_folder"] == kept);
+  // What a killed process leaves behind: everything but the slice it was at.
+  fs::remove(fs::directory_iterator(f / "encoded")->path());
+  write_text(f / "encoded/abc.safetensors.123-0.part", "half");
+  const Document third = Document::parse(f.ok(volume(kFull + kBox + Words{"-o", "again.nii.gz", "--cache", "encoded", "--json"})).out);
+  CHECK(third["slices"]["encoded"] == 1);
+  CHECK(third["slices"]["from_folder"] == 8);
+  CHECK(read_text(f / "again.nii.gz") == read_text(f / "stop.nii.gz"));
+  fs::remove_all(f / "encoded");
+}
+
+TEST_CASE("volume: --max-memory is asked before the work, and a small one only means more encoding") {
+  const Folder& f = folder();
+  const Ran refused = f.run(volume(kFull + kBox + Words{"-o", "m.nii", "--max-memory", "20M"}));
+  CHECK(refused.code == 4);
+  CHECK(refused.err.find("the scan and its labels alone need") != std::string::npos);
+  const Document small = Document::parse(f.ok(volume(kFull + kBox + Words{"-o", "m.nii", "--max-memory", "64M", "--json"})).out);
+  CHECK(small["peak_memory_mib"].get<double>() < 64);
+  f.ok(volume(kFull + kBox + Words{"-o", "n.nii"}));
+  CHECK(read_text(f / "m.nii") == read_text(f / "n.nii"));
+}
+
+TEST_CASE("volume: refusals are one line, with the right code, and leave nothing") {
+  const Folder& f = folder();
+  write_text(f / "bad.nii", body(kStraight, 0).substr(0, 1000));
+  write_text(f / "deep.json", std::string(100, '[') + std::string(100, ']'));
+  write_text(f / "twice.json", R"({"objects": [{"boxes": [[8,10,3,28,30,11],[9,10,3,28,30,11]]}]})");
+  write_text(f / "typo.json", R"({"objects": [{"box": [[8,10,3,28,30,11]]}]})");
+  write_text(f / "mm.json", R"({"units": "mm", "objects": [{"boxes": [[8,10,3,28,30,11]]}]})");
+  write_text(f / "tilted.json", R"({"objects": [{"lines": [[13,20,5,23,20,7]]}]})");
+  write_text(f / "inverted.json", R"({"objects": [{"boxes": [[28,10,3,8,30,11]]}]})");
+  write_text(f / "bad.csv", "label,name,x0,y0,z0,x1,y1,z1\n1,liver,8,10,3,28,30\n");
+  const auto before = f.files();
+  struct Case {
+    Words words;
+    int code;
+    const char* says;
+  };
+  const Words out = {"-o", "x.nii"};
+  const Case cases[] = {
+      {Words{"volume"}, 2, "--model M.safetensors is needed"},
+      {volume({}), 2, "-o OUT.nii.gz is needed"},
+      {volume(out), 2, "values from 40 to 220: say what they are"},
+      {volume(kFull + out), 2, "what is to be segmented?"},
+      {volume(kFull + kBox + Words{"-o", "x.png"}), 2, "must end in .nii, .nii.gz, .nrrd, .npz or .dcm"},
+      {volume(kFull + kBox + Words{"-o", "x.dcm"}), 2, "needs a DICOM scan"},
+      {volume(kFull + kBox + out + Words{"--keep-patient"}), 2, "belongs to a .dcm output"},
+      {volume(kFull + kBox + out + Words{"--plane", "oblique"}), 2, "--plane oblique: unknown"},
+      {volume(kFull + kBox + out + Words{"--overlap", "best"}), 2, "--overlap best: unknown"},
+      {volume(kFull + kBox + out + Words{"--overlap", "confident", "--plane", "fused"}), 2, "does not go with --plane fused"},
+      {volume(kFull + kBox + out + Words{"--min-size", "-1"}), 2, "millilitres above 0"},
+      {volume(kBox + out + Words{"--recipe", "ct"}), 2, "--recipe ct: unknown"},
+      {volume(kBox + out + Words{"--recipe", "as-is"}), 2, "it is for plain 8-bit voxels"},
+      {volume(kBox + out + Words{"--recipe", "file"}), 2, "the file holds no window"},
+      {volume(kBox + out + Words{"--recipe", "full", "--window", "40,400"}), 2, "say the same thing twice"},
+      {volume(kFull + Words{"--box", "8,10,3,28,30"} + out), 2, "X0,Y0,Z0,X1,Y1,Z1 is needed"},
+      {volume(kFull + Words{"--box", "28,10,3,8,30,11"} + out), 2, "is inverted"},
+      {volume(kFull + Words{"--box", "8,10,3,28,30,14"} + out), 2, "outside the volume (slice 14 of 0 to 13"},
+      {volume(kFull + Words{"--box", "8,10,3,41,30,11"} + out), 2, "is outside the image"},
+      {volume(kFull + Words{"--box", "nan,10,3,41,30,11"} + out), 2, "not finite"},
+      {volume(kFull + Words{"--point", "8,10,3,2"} + out), 2, "the label must be 1 (object) or 0"},
+      {volume(kFull + Words{"--point", "8,10,3,1"} + out), 2, "takes no points"},
+      {volume(kFull + Words{"--prompts", "none.json"} + out), 3, "no such file"},
+      {volume(kFull + Words{"--prompts", "deep.json"} + out), 3, "nested too deeply"},
+      {volume(kFull + Words{"--prompts", "twice.json"} + out), 2, "two boxes with an extent across"},
+      {volume(kFull + Words{"--prompts", "typo.json"} + out), 3, "unknown key \"box\""},
+      {volume(kFull + Words{"--prompts", "mm.json"} + out), 3, "space: \"RAS\" or \"LPS\" is needed"},
+      {volume(kFull + Words{"--prompts", "tilted.json"} + out), 2, "a line must lie in one slice"},
+      {volume(kFull + Words{"--prompts", "inverted.json"} + out), 3, "is inverted"},
+      {volume(kFull + Words{"--prompts", "bad.csv"} + out), 3, "line 2: label,name,x0"},
+      {volume(kFull + Words{"--prompts", "bad.csv", "--box", "1,1,1,2,2,2"} + out), 2, "cannot be mixed"},
+      {volume(kFull + kBox + out, "bad.nii"), 3, "the file cannot hold them"},
+      {volume(kFull + kBox + out, "none.nii"), 3, "no such file"},
+      {volume(kFull + kBox + out, "box.safetensors"), 3, "neither NIfTI"},
+      {volume(kFull + kBox + out + Words{"--frame", "3"}), 2, "has no volume 3"},
+      {volume(kFull + kBox + Words{"-o", "a.nii"}), 2, "this file is also an input"},
+      {volume(kFull + kBox + Words{"-o", "no/such/x.nii"}), 3, "its directory does not exist"},
+      {volume(kFull + kBox + out, "a.nii", "a.nii"), 5, "a.nii"},
+  };
+  for (const Case& c : cases) {
+    const Ran r = f.run(c.words);
+    CAPTURE(r.err);
+    CAPTURE(c.says);
+    CHECK(r.code == c.code);
+    CHECK(r.err.find(c.says) != std::string::npos);
+    CHECK(std::count(r.err.begin(), r.err.end(), '\n') == 1);
+    CHECK(f.files() == before);
+  }
+  CHECK(f.ok({"volume", "--help"}).out.find("Examples:") != std::string::npos);
+}
