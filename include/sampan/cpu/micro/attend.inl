@@ -6,18 +6,18 @@
 
 inline constexpr float kNoScore = -1e30f;  // of a lane without key: 2^(that - top) is nothing beside a sum >= 1; infinity would make NaN of its differences
 
-/// 2^x for x <= 0, at least 2^-125; NaN stays NaN. Relative error <= 1 ulp: x = n + f, |f| <= 1/2, 2^f = 1 + f p(f), p of degree 5 (2.0e-9 relative, our fit).
-SAMPAN_KERNEL_INLINE Vec exp2_negative(Vec x) {
+/// 2^x for x < 127, at least 2^-125; NaN stays NaN. Relative error <= 1 ulp: x = n + f, |f| <= 1/2, 2^f = 1 + f p(f), p of degree 5 (2.0e-9 relative, our fit).
+SAMPAN_KERNEL_INLINE Vec exp2_bounded(Vec x) {
   const Vec bounded = larger(x, splat(-125.0f));
-  const Vec biased = bounded + splat(12582912.0f);
-  const Vec f = bounded - (biased - splat(12582912.0f));
+  Vec power;
+  const Vec f = split_whole(bounded, power);
   Vec p = splat(1.535335323e-4f);
   p = p * f + splat(1.339887269e-3f);
   p = p * f + splat(9.618437849e-3f);
   p = p * f + splat(5.550332367e-2f);
   p = p * f + splat(2.402264774e-1f);
   p = p * f + splat(6.931471825e-1f);
-  return times_power_of_low_bits(p * f + splat(1.0f), biased);
+  return times_power(p * f + splat(1.0f), power);
 }
 
 /// out [count, d] (rows follow one another) = rows * factor.
@@ -80,46 +80,84 @@ SAMPAN_KERNEL_INLINE void begin_scores(const AttendBlock& p, Index i, float* s) 
   }
 }
 
+/// The largest score may exceed `top` by this much before what was summed is rescaled: 2^8 costs no precision, and most blocks of keys then need no maximum per row.
+inline constexpr float kTopSlack = 8.0f;
+
+/// The largest lanes of the n scores of a row.
+SAMPAN_KERNEL_INLINE Vec largest_score(const float* r, Index n) {
+  Vec even = load(r), odd = even;
+  Index j = kLanes;
+  for (; j + 2 * kLanes <= n; j += 2 * kLanes) even = larger(even, load(r + j)), odd = larger(odd, load(r + j + kLanes));
+  for (; j < n; j += kLanes) even = larger(even, load(r + j));
+  return larger(even, odd);
+}
+
+/// r = 2^(r - top); returns the lanes' sums. Two vectors at a time: one alone waits for its own chain.
+SAMPAN_KERNEL_INLINE Vec power_scores(float* r, Index n, float top) {
+  const Vec shift = splat(top);
+  Vec even{}, odd{};
+  Index j = 0;
+  for (; j + 2 * kLanes <= n; j += 2 * kLanes) {
+    const Vec a = exp2_bounded(load(r + j) - shift), b = exp2_bounded(load(r + j + kLanes) - shift);
+    store(r + j, a);
+    store(r + j + kLanes, b);
+    even += a;
+    odd += b;
+  }
+  for (; j < n; j += kLanes) {
+    const Vec a = exp2_bounded(load(r + j) - shift);
+    store(r + j, a);
+    even += a;
+  }
+  return even + odd;
+}
+
 /// One step of online softmax over the n scores of `valid` <= MR rows; alpha: the factors for what was summed before. Rows go in step, so that their chains overlap.
 template <int MR>
 SAMPAN_KERNEL_INLINE void softmax_rows(float* s, Index n, Index valid, float* top, float* sum, float* alpha) {
   constexpr Index kPadded = (MR + kLanes - 1) / kLanes * kLanes;
-  alignas(64) float fall[kPadded] = {};
+  Vec most[MR], excess = splat(-1.0f);
   for (Index i = 0; i < valid; ++i) {
-    const float* r = s + i * kScoreRow;
-    Vec most = load(r);
-    for (Index j = kLanes; j < n; j += kLanes) most = larger(most, load(r + j));
-    const float m = max_lanes(most), t = top[i] < m ? m : top[i];
-    fall[i] = top[i] - t;
-    top[i] = t;
+    most[i] = largest_score(s + i * kScoreRow, n);
+    excess = larger(excess, most[i] - splat(top[i] + kTopSlack));
   }
-  for (Index i = 0; i < kPadded; i += kLanes) store(fall + i, exp2_negative(load(fall + i)));
-  for (Index i = 0; i < valid; ++i) {
-    float* r = s + i * kScoreRow;
-    const Vec shift = splat(top[i]);
-    Vec total{};
-    for (Index j = 0; j < n; j += kLanes) {
-      const Vec e = exp2_negative(load(r + j) - shift);
-      store(r + j, e);
-      total += e;
+  for (Index i = 0; i < valid; ++i) alpha[i] = 1;
+  if (max_lanes(excess) > 0) {
+    alignas(64) float fall[kPadded] = {};
+    for (Index i = 0; i < valid; ++i) {
+      const float m = max_lanes(most[i]), t = top[i] < m ? m : top[i];
+      fall[i] = top[i] - t;
+      top[i] = t;
     }
-    sum[i] = sum[i] * fall[i] + sum_lanes(total);
-    alpha[i] = fall[i];
+    for (Index i = 0; i < kPadded; i += kLanes) store(fall + i, exp2_bounded(load(fall + i)));
+    for (Index i = 0; i < valid; ++i) alpha[i] = fall[i];
   }
+  for (Index i = 0; i < valid; ++i) sum[i] = sum[i] * alpha[i] + sum_lanes(power_scores(s + i * kScoreRow, n, top[i]));
 }
 
-/// Scores of `valid` <= MR rows of q, in s (row distance kScoreRow), starting from `begin` (may be s, or null).
+/// Where the scores of a panel start: row i with the vectors at rows[i] + at, plus add[i].
+template <int MR>
+struct ScoreStart {
+  const float* rows[MR];
+  float add[MR];
+  Index at;
+};
+alignas(64) inline constexpr float kNoBias[kPanel] = {};
+
+/// Scores of `valid` <= MR rows of q, in s (row distance kScoreRow), where they may start.
 template <int MR, int NV>
-static __attribute__((noinline)) void score_tile(const float* q, Index d, const float* k, Index valid, const float* begin, Index begin_row, float* s) {
+static __attribute__((noinline)) void score_tile(const float* q, Index d, const float* k, Index valid, const ScoreStart<MR>& start, float* s) {
   Vec sum[MR][NV];
   const float* row[MR];
   SAMPAN_UNROLL
   for (int i = 0; i < MR; ++i) {
     row[i] = q + (i < valid ? i : valid - 1) * d;
+    const float* begin = start.rows[i] + start.at;
+    const Vec plus = splat(start.add[i]);
     SAMPAN_UNROLL
-    for (int v = 0; v < NV; ++v) sum[i][v] = begin ? load(begin + (i < valid ? i : valid - 1) * begin_row + v * kLanes) : Vec{};
+    for (int v = 0; v < NV; ++v) sum[i][v] = load(begin + v * kLanes) + plus;
   }
-  accumulate<MR, NV>(row, k, d, sum);
+  accumulate_steps<MR, NV>(row, 0, k, d, sum);
   SAMPAN_UNROLL
   for (int i = 0; i < MR; ++i) {
     SAMPAN_UNROLL
@@ -147,7 +185,7 @@ static __attribute__((noinline)) void mix_tile(const float* s, Index n, const fl
       sum[i][v] = a * (whole || left >= kLanes ? load(o) : load_part(o, left));
     }
   }
-  accumulate<MR, NV>(row, v_panel, n, sum);
+  accumulate_steps<MR, NV>(row, 0, v_panel, n, sum);
   SAMPAN_UNROLL
   for (int i = 0; i < MR; ++i) {
     if (i >= valid) continue;
@@ -166,11 +204,11 @@ static __attribute__((noinline)) void mix_tile(const float* s, Index n, const fl
 
 /// The instances for a panel of `vectors` <= NV vectors.
 template <int MR, int NV>
-SAMPAN_KERNEL_INLINE void score_panel(const float* q, Index d, const float* k, Index vectors, Index valid, const float* begin, Index begin_row, float* s) {
+SAMPAN_KERNEL_INLINE void score_panel(const float* q, Index d, const float* k, Index vectors, Index valid, const ScoreStart<MR>& start, float* s) {
   if constexpr (NV > 1) {
-    if (vectors < NV) return score_panel<MR, NV - 1>(q, d, k, vectors, valid, begin, begin_row, s);
+    if (vectors < NV) return score_panel<MR, NV - 1>(q, d, k, vectors, valid, start, s);
   }
-  score_tile<MR, NV>(q, d, k, valid, begin, begin_row, s);
+  score_tile<MR, NV>(q, d, k, valid, start, s);
 }
 template <int MR, int NV>
 SAMPAN_KERNEL_INLINE void mix_panel(const AttendBlock& p, Index vectors, const float* v, Index valid, const float* alpha, float* out, Index columns) {
@@ -180,17 +218,36 @@ SAMPAN_KERNEL_INLINE void mix_panel(const AttendBlock& p, Index vectors, const f
   mix_tile<MR, NV>(p.scores, p.n, v, valid, alpha, p.first, out, p.d, columns);
 }
 
+/// True if every run is as long as the first and holds whole panels (a global block whose grid is 64 wide): the bias then goes straight into the accumulators.
+SAMPAN_KERNEL_INLINE bool whole_runs(const AttendBlock& p) {
+  return p.run_count > 0 && p.runs[0].n % kPanel == 0 && p.n == p.runs[0].n * p.run_count;
+}
+
 /// MR rows of the tile.
 template <int MR>
 SAMPAN_KERNEL_INLINE void attend_rows(const AttendBlock& p, Index from, Index valid) {
   float alpha[MR];
-  const float* begin = p.table ? p.table + from * p.table_row : p.b ? p.scores : nullptr;
-  const Index begin_row = p.table ? p.table_row : kScoreRow;
-  for (Index i = 0; begin == p.scores && i < valid; ++i) begin_scores(p, from + i, p.scores + i * kScoreRow);
+  ScoreStart<MR> start;
+  const bool runs = !p.table && p.b && whole_runs(p);
+  for (Index i = 0; i < MR; ++i) {
+    const Index r = i < valid ? i : valid - 1;  // rows beyond repeat the last one; nobody reads what becomes of them
+    start.rows[i] = p.table ? p.table + (from + r) * p.table_row : !p.b ? kNoBias : runs ? p.b[from + r] : p.scores + r * kScoreRow;
+    start.add[i] = 0;
+  }
+  for (Index i = 0; !p.table && p.b && !runs && i < valid; ++i) begin_scores(p, from + i, p.scores + i * kScoreRow);
   const float* k = p.k;
-  for (Index j = 0; j < p.n; j += kPanel) {
+  for (Index j = 0, left_of_run = 0, r = -1; j < p.n; j += kPanel, left_of_run -= kPanel) {
     const Index stored = panel_columns(p.n, j);
-    score_panel<MR, kNv>(p.q + from * p.q_row, p.d, k, stored / kLanes, valid, begin ? begin + j : nullptr, begin_row, p.scores + j);
+    start.at = p.table || p.b ? j : 0;
+    if (runs) {
+      if (left_of_run == 0) {
+        const BiasRun& run = p.runs[++r];
+        left_of_run = run.n;
+        for (Index i = 0; p.a && i < MR; ++i) start.add[i] = p.a[from + (i < valid ? i : valid - 1)][run.ky];
+      }
+      start.at = p.runs[r].ky * p.b_stride + p.runs[r].kx + j - p.runs[r].at;
+    }
+    score_panel<MR, kNv>(p.q + from * p.q_row, p.d, k, stored / kLanes, valid, start, p.scores + j);
     k += stored * p.d;
   }
   for (Index i = 0; i < valid; ++i) store(p.scores + i * kScoreRow + p.n, splat(kNoScore));

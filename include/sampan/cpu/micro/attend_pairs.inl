@@ -98,7 +98,7 @@ static __attribute__((noinline)) void pair_sums(const float* x, Index row_step, 
     SAMPAN_UNROLL
     for (int v = 0; v < NV; ++v) sum[i][v] = typename Dot::Acc{};
   }
-  accumulate_pairs<Dot, MR, NV>(row, w, depth, sum);
+  accumulate_pair_steps<Dot, MR, NV>(row, 0, w, depth, sum);
   SAMPAN_UNROLL
   for (int i = 0; i < MR; ++i) {
     SAMPAN_UNROLL
@@ -141,7 +141,7 @@ SAMPAN_KERNEL_INLINE void pair_softmax_rows(float* s, Index n, Index valid, floa
     top[i] = t;
   }
   for (Index i = 0; i < valid; ++i) {
-    const Vec both = exp2_negative(select_first(splat(alpha[i]), splat(beta[i])));
+    const Vec both = exp2_bounded(select_first(splat(alpha[i]), splat(beta[i])));
     float* r = s + i * kScoreRow;
     // fast: 2^(score - block's maximum) * 4095; log2(4095) = 11.99965
     const Vec shift = splat(Dot::kScaled ? (top[i] + beta[i]) - 11.99964773652837f : top[i]);
@@ -149,7 +149,7 @@ SAMPAN_KERNEL_INLINE void pair_softmax_rows(float* s, Index n, Index valid, floa
     beta[i] = Dot::kScaled ? both[1] / kFastLevels : 1.0f;
     Vec total{};
     for (Index j = 0; j < n; j += kLanes) {
-      const Vec e = exp2_negative(load(r + j) - shift);
+      const Vec e = exp2_bounded(load(r + j) - shift);
       if constexpr (Dot::kScaled) {
         const Vec biased = e + splat(12582912.0f);
         total += biased - splat(12582912.0f);  // exact: at most 256 * 4096

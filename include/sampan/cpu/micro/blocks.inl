@@ -17,21 +17,23 @@ struct TileEnd {
   float* y;
   Index ldy;
   int activation;
+  Ahead ahead;
 };
 
-/// The rows of a block against one panel of `vectors` <= NV vectors.
+/// The rows of a block against one panel of `vectors` <= NV vectors; `next` is the panel that comes after it.
 template <class Product, int NV>
-SAMPAN_KERNEL_INLINE void multiply_panel(const Gemm& p, const float* w, Index vectors, Index k0, Index depth, Index column, TileEnd e) {
+SAMPAN_KERNEL_INLINE void multiply_panel(const Gemm& p, const float* w, Index vectors, Index k0, Index depth, Index column, const float* next, TileEnd e) {
   if constexpr (NV > 1) {
     if (vectors < NV) {
-      multiply_panel<Product, NV - 1>(p, w, vectors, k0, depth, column, e);
+      multiply_panel<Product, NV - 1>(p, w, vectors, k0, depth, column, next, e);
       return;
     }
   }
-  const Index ld = Product::row(p.k);
+  const Index ld = Product::row(p.k), tiles = (p.m + kMr - 1) / kMr;
   for (Index i = 0; i < p.m; i += kMr) {
     const Index left = p.m - i;
     e.valid = left < kMr ? left : kMr;
+    e.ahead = share_of(next, depth, NV, i / kMr, tiles);
     e.y = p.y + i * p.ldy + column;
     if (p.residual) e.residual = p.residual + i * p.ldr + column;
     if (e.valid > kMrSmall) {
@@ -52,11 +54,13 @@ inline void gemm_panels(const Gemm& p) {
     Index k0 = 0;
     do {
       const Index depth = steps - k0 < kDepth ? steps - k0 : kDepth;
+      auto panel = [&](Index j, Index step) { return p.w + (p.n0 + j0 + j) * Product::panel(p.k) + step * panel_columns(p.n, p.n0 + j0 + j); };
       float* sums = p.scratch;
       for (Index j = 0; j < columns; j += kPanel) {
         const Index stored = panel_columns(p.n, p.n0 + j0 + j), left = columns - j;
-        const TileEnd e{sums, k0 == 0, k0 + depth == steps, 0, left < stored ? left : stored, p.bias ? p.bias + j0 + j : nullptr, nullptr, p.ldr, nullptr, p.ldy, p.activation};
-        multiply_panel<Product, kNv>(p, p.w + (p.n0 + j0 + j) * Product::panel(p.k) + k0 * stored, stored / kLanes, k0, depth, j0 + j, e);
+        const TileEnd e{sums, k0 == 0, k0 + depth == steps, 0, left < stored ? left : stored, p.bias ? p.bias + j0 + j : nullptr, nullptr, p.ldr, nullptr, p.ldy, p.activation, {}};
+        const float* next = j + kPanel < columns ? panel(j + kPanel, k0) : k0 + depth < steps ? panel(0, k0 + depth) : nullptr;
+        multiply_panel<Product, kNv>(p, panel(j, k0), stored / kLanes, k0, depth, j0 + j, next, e);
         sums += (p.m + kMr - 1) / kMr * kMr * stored;
       }
       k0 += depth;

@@ -18,7 +18,7 @@ static __attribute__((noinline)) void direct_tile(const DirectConv& p, const flo
     const float* row[MR];
     SAMPAN_UNROLL
     for (int i = 0; i < MR; ++i) row[i] = p.rows[ky] + (pixel + i) * p.step;
-    accumulate(row, w, p.run, sum);
+    accumulate_steps(row, 0, w, p.run, sum);
   }
   SAMPAN_UNROLL
   for (int v = 0; v < NV; ++v) {

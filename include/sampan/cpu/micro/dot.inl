@@ -102,10 +102,10 @@ inline void pack_pair_rows(const PackRows& p) {
   }
 }
 
-/// sum [MR, NV vectors] += rows [MR] x w [depth, NV vectors], all in pairs.
+/// As accumulate_steps of panel.inl, in pairs.
 template <class Dot, int MR, int NV>
-SAMPAN_KERNEL_INLINE void accumulate_pairs(const IntMemory* const (&row)[MR], const float* w, Index depth, typename Dot::Acc (&sum)[MR][NV]) {
-  for (Index k = 0; k < depth; ++k) {
+SAMPAN_KERNEL_INLINE void accumulate_pair_steps(const IntMemory* const (&row)[MR], Index k, const float* w, Index steps, typename Dot::Acc (&sum)[MR][NV]) {
+  for (const Index stop = k + steps; k < stop; ++k) {
     VecInt b[NV];
     SAMPAN_UNROLL
     for (int v = 0; v < NV; ++v) b[v] = load_ints(w + v * kLanes);
@@ -119,6 +119,17 @@ SAMPAN_KERNEL_INLINE void accumulate_pairs(const IntMemory* const (&row)[MR], co
   }
 }
 
+/// sum [MR, NV vectors] += rows [MR] x w [depth, NV vectors], all in pairs.
+template <class Dot, int MR, int NV>
+SAMPAN_KERNEL_INLINE void accumulate_pairs(const IntMemory* const (&row)[MR], const float* w, Index depth, typename Dot::Acc (&sum)[MR][NV], Ahead& ahead) {
+  Index k = 0;
+  for (; depth - k >= kAheadSteps; k += kAheadSteps) {
+    fetch(ahead);
+    accumulate_pair_steps<Dot, MR, NV>(row, k, w + k * NV * kLanes, kAheadSteps, sum);
+  }
+  accumulate_pair_steps<Dot, MR, NV>(row, k, w + k * NV * kLanes, depth - k, sum);
+}
+
 /// float += pairs, for one register tile; Dot: Acc zero, dot(acc, a, b), value(acc), kChunk pairs without rounding trouble, kScaled.
 template <class Dot, int MR, int NV>
 static __attribute__((noinline)) void dot_tile(const float* x, Index ldx, Index scale_at, const float* w, Index depth, const float* column_scales, const TileEnd& e) {
@@ -126,6 +137,7 @@ static __attribute__((noinline)) void dot_tile(const float* x, Index ldx, Index 
   float* sums = e.last ? local : e.sums;
   const float* before = e.first ? nullptr : e.sums;
   const IntMemory* row[MR];
+  Ahead ahead = e.ahead;
   SAMPAN_UNROLL
   for (int i = 0; i < MR; ++i) row[i] = reinterpret_cast<const IntMemory*>(x + (i < e.valid ? i : e.valid - 1) * ldx);
   for (Index begin = 0; begin < depth; begin += Dot::kChunk) {
@@ -136,7 +148,7 @@ static __attribute__((noinline)) void dot_tile(const float* x, Index ldx, Index 
       SAMPAN_UNROLL
       for (int v = 0; v < NV; ++v) sum[i][v] = typename Dot::Acc{};
     }
-    accumulate_pairs<Dot, MR, NV>(row, w, end - begin, sum);
+    accumulate_pairs<Dot, MR, NV>(row, w, end - begin, sum, ahead);
     w += (end - begin) * NV * kLanes;
     SAMPAN_UNROLL
     for (int i = 0; i < MR; ++i) row[i] += end - begin;

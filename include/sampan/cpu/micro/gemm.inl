@@ -68,7 +68,7 @@ static __attribute__((noinline)) void multiply_tile(const float* x, Index ldx, c
         __builtin_prefetch(e.y + i * e.ldy + j, 1);
         if (e.residual) __builtin_prefetch(e.residual + i * e.ldr + j);
       }
-  accumulate<MR, NV>(row, w, depth, sum);
+  accumulate<MR, NV>(row, w, depth, sum, e.ahead);
   if (!e.first) {
     SAMPAN_UNROLL
     for (int i = 0; i < MR; ++i) {

@@ -15,6 +15,26 @@ SAMPAN_KERNEL_INLINE Vec splat(float x) { return x - Vec{}; }  // x - 0 is x, bi
 SAMPAN_KERNEL_INLINE Vec select(VecInt mask, Vec yes, Vec no) { return mask ? yes : no; }
 /// v * 2^n where n stands in the low bits of `biased`; the result must be a normal number.
 SAMPAN_KERNEL_INLINE Vec times_power_of_low_bits(Vec v, Vec biased) { return reinterpret_cast<Vec>(reinterpret_cast<VecBits>(v) + (reinterpret_cast<VecBits>(biased) << 23)); }
+/// x = n + f with n whole and |f| <= 1/2, for |x| < 2^22: returns f; `power` is what times_power takes for 2^n.
+SAMPAN_KERNEL_INLINE Vec split_whole(Vec x, Vec& power) {
+#if SAMPAN_VECTOR_BYTES == 64 && !defined(SAMPAN_PLAIN_VECTORS)
+  asm("vrndscaleps $8, %1, %0" : "=v"(power) : "v"(x));
+  return x - power;
+#else
+  power = x + splat(12582912.0f);
+  return x - (power - splat(12582912.0f));
+#endif
+}
+/// v * 2^n; the result must be a normal number.
+SAMPAN_KERNEL_INLINE Vec times_power(Vec v, Vec power) {
+#if SAMPAN_VECTOR_BYTES == 64 && !defined(SAMPAN_PLAIN_VECTORS)
+  Vec r;
+  asm("vscalefps %2, %1, %0" : "=v"(r) : "v"(v), "v"(power));
+  return r;
+#else
+  return times_power_of_low_bits(v, power);
+#endif
+}
 /// 2^n where n stands in the low bits of v.
 SAMPAN_KERNEL_INLINE Vec power_of_low_bits(Vec v) { return reinterpret_cast<Vec>((reinterpret_cast<VecBits>(v) << 23) + (127u << 23)); }
 /// The larger one; a NaN in `b` is ignored, as in std::max(a, b). One instruction where the level has it: the compilers make two of a selection.
