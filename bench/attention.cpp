@@ -1,5 +1,6 @@
 // bench_attention: the core of attention (scores, position bias, softmax, weighted sum) on the shapes of real networks, without the projections around it.
 //   bench_attention --shapes sam_vit_b,lite_medsam --threads 1,2
+//   bench_attention --shapes sam_vit_b --only attend --precision f32,fast,bf16     (networks take 16 bits only for heads and windows where it pays: cpu/attention.hpp)
 // Data flow: bench/shapes/*.txt -> here -> attend() (encoders) and mix() (decoder) of Cpu.   FLOP 4 * real query-key pairs * width; bytes: q, k, v, out once.
 // Results are compared with fp64 at sampled queries and heads, from the definitions in ops/attend.hpp and ops/cross_attention.hpp.
 #include "op_case.hpp"
@@ -49,7 +50,14 @@ struct Grid {
   View<float, 3> result(std::size_t turn) { return {out.at(turn), {s.h * s.w, s.heads, s.d}}; }
 
   /// One query: scores of every key of its window, missing tokens included (zero key and value), then the softmax mean of the values.
-  void judge(Judge& j, std::size_t turn, Index query, Index head) {
+  /// 16-bit precisions may be off by the rounding of q, k, probabilities and v: `fast` by half a step of max/4095 each, bf16 by 2^-8 of every value.
+  void judge(Judge& j, std::size_t turn, Index query, Index head, const std::string& precision) {
+    const bool fast = precision == "fast", exact = precision == "f32";
+    const auto most = [&](const float* x) {
+      double m = 0;
+      for (Index e = 0; e < s.d; ++e) m = std::max(m, std::abs(double(x[e])));
+      return m;
+    };
     const QkvView t = in(turn);
     const Index qy = query / s.w, qx = query % s.w, wh = s.window ? s.window : s.h, ww = s.window ? s.window : s.w, y0 = qy / wh * wh, x0 = qx / ww * ww;
     const float* q = &t.q(query, head, 0);
@@ -60,15 +68,35 @@ struct Grid {
         const bool real = y0 + ky < s.h && x0 + kx < s.w;
         const Index key = real ? (y0 + ky) * s.w + x0 + kx : -1;
         Num score = real ? oracle_test::scaled(dot(q, &t.k(key, head, 0), s.d), double(s.scale), 2 * oracle_test::kUnit) : Num{};
+        if (real && !exact) {
+          const float* k = &t.k(key, head, 0);
+          const double mq = most(q), mk = most(k);
+          double off = 0;
+          for (Index e = 0; e < s.d; ++e) {
+            const double a = std::abs(double(q[e])), b = std::abs(double(k[e])), da = fast ? mq / 8190 : a / 256, db = fast ? mk / 8190 : b / 256;
+            off += a * db + b * da + da * db;
+          }
+          score.worst += off * double(s.scale);
+        }
         if (!rel_h.empty()) score = score + dot(q, &rel_h[std::size_t((qy - y0 - ky + wh - 1) * s.d)], s.d) + dot(q, &rel_w[std::size_t((qx - x0 - kx + ww - 1) * s.d)], s.d);
         if (!table.empty()) score = score + Num{double(bias.table(head, std::abs(qy - y0 - ky) * ww + std::abs(qx - x0 - kx))), 0, 0};
         scores.push_back(score), keys.push_back(key);
       }
     const oracle_test::oracle::SoftmaxMean mean(scores);
+    double top = scores[0].v, sum = 0;
+    for (const Num& score : scores) top = std::max(top, score.v);
+    for (const Num& score : scores) sum += std::exp(score.v - top);
     std::vector<Num> values(keys.size());
     for (Index e = 0; e < s.d; ++e) {
-      for (std::size_t i = 0; i < keys.size(); ++i) values[i] = keys[i] < 0 ? Num{} : Num{double(t.v(keys[i], head, e)), 0, 0};
-      j.value(result(turn)(query, head, e), mean.of([&](Index i) -> const Num& { return values[std::size_t(i)]; }, kIndependent));
+      double most_v = 0, off = 0;
+      for (std::size_t i = 0; i < keys.size(); ++i) values[i] = keys[i] < 0 ? Num{} : Num{double(t.v(keys[i], head, e)), 0, 0}, most_v = std::max(most_v, std::abs(values[i].v));
+      for (std::size_t i = 0; !exact && i < keys.size(); ++i) {
+        const double p = std::exp(scores[i].v - top), dp = fast ? 1.0 / 8190 : p / 256, dv = fast ? most_v / 8190 : std::abs(values[i].v) / 256;
+        off += (2 * dp * most_v + (p + dp) * dv) / sum;  // the denominator sums the same rounded numbers
+      }
+      Num want = mean.of([&](Index i) -> const Num& { return values[std::size_t(i)]; }, kIndependent);
+      want.worst += off;
+      j.value(result(turn)(query, head, e), want);
     }
   }
 };
@@ -81,13 +109,14 @@ void run_attend(Harness& h, const OpShape& o) {
   const auto grid = std::make_shared<Grid>(o, rotation(16.0 * double(n) * double(width), !h.option("--hot").empty()));
   std::vector<Case> group;
   for (const auto& isa : h.isas())
-    for (const int threads : h.threads()) {
+    for (const auto& way : ways(h)) {
       struct Variant {
         Runner runner;
         std::size_t turn = 0;
       };
-      const auto v = std::make_shared<Variant>(Variant{Runner(isa, threads), 0});
-      const auto op = [=](Context<Cpu>& ctx) { attend(ctx, grid->s, grid->in(v->turn), grid->bias, {}, grid->result(v->turn)); };
+      const std::string precision = way.first;
+      const auto v = std::make_shared<Variant>(Variant{Runner(isa, way.second, precision), 0});
+      const auto op = [=](Context<Cpu>& ctx) { cpu::attend_in(ctx, ctx.backend.precision, grid->s, grid->in(v->turn), grid->bias, {}, grid->result(v->turn)); };
       const Cost cost = v->runner.plan(op);
       const auto run = [=] {
         ++v->turn;
@@ -96,7 +125,7 @@ void run_attend(Harness& h, const OpShape& o) {
       group.push_back({v->runner.row(name, cost), run, [=] {
                          run();
                          Judge judge;
-                         for (const Index query : samples(n, kQueries)) grid->judge(judge, v->turn, query, query % grid->s.heads);
+                         for (const Index query : samples(n, kQueries)) grid->judge(judge, v->turn, query, query % grid->s.heads, precision);
                          return judge.error();
                        }});
     }
@@ -158,7 +187,7 @@ void run_mix(Harness& h, const OpShape& o) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  Harness h(argc, argv, "attention cores on the shapes of real networks (bench/shapes)", {kHot});
+  Harness h(argc, argv, "attention cores on the shapes of real networks (bench/shapes)", {kHot, kPrecision});
   for (const auto& list : h.shapes(shape_lists()))
     for (const auto& o : read_shapes(list)) {
       if (o.op == "attend") run_attend(h, o);

@@ -25,14 +25,6 @@ struct Layer {
   }
 };
 
-/// Precisions and thread counts, combined.
-std::vector<std::pair<std::string, int>> ways(const Harness& h) {
-  std::vector<std::pair<std::string, int>> all;
-  for (const auto& precision : precisions(h))
-    for (const int threads : h.threads()) all.emplace_back(precision, threads);
-  return all;
-}
-
 /// One row through the layer in double. Rounding of inputs and weights to 16 bits widens what is allowed: `fast` has steps of max/4095 per row and per column of W,
 /// so half a step each; bf16 keeps 8 bits of every value. A GELU passes on at most 1.13 times the error of its input.
 oracle_test::Tensor64 expected(const oracle_test::Tensor64& x, const Layer& layer, Activation act, const std::string& precision) {

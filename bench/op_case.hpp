@@ -138,6 +138,14 @@ class Judge {
   std::string wrong_;
 };
 
+/// Precisions and thread counts, combined.
+inline std::vector<std::pair<std::string, int>> ways(const Harness& h) {
+  std::vector<std::pair<std::string, int>> all;
+  for (const auto& precision : precisions(h))
+    for (const int threads : h.threads()) all.emplace_back(precision, threads);
+  return all;
+}
+
 /// A few indices of [0, n): both ends and some between.
 inline std::vector<Index> samples(Index n, Index count) {
   std::vector<Index> v;

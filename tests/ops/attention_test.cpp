@@ -102,6 +102,7 @@ TEST_CASE("attention: global") {
     }
   check(sweep, {.h = 6, .w = 7, .heads = 2, .d = 12, .c = 40}, {901});  // the inner width may differ from c
   check(sweep, {.h = 16, .w = 16, .heads = 2, .d = 64}, {902});
+  check(sweep, {.h = 17, .w = 19, .heads = 3, .d = 20}, {903});  // more than one block of keys, and a fringe of 67
 }
 
 TEST_CASE("attention: NaN stays in its window") {

@@ -138,6 +138,8 @@ struct AttendJob {
   const float* minus_pad_v = nullptr;
   const float* plus_pad_v = nullptr;  ///< added back to the mixed values
   Index wh, ww, across, windows, most_keys, tile_rows;
+  bool keys_packed = false;  ///< the keys stand in `panels` already
+  float* panels = nullptr;   ///< of all heads, if keys_packed
 
   AttendJob(const Kernels& k, Precision precision, const AttendShape& shape, const QkvView& in, const View<float, 3>& to)
       : level(k), products(attend_products(k, precision)), rows(cpu::products(k, precision)), pack_queries(precision != Precision::f32),
@@ -148,7 +150,8 @@ struct AttendJob {
     return {y, x, smaller(wh, s.h - y), smaller(ww, s.w - x), wh, ww, s.w};
   }
   /// Enough windows and heads to fill the threads, and keys that fit a core's cache.
-  bool by_window() const { return windows * s.heads >= 64 && most_keys <= 1024; }
+  bool by_window() const { return by_window(windows, s.heads, most_keys); }
+  static bool by_window(Index windows, Index heads, Index keys) { return windows * heads >= 64 && keys <= 1024; }
 };
 
 /// 16-bit attention pays where products outweigh packing: measured 1.2 to 1.5 times as fast for heads of 64 and windows of 14 or more, a loss for TinyViT's 32 and 7 x 7.
@@ -183,8 +186,10 @@ inline void pack_keys(const AttendJob& job, const Window& win, Index head, Index
       for (Index i = 0; i < n; ++i, row += from.stride(0)) rows[at + i] = row;
     });
   };
-  collect(job.qkv.k);
-  job.products.pack_keys({rows, count, d, job.minus_pad_k ? job.minus_pad_k + head * d : nullptr}, to.k + b * HeadPanels::k_step(job.products, d));
+  if (!job.keys_packed) {
+    collect(job.qkv.k);
+    job.products.pack_keys({rows, count, d, job.minus_pad_k ? job.minus_pad_k + head * d : nullptr}, to.k + b * HeadPanels::k_step(job.products, d));
+  }
   collect(job.qkv.v);
   job.products.pack_values({rows, count, d, job.minus_pad_v ? job.minus_pad_v + head * d : nullptr}, to.v + b * HeadPanels::v_step(job.products, d));
 }
@@ -252,7 +257,7 @@ void run_attend(Context<Cpu>& ctx, AttendJob& job, F&& prepare) {
   AttendScratch(sizes, job);
   auto scope = ctx.arena.scope();
   const Slots slots(scope, ctx.pool, sizes.used() + (by_window ? k_size + v_size : 0));
-  float* all = scope.template make<float>(by_window ? Index(0) : job.windows * heads * (k_size + v_size)).data();
+  float* all = job.keys_packed ? job.panels : scope.template make<float>(by_window ? Index(0) : job.windows * heads * (k_size + v_size)).data();
   if (!ctx.begin(detail::attend_cost(job.s))) return;
   prepare();
   if (by_window) {
@@ -289,28 +294,33 @@ inline bool check_attend_layout(Context<Cpu>& ctx, const QkvView& qkv, const Vie
   return ctx.require(packed_channels(qkv.q) && packed_channels(qkv.k) && packed_channels(qkv.v) && packed_channels(out), "attend: the elements of a head must lie side by side");
 }
 
-}  // namespace cpu
-
-/// As ops/attend.hpp says, for any pad token.
-inline void attend(Context<Cpu>& ctx, const AttendShape& s, const QkvView& qkv, const AttendBias& bias, const PadToken& pad, const View<float, 3>& out) {
-  if (!detail::check_attend(ctx, s, qkv, bias, pad, out) || !cpu::check_attend_layout(ctx, qkv, out)) return;
-  cpu::AttendJob job(ctx.backend.kernels(), Precision::f32, s, qkv, out);
+/// attend in any precision of the level.
+inline void attend_in(Context<Cpu>& ctx, Precision precision, const AttendShape& s, const QkvView& qkv, const AttendBias& bias, const PadToken& pad, const View<float, 3>& out) {
+  if (!detail::check_attend(ctx, s, qkv, bias, pad, out) || !check_attend_layout(ctx, qkv, out)) return;
+  AttendJob job(ctx.backend.kernels(), precision, s, qkv, out);
   const bool shifted = !pad.k.empty() && (s.h % job.wh != 0 || s.w % job.ww != 0);  // without missing tokens nobody sees the pad
-  const cpu::BiasSize size = cpu::bias_size(job.level, bias, job.ww);
+  const BiasSize size = bias_size(job.level, bias, job.ww);
   auto scope = ctx.arena.scope();
   float* panels = scope.make<float>(size.total()).data();
   const Index c = s.heads * s.d;
   float* minus = scope.make<float>(shifted ? 3 * c : Index(0)).data();
-  job.bias = cpu::bias_panels(size, panels);
+  job.bias = bias_panels(size, panels);
   if (shifted) job.minus_pad_k = minus, job.minus_pad_v = minus + c, job.plus_pad_v = minus + 2 * c;
-  cpu::run_attend(ctx, job, [&] {
-    cpu::pack_bias(job.level, bias, job.ww, s.scale, size, panels);
+  run_attend(ctx, job, [&] {
+    pack_bias(job.level, bias, job.ww, s.scale, size, panels);
     for (Index i = 0; shifted && i < c; ++i) {
       minus[i] = -pad.k(i / s.d, i % s.d);
       minus[c + i] = -pad.v(i / s.d, i % s.d);
       minus[2 * c + i] = pad.v(i / s.d, i % s.d);
     }
   });
+}
+
+}  // namespace cpu
+
+/// As ops/attend.hpp says, for any pad token.
+inline void attend(Context<Cpu>& ctx, const AttendShape& s, const QkvView& qkv, const AttendBias& bias, const PadToken& pad, const View<float, 3>& out) {
+  cpu::attend_in(ctx, Precision::f32, s, qkv, bias, pad, out);
 }
 
 template <>
@@ -361,16 +371,40 @@ inline PackedAttention<Cpu> pack(const Cpu& b, const AttentionParams& p) {
   return w;
 }
 
+namespace cpu {
+/// The keys of a global layer in f32 go from the product straight into the panels of attention: K is neither written as rows nor read again (4 c bytes per token less).
+inline bool keys_from_product(const Kernels& level, const PackedAttention<Cpu>& w, const AttendShape& s, Precision precision) {
+  return level.keys_from_products && s.window == 0 && !AttendJob::by_window(1, s.heads, s.h * s.w) && precision == Precision::f32 && w.qkv.weight.precision == Precision::f32 && w.layout == QkvLayout::split;
+}
+
+/// q and v of x as rows [n, 2c], k in panels; their columns beyond the last key are zero.
+inline void qkv_with_panels(Context<Cpu>& ctx, const PackedAttention<Cpu>& w, const View<const float, 2>& x, const View<float, 2>& qv, const AttendShape& s, const AttendProducts& level, float* panels) {
+  const Index n = x.extent(0), c = s.heads * s.d, k_step = HeadPanels::k_step(level, s.d), head_step = HeadPanels::k_size(level, n, s.d) + HeadPanels::v_size(level, n, s.d);
+  const KeyColumns keys{c, 2 * c, s.d, n, panels, head_step, k_step};
+  tap_norm(ctx, w.qkv.norm, x);
+  const Index last = n % kKeyBlock, at = n / kKeyBlock * k_step;
+  for (Index h = 0; !ctx.planning() && last > 0 && h < s.heads; ++h) std::memset(panels + h * head_step + at, 0, std::size_t(level.keys_size(last, s.d)) * sizeof(float));
+  multiply(ctx, w.qkv, x, qv, {}, &keys);
+}
+}  // namespace cpu
+
 /// As ops/attention.hpp says.
 inline void attention(Context<Cpu>& ctx, const PackedAttention<Cpu>& w, const View<const float, 3>& x, const View<float, 3>& y, const View<const float, 3>& residual = {}) {
   if (!detail::check_attention(ctx, w, x, y, residual)) return;
   if (!ctx.require(cpu::packed_rows(x) && cpu::packed_rows(y) && (residual.empty() || cpu::packed_rows(residual)), "attention: rows of the map must follow one another")) return;
   if (detail::attention_unfused(ctx, w, x, y, residual)) return;
   const Index n = x.extent(0) * x.extent(1), c3 = w.qkv.out_features(), c = c3 / 3, d = c / w.heads;
+  const AttendShape s{x.extent(0), x.extent(1), w.heads, d, w.window, 1.0f / std::sqrt(float(d))};
+  const Precision precision = cpu::attend_precision(w.qkv.weight.precision, s);
+  const bool direct = cpu::keys_from_product(ctx.backend.kernels(), w, s, precision) && !ctx.traced(w.qkv.name);
+  const cpu::AttendProducts products = cpu::attend_products(ctx.backend.kernels(), precision);
   auto scope = ctx.arena.scope();
-  auto qkv = scope.make<float>(n, c3);
+  auto qkv = scope.make<float>(n, direct ? 2 * c : c3);
   auto mixed = scope.make<float>(n, c);
-  if (ctx.traced(w.qkv.name)) {  // PyTorch's qkv has its biases
+  float* panels = scope.make<float>(direct ? w.heads * (cpu::HeadPanels::k_size(products, n, d) + cpu::HeadPanels::v_size(products, n, d)) : Index(0)).data();
+  if (direct) {
+    cpu::qkv_with_panels(ctx, w, tokens(x), qkv, s, products, panels);
+  } else if (ctx.traced(w.qkv.name)) {  // PyTorch's qkv has its biases
     cpu::tap_norm(ctx, w.qkv.norm, tokens(x));
     {
       TraceOff off(ctx);
@@ -383,11 +417,17 @@ inline void attention(Context<Cpu>& ctx, const PackedAttention<Cpu>& w, const Vi
   } else {
     linear(ctx, w.qkv, tokens(x), qkv);
   }
-  const AttendShape s{x.extent(0), x.extent(1), w.heads, d, w.window, 1.0f / std::sqrt(float(d))};
-  const QkvView in = detail::split_qkv(View<const float, 2>(qkv), w.heads, w.layout);
+  QkvView in;
+  if (direct) {
+    auto at = [&](Index column) { return View<const float, 3>(qkv.data() + column, {n, w.heads, d}, {qkv.stride(0), d, 1}); };
+    in = {at(0), at(0), at(c)};  // k is not read
+  } else {
+    in = detail::split_qkv(View<const float, 2>(qkv), w.heads, w.layout);
+  }
   const View<float, 3> out = mixed.reshape<3>({n, w.heads, d});
   if (!detail::check_attend(ctx, s, in, {{nullptr, w.rel_h}, {nullptr, w.rel_w}, w.table.view()}, {}, out)) return;
-  cpu::AttendJob job(ctx.backend.kernels(), cpu::attend_precision(w.qkv.weight.precision, s), s, in, out);
+  cpu::AttendJob job(ctx.backend.kernels(), precision, s, in, out);
+  job.keys_packed = direct, job.panels = panels;
   const AttendBias table{{}, {}, w.table.view()};
   const cpu::BiasSize size = cpu::bias_size(job.level, table, job.ww);
   float* mirrored = scope.make<float>(size.total()).data();

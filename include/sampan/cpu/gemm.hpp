@@ -47,6 +47,31 @@ inline void pack_block(const Products& level, const PackedLinear<Cpu>& w, const 
   level.pack_rows(rows);
 }
 
+/// The product of checked arguments. With `keys`, these columns go there and y holds the others.
+inline void multiply(Context<Cpu>& ctx, const PackedLinear<Cpu>& w, const View<const float, 2>& x, const View<float, 2>& y, const Epilogue& e, const KeyColumns* keys = nullptr) {
+  const Products level = products(ctx.backend.kernels(), w.weight.precision);
+  const Index m = x.extent(0), n = w.out_features(), k = w.in_features();
+  const GemmCut cut = cut_gemm(m, n);
+  const Index packed = level.rows_size(cut.rows, k);
+  auto scope = ctx.arena.scope();
+  const Slots slots(scope, ctx.pool, packed + level.gemm_scratch(cut.rows));
+  Cost cost = detail::gemm_cost(m, n, k);
+  if (w.norm.present()) cost.flop += 8.0 * double(x.size());
+  if (!ctx.begin(cost)) return;
+  ctx.pool.parallel_for(cut.items(), [&](Index item, int slot) {
+    const Index i = item / cut.column_blocks * cut.rows, j = item % cut.column_blocks * cut.columns;
+    const Index rows = smaller(cut.rows, m - i), columns = smaller(cut.columns, n - j);
+    float* scratch = slots[slot];
+    pack_block(level, w, x.data() + i * x.stride(0), x.stride(0), rows, scratch);
+    Gemm g{scratch, w.weight.get(), rows, n, k, j, columns, y.data() + i * y.stride(0) + (keys ? 0 : j), y.stride(0), scratch + packed};
+    g.bias = w.bias_at(j);
+    g.activation = kernel_activation(e.activation);
+    if (!e.residual.empty()) g.residual = e.residual.data() + i * e.residual.stride(0) + j, g.ldr = e.residual.stride(0);
+    g.keys = keys, g.first_key = i;
+    level.gemm(g);
+  });
+}
+
 }  // namespace cpu
 
 /// As ops/linear.hpp says. Rows of x, y and residual may be strided; their channels must lie side by side.
@@ -55,26 +80,7 @@ inline void linear(Context<Cpu>& ctx, const PackedLinear<Cpu>& w, const View<con
   if (!ctx.require(cpu::packed_channels(x) && cpu::packed_channels(y) && cpu::packed_channels(e.residual), "linear: channels must lie side by side")) return;
   if (detail::linear_unfused(ctx, w, x, y, e)) return;
   cpu::tap_norm(ctx, w.norm, x);
-  const cpu::Products level = cpu::products(ctx.backend.kernels(), w.weight.precision);
-  const Index m = x.extent(0), n = w.out_features(), k = w.in_features();
-  const cpu::GemmCut cut = cpu::cut_gemm(m, n);
-  const Index packed = level.rows_size(cut.rows, k);
-  auto scope = ctx.arena.scope();
-  const cpu::Slots slots(scope, ctx.pool, packed + level.gemm_scratch(cut.rows));
-  Cost cost = detail::gemm_cost(m, n, k);
-  if (w.norm.present()) cost.flop += 8.0 * double(x.size());
-  if (!ctx.begin(cost)) return;
-  ctx.pool.parallel_for(cut.items(), [&](Index item, int slot) {
-    const Index i = item / cut.column_blocks * cut.rows, j = item % cut.column_blocks * cut.columns;
-    const Index rows = cpu::smaller(cut.rows, m - i), columns = cpu::smaller(cut.columns, n - j);
-    float* scratch = slots[slot];
-    cpu::pack_block(level, w, x.data() + i * x.stride(0), x.stride(0), rows, scratch);
-    cpu::Gemm g{scratch, w.weight.get(), rows, n, k, j, columns, y.data() + i * y.stride(0) + j, y.stride(0), scratch + packed};
-    g.bias = w.bias_at(j);
-    g.activation = cpu::kernel_activation(e.activation);
-    if (!e.residual.empty()) g.residual = e.residual.data() + i * e.residual.stride(0) + j, g.ldr = e.residual.stride(0);
-    level.gemm(g);
-  });
+  cpu::multiply(ctx, w, x, y, e);
 }
 
 template <>

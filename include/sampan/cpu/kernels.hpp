@@ -30,6 +30,15 @@ struct PackRows {
   float eps = 0;
 };
 
+/// Columns of a product that become keys of attention: stored as pack_keys would store them, so that no pass over K follows. For levels with keys_from_products.
+struct KeyColumns {
+  Index begin, end;  ///< columns of W; column begin + h d + i is channel i of head h
+  Index d;
+  Index keys;        ///< of all blocks: the rows of the whole product
+  float* panels;     ///< of head 0, block 0
+  Index head_step, block_step;  ///< floats from a head, and from kKeyBlock keys, to the next
+};
+
 /// y [m, columns n0 .. n0 + count of W] = act(x W^T + bias) + residual. n0 is a multiple of kColumnBlock; so is count unless it reaches n.
 struct Gemm {
   const float* x;  ///< packed rows
@@ -42,6 +51,8 @@ struct Gemm {
   const float* residual = nullptr; ///< [m, count], at column n0; may be y; may be null
   Index ldr = 0;
   int activation = kPlain;
+  const KeyColumns* keys = nullptr;  ///< these columns go there, the others side by side to y, which then is at column 0; plain products in f32 only
+  Index first_key = 0;               ///< of row 0
 };
 
 struct NormRows {
@@ -209,6 +220,7 @@ struct Kernels {
   Products bf16;  ///< null where the level has no such instruction
   AttendProducts bf16_attend;
   const PixelKernels* pixels;
+  bool keys_from_products = false;  ///< gemm knows Gemm::keys
 
   Products f32() const { return {weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm}; }
   constexpr Kernels with_fast(const char* level, const Products& p, const AttendProducts& a) const {

@@ -58,7 +58,7 @@ struct Bf16Pairs {
 inline constexpr PixelKernels kPixels{nullptr, pillow_column, area_rows, nullptr, blend_row, mask_row};
 inline constexpr Kernels kTable{"portable512", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row, row_stride, direct_conv, softmax_groups, dot_rows,
                                 gather_rows, attend_pads, attend_finish, {keys_size, pack_keys, values_size, pack_values, attend_block},
-                                kFastProducts<Madd>, kFastAttend<Madd>, kBf16Products<Bf16Pairs>, kBf16Attend<Bf16Pairs>, &kPixels};
+                                kFastProducts<Madd>, kFastAttend<Madd>, kBf16Products<Bf16Pairs>, kBf16Attend<Bf16Pairs>, &kPixels, true};
 
 }  // namespace sampan::inline SAMPAN_ABI::cpu::portable512
 

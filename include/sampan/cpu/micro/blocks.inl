@@ -18,7 +18,50 @@ struct TileEnd {
   Index ldy;
   int activation;
   Ahead ahead;
+  const KeyColumns* keys = nullptr;  ///< null: no column of this tile is one of them
+  Index column = 0, key = 0;         ///< of W at the tile's first column; of its first row
 };
+
+/// Where column c of W stands in y beside the columns that became keys.
+SAMPAN_KERNEL_INLINE Index beside_keys(const KeyColumns& keys, Index c) { return c < keys.begin ? c : c - (keys.end - keys.begin); }
+
+/// `rows` <= 4 keys from key on, all in one panel: channels [channel, channel + n) of a head from sums [rows, row_step] + bias.
+SAMPAN_KERNEL_INLINE void store_keys(const KeyColumns& keys, Index key, Index rows, Index head, Index channel, Index n, const float* sums, Index row_step, const float* bias) {
+  const Index block = key / kKeyBlock * kKeyBlock, left = keys.keys - block, in_block = key - block, panel = in_block / kPanel * kPanel;
+  const Index stored = panel_columns(left < kKeyBlock ? left : kKeyBlock, panel);
+  float* to = keys.panels + head * keys.head_step + block / kKeyBlock * keys.block_step + panel * keys.d + (in_block - panel) + channel * stored;
+  Index i = 0;
+  for (; rows == 4 && i + 4 <= n; i += 4) {
+    const Quad b = bias ? load_quad(bias + i) : Quad{};
+    const float* s = sums + i;
+    transpose_quads(load_quad(s) + b, load_quad(s + row_step) + b, load_quad(s + 2 * row_step) + b, load_quad(s + 3 * row_step) + b, to + i * stored, stored);
+  }
+  for (; i < n; ++i)
+    for (Index r = 0; r < rows; ++r) to[i * stored + r] = bias ? sums[r * row_step + i] + bias[i] : sums[r * row_step + i];
+}
+
+/// The end of a tile with columns of keys: sums [valid, row_step] + bias, runs of channels of one head at a time.
+inline void finish_keys(const float* sums, Index row_step, const TileEnd& e) {
+  const KeyColumns& keys = *e.keys;
+  for (Index j = 0, run = 0; j < e.columns; j += run) {
+    const Index c = e.column + j, left = e.columns - j;
+    const float* bias = e.bias ? e.bias + j : nullptr;
+    if (c < keys.begin || c >= keys.end) {
+      run = c < keys.begin && keys.begin - c < left ? keys.begin - c : left;
+      for (Index i = 0; i < e.valid; ++i) finish_row(sums + i * row_step + j, bias, kPlain, nullptr, e.y + i * e.ldy + beside_keys(keys, c), run);
+      continue;
+    }
+    const Index head = (c - keys.begin) / keys.d, channel = (c - keys.begin) % keys.d;
+    run = keys.d - channel < left ? keys.d - channel : left;
+    for (Index i = 0, rows = 0; i < e.valid; i += rows) {
+      const Index in_block = (e.key + i) % kKeyBlock, in_panel = in_block % kPanel;
+      rows = e.valid - i < 4 ? e.valid - i : 4;
+      if (rows > kPanel - in_panel) rows = kPanel - in_panel;
+      if (rows > kKeyBlock - in_block) rows = kKeyBlock - in_block;
+      store_keys(keys, e.key + i, rows, head, channel, run, sums + i * row_step + j, row_step, bias);
+    }
+  }
+}
 
 /// The rows of a block against one panel of `vectors` <= NV vectors; `next` is the panel that comes after it.
 template <class Product, int NV>
@@ -34,7 +77,7 @@ SAMPAN_KERNEL_INLINE void multiply_panel(const Gemm& p, const float* w, Index ve
     const Index left = p.m - i;
     e.valid = left < kMr ? left : kMr;
     e.ahead = share_of(next, depth, NV, i / kMr, tiles);
-    e.y = p.y + i * p.ldy + column;
+    e.y = p.y + i * p.ldy + column, e.key = p.first_key + i;
     if (p.residual) e.residual = p.residual + i * p.ldr + column;
     if (e.valid > kMrSmall) {
       Product::template tile<kMr, NV>(p.x + i * ld, p.k, k0, w, depth, e);
@@ -58,9 +101,16 @@ inline void gemm_panels(const Gemm& p) {
       float* sums = p.scratch;
       for (Index j = 0; j < columns; j += kPanel) {
         const Index stored = panel_columns(p.n, p.n0 + j0 + j), left = columns - j;
-        const TileEnd e{sums, k0 == 0, k0 + depth == steps, 0, left < stored ? left : stored, p.bias ? p.bias + j0 + j : nullptr, nullptr, p.ldr, nullptr, p.ldy, p.activation, {}};
+        TileEnd e{sums, k0 == 0, k0 + depth == steps, 0, left < stored ? left : stored, p.bias ? p.bias + j0 + j : nullptr, nullptr, p.ldr, nullptr, p.ldy, p.activation, {}};
         const float* next = j + kPanel < columns ? panel(j + kPanel, k0) : k0 + depth < steps ? panel(0, k0 + depth) : nullptr;
-        multiply_panel<Product, kNv>(p, panel(j, k0), stored / kLanes, k0, depth, j0 + j, next, e);
+        Index column = j0 + j;  // in y
+        if (p.keys) {
+          const Index c = p.n0 + column;
+          const bool some = c < p.keys->end && c + e.columns > p.keys->begin;
+          e.keys = some ? p.keys : nullptr, e.column = c;
+          column = some ? 0 : beside_keys(*p.keys, c);
+        }
+        multiply_panel<Product, kNv>(p, panel(j, k0), stored / kLanes, k0, depth, column, next, e);
         sums += (p.m + kMr - 1) / kMr * kMr * stored;
       }
       k0 += depth;

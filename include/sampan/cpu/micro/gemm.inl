@@ -76,7 +76,7 @@ static __attribute__((noinline)) void multiply_tile(const float* x, Index ldx, c
       for (int v = 0; v < NV; ++v) sum[i][v] += load(e.sums + (i * NV + v) * kLanes);
     }
   }
-  if (e.last && e.activation == kPlain && e.columns == NV * kLanes) {  // the common case stays in registers
+  if (e.last && e.activation == kPlain && e.columns == NV * kLanes && !e.keys) {  // the common case stays in registers
     Vec b[NV];
     SAMPAN_UNROLL
     for (int v = 0; v < NV; ++v) b[v] = e.bias ? load(e.bias + v * kLanes) : Vec{};
@@ -102,6 +102,7 @@ static __attribute__((noinline)) void multiply_tile(const float* x, Index ldx, c
     SAMPAN_UNROLL
     for (int v = 0; v < NV; ++v) store(sums + (i * NV + v) * kLanes, sum[i][v]);
   }
+  if (e.last && e.keys) return finish_keys(local, NV * kLanes, e);
   if (e.last)
     for (Index i = 0; i < e.valid; ++i) finish_row(local + i * NV * kLanes, e.bias, e.activation, e.residual ? e.residual + i * e.ldr : nullptr, e.y + i * e.ldy, e.columns);
 }
