@@ -2,7 +2,7 @@
 // Data flow: models/mask_decoder.hpp -> here -> Prediction.   Shapes: low [l, l] logits, mask [h, w] bytes 0/1.
 // Three published orders (weights/contract.hpp, UpsampleKind): SAM resizes to the input square, crops the padding, resizes to the image; LiteMedSAM crops first;
 // MedSAM applies the sigmoid first. Bilinear, align_corners=False; comparison is strict (> threshold).
-// Source: SamPredictor / Sam.postprocess_masks; MedSAM_Inference.py; CVPR24_LiteMedSAM_infer.py; utils/amg.py, calculate_stability_score (offset 1.0).
+// Source: SamPredictor / Sam.postprocess_masks; MedSAM_Inference.py; CVPR24_LiteMedSAM_infer.py; utils/amg.py, calculate_stability_score (offset 1.0 unless everything mode says otherwise).
 // Cost: 6 FLOP per pixel; the full-size logits never exist as a whole: rows are compared as they are made.
 #pragma once
 #include <sampan/ops/resize_torch_bilinear.hpp>
@@ -24,14 +24,14 @@ inline float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
 
 /// Fills `out` (its mask keeps its memory); while planning only the scratch is counted.
 template <class B>
-void finish_mask(Context<B>& ctx, const weights::Contract& c, const InputFrame& f, const View<const float, 2>& low, Candidate& out) {
+void finish_mask(Context<B>& ctx, const weights::Contract& c, const InputFrame& f, const View<const float, 2>& low, Candidate& out, float stability_offset = 1) {
   using weights::UpsampleKind;
   const Index h = f.original.height, w = f.original.width, l = low.extent(0);
   const float threshold = float(c.mask.threshold);
   auto scope = ctx.arena.scope();
   const auto counts = scope.template make<detail::RowCount>(h);
   View<const float, 2> source = low;
-  float inner = threshold + 1, outer = threshold - 1;
+  float inner = threshold + stability_offset, outer = threshold - stability_offset;
   if (c.mask.upsample == UpsampleKind::input_crop_original) {
     const auto square = scope.template make<float>(f.side, f.side);
     resize_torch_bilinear(ctx, low, square);
@@ -45,7 +45,7 @@ void finish_mask(Context<B>& ctx, const weights::Contract& c, const InputFrame& 
       for (Index y = 0; y < l; ++y)
         for (Index x = 0; x < l; ++x) probability(y, x) = detail::sigmoid(low(y, x));
     source = probability;
-    inner = detail::sigmoid(1), outer = detail::sigmoid(-1);
+    inner = detail::sigmoid(stability_offset), outer = detail::sigmoid(-stability_offset);
   }
   std::uint8_t* mask = nullptr;
   if (!ctx.planning() && ctx.ok()) {

@@ -11,6 +11,7 @@
 #include <sampan/predict/preprocess.hpp>
 
 #include <array>
+#include <limits>
 
 namespace sampan::inline SAMPAN_ABI::detail {
 
@@ -29,6 +30,8 @@ struct SessionState {
   predict::InputFrame frame;
   Timings timings;
   bool model_boxes = false;  // boxes of the next prompts are model pixels already (predict/volume_state.hpp)
+  float least_iou = -std::numeric_limits<float>::infinity();  // candidates at or below it are not made at full size: their mask is empty (impl/everything.ipp)
+  float stability_offset = 1;
 
   struct KnownPlan {
     std::array<Index, 6> key;
@@ -157,7 +160,12 @@ struct SessionState {
         Candidate unused;
         for (Index m = 0; m < masks; ++m) {
           Candidate& slot = ctx.planning() || !ctx.ok() ? unused : p.candidates[std::size_t(m)];
-          predict::finish_mask(ctx, c, frame, View<const float, 2>(logits.data() + (i * masks + m) * low * low, {low, low}), slot);
+          const bool made = ctx.planning() || !ctx.ok() || !(iou(i, m) <= least_iou);
+          if (made) {
+            predict::finish_mask(ctx, c, frame, View<const float, 2>(logits.data() + (i * masks + m) * low * low, {low, low}), slot, stability_offset);
+          } else {
+            slot.mask.data.clear(), slot.area = 0, slot.extent = {}, slot.stability = std::numeric_limits<float>::quiet_NaN();
+          }
           if (!ctx.planning() && ctx.ok()) slot.predicted_iou = iou(i, m);
         }
         if (!ctx.planning() && ctx.ok()) p.selected = predict::select(p.candidates, o.select);
