@@ -1,4 +1,4 @@
-// The commands, one file each. Data flow: main.cpp -> run_segment (segment.cpp), run_encode (encode.cpp), run_volume (volume.cpp), run_info (info.cpp), run_metrics (metrics.cpp).
+// The commands, one file each. Data flow: main.cpp -> run_segment (segment.cpp), run_encode (encode.cpp), run_volume (volume.cpp), run_everything (everything.cpp), run_info (info.cpp), run_metrics (metrics.cpp).
 // Each either finishes with all its files written or throws Failure (or Cancelled) with none.
 #pragma once
 #include "options.hpp"
@@ -8,6 +8,7 @@ namespace sampan::cli {
 void run_segment(const Options& o);
 void run_encode(const Options& o);
 void run_volume(const Options& o);
+void run_everything(const Options& o);
 void run_info(const Options& o);
 void run_metrics(const Options& o);
 

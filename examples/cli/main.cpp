@@ -1,5 +1,5 @@
 // The program `sampan`: splits into commands, and turns every failure into one line on stderr and an exit code (failure.hpp).
-// Data flow: argv -> options.cpp -> segment.cpp, encode.cpp, volume.cpp, info.cpp or metrics.cpp. Start reading at segment.cpp: it is the way of one image.
+// Data flow: argv -> options.cpp -> segment.cpp, encode.cpp, volume.cpp, everything.cpp, info.cpp or metrics.cpp. Start reading at segment.cpp: it is the way of one image.
 #include "commands.hpp"
 #include "console.hpp"
 
@@ -18,6 +18,7 @@ void run(int argc, char** argv) {
     case Command::segment: return run_segment(o);
     case Command::encode: return run_encode(o);
     case Command::volume: return run_volume(o);
+    case Command::everything: return run_everything(o);
     case Command::info: return run_info(o);
     case Command::metrics: return run_metrics(o);
   }

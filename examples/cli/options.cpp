@@ -213,6 +213,16 @@ Examples:
 FILE.json of --prompts (FILE.csv: label,name,x0,y0,z0,x1,y1,z1 and one box a line):
   {"units": "mm", "space": "RAS", "objects": [{"label": 1, "name": "liver", "boxes": [[-90,-40,10,60,90,120]]}, {"label": 2, "lines": [[3,4,50,20,4,50]]}]})";
 
+constexpr const char* kEverythingFooter = R"(
+A grid of clicks, three masks each; kept are those that the model trusts and that hold still when the threshold moves, each once. Parameters and results are those of segment-anything's
+SamAutomaticMaskGenerator. It needs a model that takes clicks (SAM, MobileSAM); OUT.json is a COCO file, its boxes are [x, y, width, height].
+
+Examples:
+  all masks              sampan everything cells.png --model M.safetensors -o cells.json --overlay seen.png
+  as a label map         sampan everything cells.png --model M.safetensors --labels labels.png
+  small objects too      sampan everything cells.png --model M.safetensors -o cells.json --crop-n-layers 1 --crop-n-points-downscale-factor 2 --min-mask-region-area 25
+  fewer, surer masks     sampan everything cells.png --model M.safetensors -o cells.json --pred-iou-thresh 0.92 --stability-score-thresh 0.97)";
+
 constexpr const char* kInfoFooter = R"(
 Examples:
   sampan info
@@ -292,6 +302,30 @@ Options parse_arguments(int argc, const char* const* argv) {
   add_engine(volume, o, r);
   volume.footer(kVolumeFooter);
 
+  auto& everything = *app.add_subcommand("everything", "all masks of an image, without a prompt");
+  EverythingWords& ew = o.everything;
+  add_image(everything, o, r, "PNG, JPEG, BMP or PNM, 8 or 16 bits");
+  everything.add_option("--points-per-side", ew.points_per_side, "clicks along each side of the image; default 32")->type_name("N")->group("Search");
+  everything.add_option("--points-per-batch", ew.points_per_batch, "clicks between two steps of the progress bar; default 64")->type_name("N")->group("Search");
+  everything.add_option("--crop-n-layers", ew.crop_n_layers, "layer i looks at 4^i crops as well; default 0")->type_name("N")->group("Search");
+  everything.add_option("--crop-overlap-ratio", ew.crop_overlap_ratio, "how much neighbouring crops share, of the image's short side; default 0.341")->type_name("R")->group("Search");
+  everything.add_option("--crop-n-points-downscale-factor", ew.crop_n_points_downscale_factor, "divides the clicks per side in each further layer; default 1")->type_name("N")->group("Search");
+  everything.add_option("--pred-iou-thresh", ew.pred_iou_thresh, "masks whose predicted IoU is above it stay; default 0.88")->type_name("T")->group("Filter");
+  everything.add_option("--stability-score-thresh", ew.stability_score_thresh, "masks at least as stable stay; default 0.95")->type_name("T")->group("Filter");
+  everything.add_option("--stability-score-offset", ew.stability_score_offset, "how far the threshold moves to measure that; default 1")->type_name("T")->group("Filter");
+  everything.add_option("--box-nms-thresh", ew.box_nms_thresh, "of boxes with a larger IoU one stays; default 0.7")->type_name("T")->group("Filter");
+  everything.add_option("--crop-nms-thresh", ew.crop_nms_thresh, "the same between crops; default 0.7")->type_name("T")->group("Filter");
+  everything.add_option("--min-mask-region-area", ew.min_mask_region_area, "smaller holes are filled, smaller islands go; default 0: neither")->type_name("PIXELS")->group("Filter");
+  everything.add_option("-o", o.output, "COCO annotations")->type_name("OUT.json")->group("Output");
+  everything.add_option("--rle", ew.rle, "how OUT.json holds the masks: COCO's text, or plain numbers. Default coco")->type_name("coco | counts")->group("Output");
+  everything.add_option("--labels", ew.labels, "label map; mask i has the value i, small masks above large ones")->type_name("L.png")->group("Output");
+  everything.add_option("--overlay", o.overlay, "the image with contours of the masks")->type_name("O.png")->group("Output");
+  everything.add_flag("--json", o.json, "one JSON object to stdout: objects, timings, memory, model, engine")->group("Report");
+  everything.add_option("--progress", r.progress, "json: one JSON line per step to stderr; default: a bar if stderr is a terminal")->type_name("json")->group("Report");
+  everything.add_flag("--quiet", o.quiet, "no progress and no notes on stderr; errors stay")->group("Report");
+  add_engine(everything, o, r);
+  everything.footer(kEverythingFooter);
+
   auto& info = *app.add_subcommand("info", "what a model is and needs; without a file: this program and the published checkpoints it runs");
   info.add_option("FILE", o.model, "weights, written by sampan-convert; without it: version, compiler, instruction sets, and the zoo with licences and how to convert each checkpoint")->type_name("");
   info.add_flag("--json", o.json, "the same as one JSON object");
@@ -308,7 +342,7 @@ Options parse_arguments(int argc, const char* const* argv) {
   metrics.add_flag("--json", o.json, "one JSON object to stdout; an undefined number is null");
   metrics.footer(kMetricsFooter);
 
-  const std::string commands = "segment, encode, volume, info, metrics";
+  const std::string commands = "segment, encode, volume, everything, info, metrics";
   if (argc < 2) usage(cat("a command is needed: ", commands, " (sampan --help shows examples)"));
   std::string name = argv[1];
   const auto known = app.get_subcommands([&](const CLI::App* c) { return c->get_name() == name; });
@@ -366,6 +400,13 @@ Options parse_arguments(int argc, const char* const* argv) {
     if (o.image.empty()) usage("a scan is needed: sampan volume IN.nii.gz --model M.safetensors --box X0,Y0,Z0,X1,Y1,Z1 -o OUT.nii.gz");
     if (o.output.empty()) usage("-o OUT.nii.gz is needed: the labels are the result");
     if (o.window && !w.recipe.empty()) usage("--recipe and --window (or --window-preset) say the same thing twice; give one");
+    return o;
+  }
+  if (&chosen == &everything) {
+    o.command = Command::everything;
+    if (o.image.empty()) usage("IMAGE is needed: sampan everything IMAGE --model M.safetensors -o OUT.json");
+    if (o.output.empty() && o.overlay.empty() && ew.labels.empty() && !o.json) usage("-o OUT.json is needed, or --labels, --overlay or --json");
+    if (ew.rle != "coco" && ew.rle != "counts") usage(cat("--rle ", ew.rle, ": unknown; known: coco, counts"));
     return o;
   }
   o.command = Command::segment;

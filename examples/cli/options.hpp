@@ -10,7 +10,7 @@
 
 namespace sampan::cli {
 
-enum class Command { none, segment, encode, volume, info, metrics };  ///< none: help or version was printed
+enum class Command { none, segment, encode, volume, everything, info, metrics };  ///< none: help or version was printed
 
 /// Select of the library, or all candidates, one file each.
 enum class Masks { iou, first, stability, largest, all };
@@ -30,6 +30,13 @@ struct VolumeWords {
   bool interpolate = false, largest = false, fill_holes = false, fill_gaps = false, keep_patient = false;
 };
 
+/// What only `everything` takes, as given; everything.cpp reads it. Empty: the library's default.
+struct EverythingWords {
+  std::string points_per_side, points_per_batch, pred_iou_thresh, stability_score_thresh, stability_score_offset, box_nms_thresh;
+  std::string crop_n_layers, crop_nms_thresh, crop_overlap_ratio, crop_n_points_downscale_factor, min_mask_region_area;
+  std::string labels, rle = "coco";
+};
+
 struct Options {
   Command command = Command::none;
 
@@ -45,6 +52,7 @@ struct Options {
   Masks select = Masks::iou;
 
   VolumeWords volume;
+  EverythingWords everything;
 
   // output
   std::string output;  ///< segment: mask or label map; encode: embedding

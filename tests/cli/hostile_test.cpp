@@ -102,9 +102,9 @@ const Folder& folder() {
 
 const std::vector<Row> kRows = {
     // words
-    {{}, 2, "segment, encode, volume, info, metrics"},
+    {{}, 2, "segment, encode, volume, everything, info, metrics"},
     {{"frobnicate"}, 2, "unknown command frobnicate"},
-    {{"--frobnicate"}, 2, "segment, encode, volume, info, metrics"},
+    {{"--frobnicate"}, 2, "segment, encode, volume, everything, info, metrics"},
     {{"segment"}, 2, "--model"},
     {{"segment", "--model", "m.safetensors", "-o", "out.png"}, 2, "IMAGE is needed"},
     {{"segment", "a.png", "--model", "m.safetensors", "--box", "4,4,30,30"}, 2, "-o OUT.png"},
