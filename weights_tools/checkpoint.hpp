@@ -17,6 +17,7 @@ struct Checkpoint {
   std::string format;    ///< "PyTorch zip", "PyTorch legacy", "safetensors", "wheel with ..."
   SourceTensors source;
   std::vector<weights::MetadataEntry> metadata;  ///< of a safetensors file
+  std::vector<std::vector<std::uint8_t>> owned;  ///< bytes of tensors that were made here (fold.hpp, merge.hpp)
 
   const std::string* find_metadata(std::string_view key) const {
     for (const auto& m : metadata)

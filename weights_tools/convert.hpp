@@ -1,9 +1,9 @@
 // convert(): a recognised checkpoint becomes a safetensors file with PyTorch's names and values and a contract record.
-// Data flow: checkpoint.hpp -> here -> weights/safetensors.hpp (writer). sampan-convert is the command line around it; tests call it in process.
-// Values are kept: f32, f16 and bf16 as stored, f64 rounded to f32; nothing is folded or merged. NaN and infinite weights are refused.
+// Data flow: checkpoint.hpp -> fold.hpp -> here -> weights/safetensors.hpp (writer). sampan-convert is the command line around it; tests call it in process.
+// Values are kept: f32, f16 and bf16 as stored, f64 rounded to f32; only LoRA and FacT matrices are folded (fold.hpp). NaN and infinite weights are refused.
 // Cost: two passes over the data (digest and finiteness first, since the digest stands in the header), one SHA-256 of the source.
 #pragma once
-#include "checkpoint.hpp"
+#include "fold.hpp"
 
 #include <sampan/core/sha256.hpp>
 
@@ -91,15 +91,14 @@ inline Result<const weights::FamilyRow*> choose_family(const ConvertOptions& o, 
 
 }  // namespace detail
 
-/// Error codes as in the parts: bad_file and unsupported from reading, bad_model from recognising, io from writing. Nothing is left behind on failure.
-inline Result<ConvertReport> convert(const ConvertOptions& o) {
-  if (detail::same_file(o.input, o.output)) return Error(ErrorCode::invalid_argument, cat(o.output, " is the input itself: give the output another name"));
-  if (!o.family.empty() && !weights::find_family(o.family)) return detail::unknown_family(o.family);  // before the long part
-  SAMPAN_TRY(c, open_checkpoint(o.input));
+/// What stands behind reading: LoRA and FacT folded, the network recognised, everything checked, the file written. `o.input` names the source in the record.
+inline Result<ConvertReport> convert_checkpoint(Checkpoint& c, const ConvertOptions& o) {
+  SAMPAN_TRY(folded, fold_low_rank(c));
   SAMPAN_TRY(r, recognise(c));
   SAMPAN_CHECK(AtomicFile::create(o.output));  // an output that cannot be written is told before the long part
   ConvertReport report;
   report.format = c.format;
+  if (folded.pairs) report.notes.push_back(cat(folded.pairs, " low-rank additions of rank ", folded.rank, " were folded into the weights"));
   SAMPAN_TRY(family, detail::choose_family(o, c, r, report.notes));
   if (!c.source.skipped.empty()) report.notes.push_back(cat(c.source.skipped.size(), " entries are no tensors and were left out: ", weights::name_some(c.source.skipped)));
 
@@ -139,6 +138,15 @@ inline Result<ConvertReport> convert(const ConvertOptions& o) {
   SAMPAN_CHECK(out.commit());
   report.tensors = order.size();
   return report;
+}
+
+/// Error codes as in the parts: bad_file and unsupported from reading, bad_model from recognising, io from writing. Nothing is left behind on failure.
+inline Result<ConvertReport> convert(const ConvertOptions& o) {
+  if (detail::same_file(o.input, o.output)) return Error(ErrorCode::invalid_argument, cat(o.output, " is the input itself: give the output another name"));
+  if (!o.family.empty() && !weights::find_family(o.family)) return detail::unknown_family(o.family);  // before the long part
+  SAMPAN_TRY(c, open_checkpoint(o.input));
+  strip_prefixes(c);
+  return convert_checkpoint(c, o);
 }
 
 }  // namespace sampan::inline SAMPAN_ABI::tools

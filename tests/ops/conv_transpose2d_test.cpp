@@ -50,6 +50,29 @@ TEST_CASE("conv_transpose2d: sizes, channels, strides, layouts") {
                  [&](auto& ctx, const auto& p, const View<float, 3>& y) { conv_transpose2d(ctx, p, x.in(), y); });
 }
 
+TEST_CASE("conv_transpose2d: 4x4 with stride 2 and padding 1, where outputs overlap") {
+  Sweep sweep("conv_transpose2d, 4x4 s2 p1");
+  std::uint64_t seed = 500;
+  for (const auto& [h, w] : {std::array<Index, 2>{1, 1}, {1, 4}, {5, 1}, {3, 4}, {8, 7}})
+    for (const auto& [in, out] : {std::array<Index, 2>{1, 1}, {3, 5}, {16, 33}, {70, 48}}) {
+      const auto s = seed++;
+      Rng rng(Seed{s});
+      RandomTransposed t(rng, in, out, 4, s % 2 != 0);
+      t.p.stride = 2, t.p.pad = 1;
+      const Activation a = s % 3 == 0 ? Activation::relu : Activation::none;
+      GuardBuffer<3> x({h, w, in}, {}, rng);
+      ConvParams whole = t.p;
+      whole.pad = 0;
+      const Tensor64 all = oracle::conv_transpose2d(exact(x.in()), whole, a);  // padding takes the outermost ring of the scatter away
+      Tensor64 expected(2 * h, 2 * w, out);
+      for (Index y = 0; y < 2 * h; ++y)
+        for (Index i = 0; i < 2 * w; ++i)
+          for (Index o = 0; o < out; ++o) expected.v[std::size_t((y * 2 * w + i) * out + o)] = all.v[std::size_t(((y + 1) * all.e[1] + i + 1) * out + o)];
+      sweep.check<3>(cat("[", h, ",", w, ",", in, "] -> ", out), expected, -1, {{2 * h, 2 * w, out}}, [&](const auto& b) { return pack_conv_transpose(b, t.p); },
+                     [&](auto& ctx, const auto& p, const View<float, 3>& y) { conv_transpose2d(ctx, p, x.in(), y, a); });
+    }
+}
+
 TEST_CASE("conv_transpose2d: NaN reaches exactly its own output pixels") {
   Rng rng(Seed{3});
   RandomTransposed t(rng, 5, 9, 2, true);

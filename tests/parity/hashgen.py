@@ -136,6 +136,20 @@ def sam_encoder_shapes(embed, depth, heads, img, global_blocks, window=14, out=2
     return L
 
 
+def adapted_shapes(kind, hidden, hook_blocks, **sam):
+    """SAM with adapters: conv_adapter (SAM-Med2D) or bottleneck (finetune-SAM, Medical SAM Adapter) in the named blocks."""
+    L, c = sam_shapes(**sam), sam["embed"]
+    for i in hook_blocks:
+        b = f"image_encoder.blocks.{i}."
+        if kind == "conv_adapter":
+            a = b + "Adapter."
+            L.one(a + "channel.0.weight", hidden, c); L.one(a + "channel.2.weight", c, hidden)
+            L.one(a + "spatial.0.weight", c, c, 3, 3); L.one(a + "spatial.2.weight", c, c, 4, 4); L.wb(a + "norm", c)
+        else:
+            for p in ("Space_Adapter.", "MLP_Adapter."): L.wb(b + p + "D_fc1", hidden, c); L.wb(b + p + "D_fc2", c, hidden)
+    return L
+
+
 def tinyvit_shapes(dims, depths, heads, windows, stem, classes=0):
     """TinyViT as in MobileSAM (stem 3, with an unused classification head) and LiteMedSAM (stem 1, none). num_batches_tracked is left out."""
     L, e = Shapes(), "image_encoder."

@@ -18,7 +18,13 @@ weights::Contract contract_of(const nlohmann::json& c) {
     s.channels = kUsualChannels, s.decoder_mlp = kUsualDecoderMlp, s.iou_hidden = kUsualIouHidden;
     auto n = sam_sizes(s);
     n.sam_vit.mlp_dim = c["mlp"];
-    return random_contract(profile == "medsam" ? "medsam" : "sam", n);
+    if (c.contains("hook")) {
+      n.sam_vit.hook = c["hook"] == "conv_adapter" ? weights::HookKind::conv_adapter : weights::HookKind::bottleneck;
+      n.sam_vit.hook_hidden = c["hook_hidden"];
+      n.sam_vit.hook_blocks = c["hook_blocks"].get<std::vector<int>>();
+      if (c.value("pads", "") == "before_norm") n.sam_vit.pads = weights::WindowPads::before_norm;
+    }
+    return random_contract(profile.empty() ? "sam" : profile, n);
   }
   const bool wide = c.at("stem") == "3x3_s2";
   TinyVitConfig t = tiny_vit_5m(wide ? weights::TinyStem::conv3x3_stride2 : weights::TinyStem::conv1x1_stride1);
@@ -135,6 +141,12 @@ TEST_CASE("parity: SAM, tables of a larger input") { run_network("sam_tables_64_
 TEST_CASE("parity: SAM, tables of a smaller input") { run_network("sam_tables_12_to_20", "SAM ViT, tables 12 -> 20", true); }
 TEST_CASE("parity: MedSAM's image and mask path, grey") { run_network("medsam_tiny256_gray", "MedSAM path, 256 px", true); }
 TEST_CASE("parity: MedSAM's image and mask path, colour") { run_network("medsam_tiny128_rgb", "MedSAM path, 128 px", true); }
+TEST_CASE("parity: SAM-Med2D, adapters") { run_network("sam_med2d_tiny256", "SAM-Med2D path, adapters, 256 px", true); }
+TEST_CASE("parity: SAM-Med2D, evaluation profile") { run_network("sam_med2d_eval_small", "SAM-Med2D evaluation, small image", true); }
+TEST_CASE("parity: bottleneck adapters") { run_network("sam_bottleneck_tiny160", "SAM with bottlenecks (finetune-SAM)", true); }
+TEST_CASE("parity: bottleneck adapters, windows before the norm") { run_network("sam_msa_tiny160", "SAM with bottlenecks (Medical SAM Adapter)", true); }
+TEST_CASE("parity: ScribblePrompt-SAM") { run_network("scribbleprompt_tiny128", "ScribblePrompt path, 60 clicks", true); }
+TEST_CASE("parity: SlimSAM, head size 14") { run_network("slimsam_head14", "SAM ViT 42x2, head size 14", true); }
 TEST_CASE("parity: MobileSAM, 1024 px") { run_network("mobile_sam_phantom", "MobileSAM, 1024 px", false); }
 TEST_CASE("parity: MobileSAM on a CT slice") {
   if (shared_data().empty()) {

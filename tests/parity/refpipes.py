@@ -107,3 +107,55 @@ def lite_predict(net, emb, new, old, box):
     sp, lo, iou = decode(net, emb, box=b)
     full = F.interpolate(lo[..., :new[0], :new[1]], size=old, mode="bilinear", align_corners=False)[0, 0]
     return b.astype(np.int32), sp.numpy(), lo[0].numpy(), iou.numpy(), full.numpy()
+
+
+# ---- pipelines of the fine-tunes: prep(pixels, size) -> input, place; predict(net, embedding, place, (h, w), prompt) -> sparse, logits, iou, full ---------
+
+class Plain:
+    """SAM's own, in this form."""
+
+    def prep(self, img, size):
+        _, x, new = sam_prep(img, size)
+        return x, new
+
+    def predict(self, net, emb, new, old, **p): return sam_predict(net, emb, new, old, **p)
+
+
+class Stretched:
+    """Both sides to the input's: what SAM-Med2D and ScribblePrompt share behind their resizers. place = (height, width, top, left) in the input."""
+
+    def predict(self, net, emb, place, old, points=None, labels=None, box=None, mask=None, multi=False):
+        ph, pw, top, left = place
+        move = lambda v: np.array(v, np.float64).reshape(-1, 2) * np.array([pw / old[1], ph / old[0]]) + np.array([left, top])
+        sp, lo, iou = decode(net, emb, None if points is None else move(points), labels, None if box is None else move(box), mask, multi)
+        up = F.interpolate(lo, (net.input_size, net.input_size), mode="bilinear", align_corners=False)[..., top:top + ph, left:left + pw]
+        full = up if (ph, pw) == old else F.interpolate(up, old, mode="bilinear", align_corners=False)
+        return sp.numpy(), lo[0].numpy(), iou.numpy(), full[0].numpy()
+
+
+class Med2d(Stretched):
+    """OpenCV's nearest of the normalised image; evaluation: BGR, and images smaller than the input in both sides are centred instead."""
+
+    def __init__(self, evaluation=False): self.evaluation = evaluation
+
+    def prep(self, img, size):
+        import cv2
+        a = three(img)
+        if self.evaluation: a = a[..., ::-1]
+        a = (a - MEAN.numpy().reshape(3)) / STD.numpy().reshape(3)
+        h, w = a.shape[:2]
+        if self.evaluation and h < size and w < size:
+            top, left = int((size - h) / 2), int((size - w) / 2)
+            a = np.pad(a, ((top, size - h - top), (left, size - w - left), (0, 0)))
+            place = (h, w, top, left)
+        else:
+            a, place = cv2.resize(a, (size, size), interpolation=cv2.INTER_NEAREST), (size, size, 0, 0)
+        return torch.tensor(a).float().permute(2, 0, 1)[None], place
+
+
+class Scribble(Stretched):
+    """Grey image in [0, 1], bilinear as floats, three channels, SAM's normalisation."""
+
+    def prep(self, img, size):
+        t = F.interpolate(torch.from_numpy(img.astype(np.float32) / 255)[None, None], (size, size), mode="bilinear", align_corners=False)
+        return (255 * t.repeat(1, 3, 1, 1) - MEAN) / STD, (size, size, 0, 0)

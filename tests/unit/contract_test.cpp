@@ -57,7 +57,32 @@ TEST_CASE("names of SAM's sizes") {
   CHECK(base_contract(*find_family("sam"), n).name == "SAM ViT 168x12 256 px");
   CHECK(base_contract(*find_family("medsam"), n).name == "MedSAM");
   CHECK_FALSE(find_family("nothing"));
-  CHECK(family_list() == "sam, medsam, lite_medsam, mobile_sam");
+  CHECK(family_list() == "sam, medsam, lite_medsam, sam_med2d, sam_med2d_eval, scribbleprompt, mobile_sam");
+}
+
+TEST_CASE("a record has the lowest version that can say it") {
+  NetworkSizes n = sam_b();
+  const FamilyRow& sam = *find_family("sam");
+  CHECK(to_json(base_contract(sam, n)).find("\"version\":1") != std::string::npos);
+  CHECK(to_json(base_contract(*find_family("scribbleprompt"), n)).find("\"version\":2") != std::string::npos);
+  n.sam_vit.hook = HookKind::conv_adapter, n.sam_vit.hook_hidden = 192, n.sam_vit.hook_blocks = {0, 3, 11};
+  const Contract c = base_contract(*find_family("sam_med2d"), n);
+  const std::string text = to_json(c);
+  CHECK(text.find("\"version\":2") != std::string::npos);
+  const auto back = parse_contract(text);
+  REQUIRE_MESSAGE(back, back.error().message());
+  CHECK(*back == c);
+  const std::pair<std::string, const char*> wrong[] = {{with(text, "[0,3,11]", "[0,3,12]"), "hook_blocks"},      {with(text, "[0,3,11]", "[3,0,11]"), "hook_blocks"},
+                                                       {with(text, "[0,3,11]", "[]"), "go together"},            {with(text, "\"hook_hidden\":192", "\"hook_hidden\":0"), "go together"},
+                                                       {with(text, "conv_adapter", "conv_adaptor"), "hook"},     {with(text, "\"pads\":\"after_norm\"", "\"pads\":1"), "network.pads"},
+                                                       {with(text, "\"channels\":\"rgb\"", "\"channels\":\"rbg\""), "image.channels"}, {with(text, "\"version\":2", "\"version\":1"), "unknown to this build"}};
+  for (const auto& w : wrong) {
+    const auto r = parse_contract(w.first);
+    REQUIRE_FALSE_MESSAGE(r.ok(), w.second);
+    CHECK_MESSAGE(r.error().message().find(w.second) != std::string::npos, r.error().message());
+  }
+  n.sam_vit.pads = WindowPads::before_norm, n.image_size = 16 * 63, n.grid = 63;
+  CHECK(parse_contract(to_json(base_contract(sam, n))).error().message().find("halves the grid") != std::string::npos);
 }
 
 TEST_CASE("what the families disagree on") {
@@ -74,6 +99,13 @@ TEST_CASE("what the families disagree on") {
   CHECK(lite.prompt.coordinates == CoordinateKind::truncate_single_factor);
   CHECK(lite.mask.upsample == UpsampleKind::crop_low_original);
   CHECK_FALSE(lite.mask.multimask);
+  const FamilyRow &med2d = *find_family("sam_med2d"), &eval = *find_family("sam_med2d_eval"), &scribble = *find_family("scribbleprompt");
+  CHECK(med2d.image.resize == ResizeKind::cv2_nearest);
+  CHECK(med2d.image.channels == ImageChannels::rgb);
+  CHECK(eval.image.channels == ImageChannels::bgr);
+  CHECK(eval.image.pad == PadKind::centre_small);
+  CHECK(scribble.image.channels == ImageChannels::gray);
+  CHECK_FALSE(scribble.mask.single);
 }
 
 TEST_CASE("a wrong record is refused with the path of the field") {
@@ -85,7 +117,8 @@ TEST_CASE("a wrong record is refused with the path of the field") {
       {"", "JSON"},
       {"[]", "an object is needed"},
       {"{}", "version"},
-      {with(good, "\"version\":1", "\"version\":2"), "version 2, this build reads version 1"},
+      {with(good, "\"version\":1", "\"version\":3"), "version 3, this build reads up to version 2"},
+      {with(good, "\"version\":1", "\"version\":2"), "network.hook: is missing"},
       {with(good, "\"version\":1", "\"version\":0"), "version"},
       {with(good, "\"version\":1", "\"version\":\"1\""), "version"},
       {with(good, "\"version\":1,", ""), "version: is missing"},
@@ -93,7 +126,7 @@ TEST_CASE("a wrong record is refused with the path of the field") {
       {with(good, "\"activation\":", "\"extra\":1,\"activation\":"), "extra: unknown"},
       {with(good, "\"pad\":\"right", "\"pads\":\"right"), "image.pad: is missing"},
       {with(good, "\"order\":", "\"more\":true,\"order\":"), "image.more: unknown"},
-      {with(good, "pillow_bilinear", "pillow_nearest"), "image.resize: \"pillow_nearest\" is unknown to this build; known: pillow_bilinear, cv2_area, skimage_cubic_aa"},
+      {with(good, "pillow_bilinear", "pillow_nearest"), "image.resize: \"pillow_nearest\" is unknown to this build; known: pillow_bilinear, cv2_area, skimage_cubic_aa, cv2_nearest, torch_bilinear"},
       {with(good, "gelu_erf", "gelu_tanh"), "activation"},
       {with(good, "\"keep_aspect\":true", "\"keep_aspect\":1"), "image.keep_aspect: true or false"},
       {with(good, "\"keep_aspect\":true", "\"keep_aspect\":false"), "image.pad must be right_bottom exactly if"},

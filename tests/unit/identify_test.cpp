@@ -17,6 +17,13 @@ NetworkSizes sam(int embed, int depth, int heads, int image, std::vector<int> gl
   return n;
 }
 
+NetworkSizes med2d() {
+  NetworkSizes n = sam(768, 12, 12, 256, {2, 5, 8, 11});
+  n.sam_vit.hook = HookKind::conv_adapter, n.sam_vit.hook_hidden = 192;
+  n.sam_vit.hook_blocks = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+  return n;
+}
+
 NetworkSizes tiny(TinyStem stem) {
   NetworkSizes n;
   n.encoder = EncoderKind::tiny_vit;
@@ -51,6 +58,7 @@ TEST_CASE("tensor and parameter counts of the published checkpoints") {
       {sam(1280, 32, 16, 1024, {7, 15, 23, 31}), 594, 641'090'864}, // sam_vit_h_4b8939.pth
       {sam(384, 12, 12, 1024, {2, 5, 8, 11}), 314, 27'962'032},     // SlimSAM-50-uniform
       {sam(168, 12, 12, 1024, {2, 5, 8, 11}, 696), 314, 9'723'784}, // SlimSAM-77-uniform
+      {med2d(), 386, 271'242'032},                                 // sam-med2d_b.pth
       {tiny(TinyStem::conv1x1_stride1), 435 - 27, 9'801'439 - 27},  // lite_medsam.pth without its 27 num_batches_tracked
       {tiny(TinyStem::conv3x3_stride2), 435 - 27, 9'801'439 - 27 + 8 * (3 * 32 + 32 * 64)},  // MobileSAM's 3x3 stem instead of 1x1
   };
@@ -87,6 +95,16 @@ TEST_CASE("families and twins") {
   const auto b = identify(expected_tensors(sam(768, 12, 12, 1024, {2, 5, 8, 11})));
   CHECK(b->family->key == "sam");
   CHECK(b->twins.find("--family medsam") != std::string::npos);
+  CHECK(identify(expected_tensors(med2d()))->family->key == "sam_med2d");
+  NetworkSizes bottlenecks = sam(96, 4, 3, 320, {1, 3});
+  bottlenecks.sam_vit.hook = HookKind::bottleneck, bottlenecks.sam_vit.hook_hidden = 24, bottlenecks.sam_vit.hook_blocks = {0, 3};
+  const auto found = identify(expected_tensors(bottlenecks));
+  REQUIRE_MESSAGE(found, found.error().message());
+  CHECK(found->family->key == "sam");
+  CHECK(found->sizes == bottlenecks);
+  auto mixed = expected_tensors(bottlenecks);
+  mixed.push_back({"image_encoder.blocks.1.Adapter.channel.0.weight", {24, 96}});
+  CHECK_FALSE(identify(mixed));
   CHECK(identify(expected_tensors(tiny(TinyStem::conv1x1_stride1)))->family->key == "lite_medsam");
   const auto m = identify(expected_tensors(tiny(TinyStem::conv3x3_stride2)));
   CHECK(m->family->key == "mobile_sam");

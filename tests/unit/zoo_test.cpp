@@ -22,6 +22,20 @@ weights::NetworkSizes sam(int width, int depth, int heads, std::vector<int> glob
   return sam_sizes(s);
 }
 
+weights::NetworkSizes slim77() {
+  auto n = sam(168, 12, 12, {2, 5, 8, 11});
+  n.sam_vit.mlp_dim = 696;
+  return n;
+}
+
+weights::NetworkSizes med2d() {
+  auto n = sam(768, 12, 12, {2, 5, 8, 11});
+  n.image_size = 256, n.grid = 16;
+  n.sam_vit.hook = weights::HookKind::conv_adapter, n.sam_vit.hook_hidden = 192;
+  n.sam_vit.hook_blocks = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+  return n;
+}
+
 }  // namespace
 
 TEST_CASE("every checkpoint of the zoo has a family, its licence, and the number of parameters of its network") {
@@ -29,6 +43,10 @@ TEST_CASE("every checkpoint of the zoo has a family, its licence, and the number
                                   parameters(sam(1024, 24, 16, {5, 11, 17, 23})),
                                   parameters(sam(1280, 32, 16, {7, 15, 23, 31})),
                                   parameters(sam(768, 12, 12, {2, 5, 8, 11})),
+                                  parameters(sam(768, 12, 12, {2, 5, 8, 11})),
+                                  parameters(sam(384, 12, 12, {2, 5, 8, 11})),
+                                  parameters(slim77()),
+                                  parameters(med2d()),
                                   parameters(tiny_vit_sizes(tiny_vit_5m(weights::TinyStem::conv1x1_stride1))),
                                   parameters(tiny_vit_sizes(tiny_vit_5m(weights::TinyStem::conv3x3_stride2)))};
   REQUIRE(std::size(models::kZoo) == std::size(counted));

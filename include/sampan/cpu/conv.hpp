@@ -194,21 +194,46 @@ inline void conv2d(Context<Cpu>& ctx, const PackedConv<Cpu>& w, const View<const
 
 template <>
 struct PackedConvTranspose<Cpu> : cpu::FoldedConv {
-  std::vector<cpu::PackedMatrix> lines;  // per dy: [s * out, in]
+  std::vector<cpu::PackedMatrix> lines;  // per dy: [s * out, in]; none with a 4x4 kernel
+  PackedConv<Cpu> phases;                // 4x4 s2 p1 as a 2x2 convolution with four outputs per channel, one for each parity of (oy, ox)
   bool valid() const {
     for (const auto& m : lines)
       if (!m.valid()) return false;
-    return bias.valid() && !bias.empty() && Index(lines.size()) == stride;
+    return phases.in ? phases.valid() : bias.valid() && !bias.empty() && Index(lines.size()) == stride;
   }
 };
 
-/// A kernel other than stride x stride gives an invalid result.
+namespace cpu {
+/// The rows of a 4x4 s2 p1 kernel by output parity: output 2m + p gets input m + p - 1 + t through tap 3 - p - 2t, t = 0, 1.
+inline PackedConv<Cpu> pack_phases(const Cpu& b, const ConvParams& p) {
+  const Index in = p.weight.extent(0), out = p.weight.extent(1);
+  Tensor<float, 4, Cpu> weight({4 * out, in, 2, 2});
+  Tensor<float, 1, Cpu> bias({4 * out});
+  if (!weight.valid() || !bias.valid()) return {};
+  const auto w = weight.view();
+  const auto v = bias.view();
+  for (Index phase = 0; phase < 4; ++phase)
+    for (Index o = 0; o < out; ++o) {
+      const BatchNormFold fold = fold_batch_norm(p, o);
+      v(phase * out + o) = float(fold.bias);
+      for (Index c = 0; c < in; ++c)
+        for (Index t = 0; t < 4; ++t) w(phase * out + o, c, t / 2, t % 2) = float(double(p.weight(c, o, 3 - phase / 2 - t / 2 * 2, 3 - phase % 2 - t % 2 * 2)) * fold.factor);
+    }
+  return pack_conv(b, ConvParams{w, v, {}, 1, 1, {}});
+}
+}  // namespace cpu
+
+/// A kernel other than those of ops/conv_transpose2d.hpp gives an invalid result.
 inline PackedConvTranspose<Cpu> pack_conv_transpose(const Cpu& b, const ConvParams& p) {
   const auto& k = p.weight;
   PackedConvTranspose<Cpu> w;
   const Index s = p.stride;
   w.in = k.extent(0), w.out = k.extent(1), w.kh = k.extent(2), w.kw = k.extent(3);
   w.stride = p.stride, w.pad = p.pad, w.name = p.name, w.bn_name = p.bn.name;
+  if (detail::overlapping_taps(w)) {
+    w.phases = cpu::pack_phases(b, p);
+    return w;
+  }
   w.bias = Tensor<float, 1, Cpu>({s * w.out});  // repeated for each dx
   Tensor<float, 2, Cpu> rows({s * w.out, w.in});
   if (!rows.valid() || !w.bias.valid() || w.kh != s || w.kw != s) return w;
@@ -224,11 +249,27 @@ inline PackedConvTranspose<Cpu> pack_conv_transpose(const Cpu& b, const ConvPara
   return w;
 }
 
+namespace cpu {
+/// 4x4 s2 p1: all parities at [h + 1, w + 1] places by one convolution, then each output pixel takes its channels.
+inline void conv_transpose_phases(Context<Cpu>& ctx, const PackedConv<Cpu>& phases, const View<const float, 3>& x, const View<float, 3>& y, Activation a) {
+  const Index out = y.extent(2);
+  auto scope = ctx.arena.scope();
+  const auto all = scope.make<float>(x.extent(0) + 1, x.extent(1) + 1, 4 * out);
+  conv2d(ctx, phases, x, all, a);
+  if (!ctx.begin({0, 8.0 * double(y.size())})) return;
+  ctx.pool.parallel_for(y.extent(0), [&](Index oy, int) {
+    for (Index ox = 0; ox < y.extent(1); ++ox)
+      std::memcpy(y.data() + oy * y.stride(0) + ox * y.stride(1), &all(oy / 2 + oy % 2, ox / 2 + ox % 2, (oy % 2 * 2 + ox % 2) * out), std::size_t(out) * sizeof(float));
+  });
+}
+}  // namespace cpu
+
 /// As ops/conv_transpose2d.hpp says; channels and the pixels of a line of y must lie side by side.
 inline void conv_transpose2d(Context<Cpu>& ctx, const PackedConvTranspose<Cpu>& w, const View<const float, 3>& x, const View<float, 3>& y, Activation a = Activation::none) {
   if (!detail::check_conv_transpose(ctx, w, x, y)) return;
   if (!ctx.require(cpu::packed_channels(x) && cpu::packed_channels(y) && (y.extent(1) <= 1 || y.stride(1) == w.out), "conv_transpose2d: channels of x and pixels of y must lie side by side")) return;
   if (detail::conv_unfused(ctx, w, y, a, [&](Activation n) { conv_transpose2d(ctx, w, x, y, n); })) return;
+  if (detail::overlapping_taps(w)) return cpu::conv_transpose_phases(ctx, w.phases, x, y, a);
   const cpu::Kernels& level = ctx.backend.kernels();
   const cpu::Pixels cut = cpu::cut_pixels(x.extent(0), x.extent(1), false);
   const Index packed = level.rows_size(cut.block, w.in), n = w.stride * w.out;

@@ -26,6 +26,9 @@ inline SamVitSizes sam_vit_sizes(const weights::Contract& c) {
   s.window = v.window;
   s.out = n.out_channels;
   s.global_blocks.assign(v.global_blocks.begin(), v.global_blocks.end());
+  s.hook = {v.hook, v.hook_hidden};
+  s.hook_blocks.assign(v.hook_blocks.begin(), v.hook_blocks.end());
+  s.pads = v.pads == weights::WindowPads::before_norm ? PadRule::before_norm : PadRule::after_norm;
   s.eps = float(c.eps.encoder_ln);
   s.eps_neck = float(c.eps.ln2d);
   return s;

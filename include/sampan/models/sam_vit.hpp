@@ -6,6 +6,7 @@
 #include <sampan/nn/block.hpp>
 #include <sampan/nn/neck.hpp>
 
+#include <algorithm>
 #include <vector>
 
 namespace sampan::inline SAMPAN_ABI::models {
@@ -14,6 +15,9 @@ struct SamVitSizes {
   Index image_size = 0, patch = 16;
   Index width = 0, depth = 0, heads = 0, mlp = 0, window = 14, out = 256;
   std::vector<Index> global_blocks;
+  nn::HookSizes hook;              ///< of the blocks named next; the others have none
+  std::vector<Index> hook_blocks;
+  PadRule pads = PadRule::after_norm;
   float eps = 1e-6f, eps_neck = 1e-6f;
   Index grid() const { return image_size / patch; }
 };
@@ -32,9 +36,9 @@ struct SamVit {
     m.patch_embed = w.pack_conv(w.conv("patch_embed.proj", s.width, 3, s.patch, s.patch, {.stride = int(s.patch)}));
     m.pos_embed = w.keep(nn::load_pos_embed(w, s.grid(), s.width));
     for (Index i = 0; i < s.depth; ++i) {
-      bool global = false;
-      for (Index g : s.global_blocks) global |= g == i;
-      m.blocks.push_back(nn::Block<B>::load(w / "blocks" / i, {s.width, s.heads, s.mlp, global ? 0 : s.window, s.grid(), s.eps}));
+      const auto in = [&](const std::vector<Index>& list) { return std::find(list.begin(), list.end(), i) != list.end(); };
+      const nn::BlockSizes sizes{s.width, s.heads, s.mlp, in(s.global_blocks) ? 0 : s.window, s.grid(), s.eps, s.pads, in(s.hook_blocks) ? s.hook : nn::HookSizes{}};
+      m.blocks.push_back(nn::Block<B>::load(w / "blocks" / i, sizes));
       w.release();
     }
     m.neck = nn::Neck<B>::load(w / "neck", s.width, s.out, s.eps_neck);

@@ -21,6 +21,10 @@ inline constexpr ZooRow kZoo[] = {
     {"sam_vit_l_0b3195.pth", "SAM ViT-L", "sam", 312'343'088, 1024, "Apache-2.0", "facebookresearch/segment-anything"},
     {"sam_vit_h_4b8939.pth", "SAM ViT-H", "sam", 641'090'864, 1024, "Apache-2.0", "facebookresearch/segment-anything"},
     {"medsam_vit_b.pth", "MedSAM", "medsam", 93'735'728, 1024, "Apache-2.0", "bowang-lab/MedSAM"},
+    {"ScribblePrompt_sam_v1_vit_b_res128.pt", "ScribblePrompt-SAM", "scribbleprompt", 93'735'728, 1024, "Apache-2.0", "halleewong/ScribblePrompt"},
+    {"model.safetensors", "SlimSAM-50", "sam", 27'962'032, 1024, "Apache-2.0", "Zigeng/SlimSAM-uniform-50 on Hugging Face (czg1225/SlimSAM)"},
+    {"model.safetensors", "SlimSAM-77", "sam", 9'723'784, 1024, "Apache-2.0", "Zigeng/SlimSAM-uniform-77 on Hugging Face (czg1225/SlimSAM)"},
+    {"sam-med2d_b.pth", "SAM-Med2D", "sam_med2d", 271'242'032, 256, "Apache-2.0", "OpenGVLab/SAM-Med2D"},
     {"lite_medsam.pth", "LiteMedSAM", "lite_medsam", 9'801'412, 256, "Apache-2.0", "bowang-lab/MedSAM, branch LiteMedSAM"},
     {"mobile_sam.pt", "MobileSAM", "mobile_sam", 9'818'564, 1024, "Apache-2.0", "ChaoningZhang/MobileSAM"},
 };

@@ -1,7 +1,8 @@
-// Transformer block of SAM's ViT: x += attn(norm1(x)) in windows or globally, then x += mlp(norm2(x)).
+// Transformer block of SAM's ViT: x += attn(norm1(x)) in windows or globally, then x += mlp(norm2(x)); fine-tunes add to it at fixed places (nn/block_hooks.hpp).
 // Data flow: models/sam_vit.hpp -> here -> ops/attention.hpp, ops/mlp.hpp.   Shapes: x [h, w, c], in place.   Cost: 24 n c^2 + attend.
-// Source: segment_anything/modeling/image_encoder.py, class Block. Pads enter after norm1 (PadRule::after_norm).
+// Source: segment_anything/modeling/image_encoder.py, class Block. Pads enter after norm1 (PadRule::after_norm), before it in Medical SAM Adapter.
 #pragma once
+#include <sampan/nn/block_hooks.hpp>
 #include <sampan/nn/rel_pos.hpp>
 #include <sampan/weights/loader.hpp>
 
@@ -11,15 +12,21 @@ namespace sampan::inline SAMPAN_ABI::nn {
 struct BlockSizes {
   Index width = 0, heads = 0, mlp = 0, window = 0, grid = 0;
   float eps = 1e-6f;
+  PadRule pads = PadRule::after_norm;
+  HookSizes hook = {};
 };
 
 template <Backend B>
 struct Block {
   PackedAttention<B> attn;
-  PackedMlp<B> mlp;
+  PackedMlp<B> mlp;     // with norm2 inside, unless a hook needs the normed map too
+  PackedNorm<B> norm2;  // then it stands here
+  BlockHooks<B> hooks;
   std::string name;
 
   static Block load(const Loader<B>& w, const BlockSizes& s) {
+    Block b;
+    b.name = w.path();
     AttentionParams a;
     a.norm = w.norm("norm1", s.width, s.eps);
     a.qkv = w.linear("attn.qkv", s.width, 3 * s.width);
@@ -28,20 +35,56 @@ struct Block {
     a.rel_pos_w = load_rel_pos(w, "attn.rel_pos_w", s.window ? s.window : s.grid, s.width / s.heads);
     a.heads = s.heads;
     a.window = s.window;
+    a.pad_rule = s.pads;
     a.name = w.path("attn");
+    b.attn = w.pack(a);
+    b.hooks = BlockHooks<B>::load(w, s.hook, s.width);
+    const NormParams norm = w.norm("norm2", s.width, s.eps);
     MlpParams m;
-    m.norm = w.norm("norm2", s.width, s.eps);
+    if (b.hooks.has_beside_mlp()) {
+      b.norm2 = w.pack(norm);
+    } else {
+      m.norm = norm;
+    }
     m.lin1 = w.linear("mlp.lin1", s.width, s.mlp);
     m.lin2 = w.linear("mlp.lin2", s.mlp, s.width);
     m.name = w.path("mlp");
-    return {w.pack(a), w.pack(m), w.path()};
+    b.mlp = w.pack(m);
+    return b;
   }
 
   void forward(Context<B>& ctx, const View<float, 3>& x) const {
     auto span = ctx.span(name);
-    attention(ctx, attn, x, x, x);
-    sampan::mlp(ctx, mlp, tokens(View<const float, 3>(x)), tokens(x), tokens(View<const float, 3>(x)));
-    span.out(View<const float, 3>(x));
+    const View<const float, 3> in = x;
+    if (!hooks.any()) {
+      attention(ctx, attn, x, x, x);
+      sampan::mlp(ctx, mlp, tokens(in), tokens(x), tokens(in));
+    } else {
+      hooked(ctx, x);
+    }
+    span.out(in);
+  }
+
+ private:
+  void hooked(Context<B>& ctx, const View<float, 3>& x) const {
+    const View<const float, 3> in = x;
+    auto scope = ctx.arena.scope();
+    const auto side = scope.template make<float>(x.extent(0), x.extent(1), x.extent(2));
+    const View<const float, 3> s = side;
+    if (hooks.after_attention) {
+      attention(ctx, attn, x, side);
+      add(ctx, tokens(in), tokens(s), tokens(x));
+      hooks.after_attention->forward(ctx, tokens(s), tokens(x), tokens(in));
+    } else {
+      attention(ctx, attn, x, x, x);
+    }
+    if (hooks.has_beside_mlp()) {
+      layer_norm(ctx, norm2, tokens(in), tokens(side));
+      sampan::mlp(ctx, mlp, tokens(s), tokens(x), tokens(in));
+      hooks.add_beside_mlp(ctx, s, x);
+    } else {
+      sampan::mlp(ctx, mlp, tokens(in), tokens(x), tokens(in));
+    }
   }
 };
 

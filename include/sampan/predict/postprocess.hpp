@@ -35,7 +35,7 @@ void finish_mask(Context<B>& ctx, const weights::Contract& c, const InputFrame& 
   if (c.mask.upsample == UpsampleKind::input_crop_original) {
     const auto square = scope.template make<float>(f.side, f.side);
     resize_torch_bilinear(ctx, low, square);
-    source = View<const float, 2>(square).slice(0, 0, f.resized.height).slice(1, 0, f.resized.width);
+    source = View<const float, 2>(square).slice(0, f.top, f.resized.height).slice(1, f.left, f.resized.width);
   } else if (c.mask.upsample == UpsampleKind::crop_low_original) {
     if (!ctx.require(l == f.side, "postprocess: cropping at low resolution needs logits of the input's size")) return;
     source = low.slice(0, 0, f.resized.height).slice(1, 0, f.resized.width);

@@ -6,8 +6,10 @@
 #include <sampan/image/normalize.hpp>
 #include <sampan/image/window_level.hpp>
 #include <sampan/ops/resize_cv2_area.hpp>
+#include <sampan/ops/resize_cv2_nearest.hpp>
 #include <sampan/ops/resize_pillow_bilinear.hpp>
 #include <sampan/ops/resize_skimage_cubic.hpp>
+#include <sampan/ops/resize_torch_bilinear.hpp>
 #include <sampan/predict/frame.hpp>
 
 namespace sampan::inline SAMPAN_ABI::predict {
@@ -25,24 +27,64 @@ View<const std::uint8_t, 3> rgb_bytes(Context<B>& ctx, Arena::Scope& scope, cons
   return rgb;
 }
 
+/// The channels in the order that the network was trained with, from RGB bytes; the same memory if that is RGB. Luma as Pillow's convert("L").
+template <class B>
+View<const std::uint8_t, 3> order_channels(Context<B>& ctx, Arena::Scope& scope, weights::ImageChannels channels, const View<const std::uint8_t, 3>& rgb) {
+  if (channels == weights::ImageChannels::rgb) return rgb;
+  const auto out = scope.make<std::uint8_t>(rgb.extent(0), rgb.extent(1), 3);
+  if (!ctx.begin({0, 6.0 * double(rgb.extent(0) * rgb.extent(1))})) return out;
+  for (Index y = 0; y < rgb.extent(0); ++y)
+    for (Index x = 0; x < rgb.extent(1); ++x) {
+      const unsigned r = rgb(y, x, 0), g = rgb(y, x, 1), b = rgb(y, x, 2);
+      const auto luma = std::uint8_t((r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16);
+      const bool gray = channels == weights::ImageChannels::gray;
+      out(y, x, 0) = gray ? luma : std::uint8_t(b), out(y, x, 1) = gray ? luma : std::uint8_t(g), out(y, x, 2) = gray ? luma : std::uint8_t(r);
+    }
+  return out;
+}
+
+/// Images that are resized as floats of [0, 1]: no rounding between resize and normalisation.
+template <class B>
+void prepare_float(Context<B>& ctx, const weights::Contract& c, const View<const std::uint8_t, 3>& pixels, const View<float, 3>& input) {
+  auto scope = ctx.arena.scope();
+  const auto unit = scope.template make<float>(pixels.extent(0), pixels.extent(1), 3);
+  if (ctx.begin({double(unit.size()), 5.0 * double(unit.size())}))
+    for (Index y = 0; y < pixels.extent(0); ++y)
+      for (Index x = 0; x < pixels.extent(1); ++x)
+        for (Index k = 0; k < 3; ++k) unit(y, x, k) = float(pixels(y, x, k)) / 255.0f;
+  resize_torch_bilinear(ctx, View<const float, 3>(unit), input);
+  if (!ctx.begin({2.0 * double(input.size()), 8.0 * double(input.size())})) return;
+  for (Index y = 0; y < input.extent(0); ++y)
+    for (Index x = 0; x < input.extent(1); ++x)
+      for (Index k = 0; k < 3; ++k) input(y, x, k) = (255.0f * input(y, x, k) - float(c.image.mean[std::size_t(k)])) / float(c.image.std[std::size_t(k)]);
+}
+
 /// input [s, s, 3]. Error{invalid_argument} (in ctx) for pixels that need a window or hold NaN.
 template <class B>
 void prepare_image(Context<B>& ctx, const weights::Contract& c, const ImageView& image, const std::optional<WindowLevel>& window, const InputFrame& frame, const View<float, 3>& input) {
   auto scope = ctx.arena.scope();
-  const auto rgb = rgb_bytes(ctx, scope, image, window);
+  const auto rgb = order_channels(ctx, scope, c.image.channels, rgb_bytes(ctx, scope, image, window));
+  if (c.image.resize == weights::ResizeKind::torch_bilinear) return prepare_float(ctx, c, rgb, input);
   const auto resized = scope.template make<std::uint8_t>(frame.resized.height, frame.resized.width, 3);
   switch (c.image.resize) {
     case weights::ResizeKind::pillow_bilinear: resize_pillow_bilinear(ctx, rgb, resized); break;
     case weights::ResizeKind::cv2_area: resize_cv2_area(ctx, rgb, resized); break;
     case weights::ResizeKind::skimage_cubic_aa: resize_skimage_cubic_aa(ctx, rgb, resized); break;
+    case weights::ResizeKind::cv2_nearest: resize_cv2_nearest(ctx, rgb, resized); break;
+    case weights::ResizeKind::torch_bilinear: break;
+  }
+  View<float, 3> part = input;
+  if (frame.top || frame.left) {
+    if (ctx.begin({0, 4.0 * double(input.size())})) std::memset(input.data(), 0, std::size_t(input.size()) * sizeof(float));
+    part = input.slice(0, frame.top, frame.resized.height).slice(1, frame.left, frame.resized.width);
   }
   const View<const std::uint8_t, 3> pixels = resized;
   if (c.image.order != weights::PadOrder::normalise_then_pad) return ctx.fail(Error(ErrorCode::unsupported, "contract: image.order pad_then_normalise is used by no supported network"));
   if (c.image.normalise == weights::NormaliseKind::min_max) {
-    normalize_min_max(ctx, pixels, input);
+    normalize_min_max(ctx, pixels, part);
   } else {
     const auto &mean = c.image.mean, &std = c.image.std;
-    normalize_mean_std(ctx, pixels, {{float(mean[0]), float(mean[1]), float(mean[2])}, {float(std[0]), float(std[1]), float(std[2])}}, input);
+    normalize_mean_std(ctx, pixels, {{float(mean[0]), float(mean[1]), float(mean[2])}, {float(std[0]), float(std[1]), float(std[2])}}, part);
   }
 }
 

@@ -11,7 +11,8 @@
 namespace sampan::inline SAMPAN_ABI::weights {
 
 inline constexpr const char* kContractKey = "sampan.contract";
-inline constexpr int kContractVersion = 1;
+/// A record has the lowest version that can say it, so that files without newer parts stay readable by older builds.
+inline constexpr int kContractVersion = 2;
 
 // Each enum's texts stand in its order in kNames below; they are the words in the file.
 enum class EncoderKind { sam_vit, tiny_vit };
@@ -20,10 +21,26 @@ enum class TinyStem {
   conv1x1_stride1,  ///< two 1x1 convolutions (LiteMedSAM): the image's own resolution
 };
 enum class Activation { gelu_erf };
-enum class ResizeKind { pillow_bilinear, cv2_area, skimage_cubic_aa };
+/// What stands beside the blocks of a SAM ViT (nn/block_hooks.hpp).
+enum class HookKind {
+  none,
+  conv_adapter,  ///< SAM-Med2D: channel gate and two strided convolutions beside the MLP
+  bottleneck,    ///< finetune-SAM, Medical SAM Adapter: a bottleneck behind the attention, another at half weight beside the MLP
+};
+enum class WindowPads {
+  after_norm,   ///< windows are cut from the normed map: a missing token is zero (SAM)
+  before_norm,  ///< from the map itself: a missing token becomes the norm's bias (Medical SAM Adapter)
+};
+enum class ImageChannels {
+  rgb,
+  bgr,   ///< fed in reverse order under the constants of RGB, as cv2.imread leaves it
+  gray,  ///< luma, three times
+};
+enum class ResizeKind { pillow_bilinear, cv2_area, skimage_cubic_aa, cv2_nearest, torch_bilinear };
 enum class PadKind {
   none,          ///< the image fills the square input, aspect ratio not kept
   right_bottom,  ///< longest side fills the input, zeros to the right and below
+  centre_small,  ///< an image smaller than the input in both sides keeps its pixels and stands in the middle of zeros; any other fills the square
 };
 enum class NormaliseKind {
   mean_std,  ///< (x - mean) / std per channel on 0..255
@@ -53,8 +70,11 @@ struct Names;
 SAMPAN_NAMES(EncoderKind, "sam_vit", "tiny_vit");
 SAMPAN_NAMES(TinyStem, "conv3x3_stride2", "conv1x1_stride1");
 SAMPAN_NAMES(Activation, "gelu_erf");
-SAMPAN_NAMES(ResizeKind, "pillow_bilinear", "cv2_area", "skimage_cubic_aa");
-SAMPAN_NAMES(PadKind, "none", "right_bottom");
+SAMPAN_NAMES(HookKind, "none", "conv_adapter", "bottleneck");
+SAMPAN_NAMES(WindowPads, "after_norm", "before_norm");
+SAMPAN_NAMES(ImageChannels, "rgb", "bgr", "gray");
+SAMPAN_NAMES(ResizeKind, "pillow_bilinear", "cv2_area", "skimage_cubic_aa", "cv2_nearest", "torch_bilinear");
+SAMPAN_NAMES(PadKind, "none", "right_bottom", "centre_small");
 SAMPAN_NAMES(NormaliseKind, "mean_std", "min_max");
 SAMPAN_NAMES(PadOrder, "normalise_then_pad", "pad_then_normalise");
 SAMPAN_NAMES(CoordinateKind, "scale_per_axis", "truncate_single_factor");
@@ -75,6 +95,10 @@ struct SamVitSizes {
   int patch = 0, embed_dim = 0, depth = 0, heads = 0, mlp_dim = 0;
   int window = 0;                  ///< edge of the windowed blocks, in tokens
   std::vector<int> global_blocks;  ///< ascending; all other blocks are windowed
+  HookKind hook = HookKind::none;
+  int hook_hidden = 0;           ///< width of the hook's bottleneck
+  std::vector<int> hook_blocks = {};  ///< ascending; empty without a hook
+  WindowPads pads = WindowPads::after_norm;
   friend bool operator==(const SamVitSizes&, const SamVitSizes&) = default;
 };
 
@@ -110,6 +134,7 @@ struct ImageContract {
   PadOrder order = PadOrder::normalise_then_pad;
   NormaliseKind normalise = NormaliseKind::mean_std;
   std::array<double, 3> mean{}, std{};  ///< RGB on 0..255; zeros and ones for min_max
+  ImageChannels channels = ImageChannels::rgb;
   friend bool operator==(const ImageContract&, const ImageContract&) = default;
 };
 
@@ -257,6 +282,10 @@ inline Status check_sizes(const NetworkSizes& n) {
     if (v.embed_dim % v.heads != 0) return refuse(cat("embed_dim ", v.embed_dim, " must be a multiple of heads ", v.heads));
     for (std::size_t i = 0; i < v.global_blocks.size(); ++i)
       if (v.global_blocks[i] >= v.depth || (i > 0 && v.global_blocks[i] <= v.global_blocks[i - 1])) return refuse("global_blocks must ascend and stay below depth");
+    for (std::size_t i = 0; i < v.hook_blocks.size(); ++i)
+      if (v.hook_blocks[i] >= v.depth || (i > 0 && v.hook_blocks[i] <= v.hook_blocks[i - 1])) return refuse("hook_blocks must ascend and stay below depth");
+    if ((v.hook == HookKind::none) != v.hook_blocks.empty() || (v.hook == HookKind::none) != (v.hook_hidden == 0)) return refuse("hook, hook_hidden and hook_blocks go together");
+    if (v.hook == HookKind::conv_adapter && n.grid % 2 != 0) return refuse(cat("a convolutional adapter halves the grid, ", n.grid, " is odd"));
     return {};
   }
   const TinyVitSizes& t = n.tiny_vit;
@@ -268,9 +297,17 @@ inline Status check_sizes(const NetworkSizes& n) {
   return {};
 }
 
+/// The lowest record version that can say all of `c`.
+inline int contract_version(const Contract& c) {
+  const NetworkSizes& n = c.network;
+  const bool first = n.sam_vit.hook == HookKind::none && n.sam_vit.pads == WindowPads::after_norm && c.image.channels == ImageChannels::rgb;
+  return first ? 1 : 2;
+}
+
 inline std::string to_json(const Contract& c) {
   JsonWriter w;
-  w.begin_object().member("version", kContractVersion).member("family", c.family).member("name", c.name).member("licence", c.licence);
+  const int version = contract_version(c);
+  w.begin_object().member("version", version).member("family", c.family).member("name", c.name).member("licence", c.licence);
   w.key("source").begin_object().member("file", c.source_file).member("sha256", c.source_sha256).member("layout", to_text(c.layout)).end_object();
   w.member("converter", c.converter).member("data_sha256", c.data_sha256);
   const NetworkSizes& n = c.network;
@@ -280,6 +317,7 @@ inline std::string to_json(const Contract& c) {
     const SamVitSizes& v = n.sam_vit;
     w.member("patch", v.patch).member("embed_dim", v.embed_dim).member("depth", v.depth).member("heads", v.heads).member("mlp_dim", v.mlp_dim);
     w.member("window", v.window).list("global_blocks", v.global_blocks);
+    if (version >= 2) w.member("hook", to_text(v.hook)).member("hook_hidden", v.hook_hidden).list("hook_blocks", v.hook_blocks).member("pads", to_text(v.pads));
   } else {
     const TinyVitSizes& t = n.tiny_vit;
     w.member("stem", to_text(t.stem)).list("dims", t.dims).list("depths", t.depths).list("heads", t.heads).list("windows", t.windows).list("strides", t.strides);
@@ -289,7 +327,9 @@ inline std::string to_json(const Contract& c) {
   w.member("ln2d", c.eps.ln2d).member("bn", c.eps.bn).end_object();
   w.member("activation", to_text(c.activation));
   w.key("image").begin_object().member("resize", to_text(c.image.resize)).member("keep_aspect", c.image.keep_aspect).member("pad", to_text(c.image.pad));
-  w.member("order", to_text(c.image.order)).member("normalise", to_text(c.image.normalise)).list("mean", c.image.mean).list("std", c.image.std).end_object();
+  w.member("order", to_text(c.image.order)).member("normalise", to_text(c.image.normalise)).list("mean", c.image.mean).list("std", c.image.std);
+  if (version >= 2) w.member("channels", to_text(c.image.channels));
+  w.end_object();
   w.key("prompt").begin_object().member("coordinates", to_text(c.prompt.coordinates)).member("points", c.prompt.points).member("boxes", c.prompt.boxes);
   w.member("mask_input", c.prompt.mask_input).end_object();
   w.key("mask").begin_object().member("single", c.mask.single).member("multimask", c.mask.multimask).member("select", to_text(c.mask.select));
@@ -306,7 +346,7 @@ inline Result<Contract> parse_contract(std::string_view text) {
   int version = 0;
   r.integer("version", version, 0, 1'000'000);
   if (version > kContractVersion || (version < 1 && r.ok()))
-    return Error(ErrorCode::bad_model, cat("contract record: version ", version, ", this build reads version ", kContractVersion, ": update sampan, or convert the weights again with this one"));
+    return Error(ErrorCode::bad_model, cat("contract record: version ", version, ", this build reads up to version ", kContractVersion, ": update sampan, or convert the weights again with this one"));
   r.text("family", c.family);
   r.text("name", c.name);
   r.text("licence", c.licence);
@@ -332,6 +372,12 @@ inline Result<Contract> parse_contract(std::string_view text) {
     n.integer("mlp_dim", v.mlp_dim, 1, 65536);
     n.integer("window", v.window, 1, 512);
     n.integers("global_blocks", v.global_blocks, 0, 255);
+    if (version >= 2) {
+      n.choice("hook", v.hook);
+      n.integer("hook_hidden", v.hook_hidden, 0, 65536);
+      n.integers("hook_blocks", v.hook_blocks, 0, 255);
+      n.choice("pads", v.pads);
+    }
   } else {
     TinyVitSizes& t = c.network.tiny_vit;
     n.choice("stem", t.stem);
@@ -354,6 +400,7 @@ inline Result<Contract> parse_contract(std::string_view text) {
   image.choice("normalise", c.image.normalise);
   image.reals("mean", c.image.mean, -1e6, 1e6);
   image.reals("std", c.image.std, 1e-6, 1e6);
+  if (version >= 2) image.choice("channels", c.image.channels);
   auto prompt = r.object("prompt");
   prompt.choice("coordinates", c.prompt.coordinates);
   prompt.flag("points", c.prompt.points);

@@ -1,7 +1,7 @@
 // The families of checkpoints, one row each: what a network's weights mean besides their numbers.
 // Data flow: weights/identify.hpp picks a row from shapes, sampan-convert writes it into the contract record, models/zoo.hpp lists the checkpoints.
 // Sources: facebookresearch/segment-anything (SAM), bowang-lab/MedSAM (MedSAM_Inference.py; branch LiteMedSAM, CVPR24_LiteMedSAM_infer.py),
-// ChaoningZhang/MobileSAM. A new family of a known network is one row here.
+// ChaoningZhang/MobileSAM, OpenGVLab/SAM-Med2D (predictor_sammed.py, test.py), halleewong/ScribblePrompt. A new family of a known network is one row here.
 #pragma once
 #include <sampan/weights/contract.hpp>
 
@@ -30,6 +30,21 @@ inline constexpr ImageContract kSamImage{.resize = ResizeKind::pillow_bilinear,
                                          .mean = {123.675, 116.28, 103.53},
                                          .std = {58.395, 57.12, 57.375}};
 inline constexpr PromptContract kSamPrompt{.coordinates = CoordinateKind::scale_per_axis, .points = true, .boxes = true, .mask_input = true};
+inline constexpr ImageContract kMed2dImage{.resize = ResizeKind::cv2_nearest,
+                                           .keep_aspect = false,
+                                           .pad = PadKind::none,
+                                           .order = PadOrder::normalise_then_pad,
+                                           .normalise = NormaliseKind::mean_std,
+                                           .mean = {123.675, 116.28, 103.53},
+                                           .std = {58.395, 57.12, 57.375}};
+inline constexpr ImageContract kMed2dEvalImage{.resize = ResizeKind::cv2_nearest,
+                                               .keep_aspect = false,
+                                               .pad = PadKind::centre_small,
+                                               .order = PadOrder::normalise_then_pad,
+                                               .normalise = NormaliseKind::mean_std,
+                                               .mean = {123.675, 116.28, 103.53},
+                                               .std = {58.395, 57.12, 57.375},
+                                               .channels = ImageChannels::bgr};
 inline constexpr MaskContract kSamMask{.single = true, .multimask = true, .select = MaskSelect::iou, .upsample = UpsampleKind::input_crop_original, .threshold = 0};
 }  // namespace detail
 
@@ -69,6 +84,29 @@ inline constexpr FamilyRow kFamilies[] = {
      {.coordinates = CoordinateKind::truncate_single_factor, .points = false, .boxes = true, .mask_input = false},
      {.single = true, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::crop_low_original, .threshold = 0}},
 
+    // 256 px, an adapter in each block (or none: the same file without them). The predictor class of its code.
+    {"sam_med2d", "SAM-Med2D", "Apache-2.0", EncoderKind::sam_vit, {}, detail::kSamEps, detail::kMed2dImage, detail::kSamPrompt, detail::kSamMask},
+    // The same weights as its evaluation script feeds them: channels as cv2.imread leaves them, small images centred. Published numbers come from here.
+    {"sam_med2d_eval", "SAM-Med2D (evaluation)", "Apache-2.0", EncoderKind::sam_vit, {}, detail::kSamEps, detail::kMed2dEvalImage, detail::kSamPrompt, detail::kSamMask},
+
+    // SAM ViT-B, fine-tuned with scribbles (every pixel of one is a click), boxes and clicks; a grey image, stretched; always the best of three masks.
+    {"scribbleprompt",
+     "ScribblePrompt-SAM",
+     "Apache-2.0",
+     EncoderKind::sam_vit,
+     {},
+     detail::kSamEps,
+     {.resize = ResizeKind::torch_bilinear,
+      .keep_aspect = false,
+      .pad = PadKind::none,
+      .order = PadOrder::normalise_then_pad,
+      .normalise = NormaliseKind::mean_std,
+      .mean = {123.675, 116.28, 103.53},
+      .std = {58.395, 57.12, 57.375},
+      .channels = ImageChannels::gray},
+     detail::kSamPrompt,
+     {.single = false, .multimask = true, .select = MaskSelect::iou, .upsample = UpsampleKind::input_crop_original, .threshold = 0}},
+
     {"mobile_sam", "MobileSAM", "Apache-2.0", EncoderKind::tiny_vit, TinyStem::conv3x3_stride2, detail::kTinyVitEps, detail::kSamImage, detail::kSamPrompt, detail::kSamMask},
 };
 
@@ -79,7 +117,7 @@ constexpr const FamilyRow* find_family(std::string_view key) {
   return nullptr;
 }
 
-/// "sam, medsam, lite_medsam, mobile_sam": for messages and help.
+/// "sam, medsam, ...": for messages and help.
 inline std::string family_list() {
   std::string s;
   for (const FamilyRow& f : kFamilies) s += cat(s.empty() ? "" : ", ", f.key);

@@ -80,6 +80,15 @@ inline Status identify_sam_vit(const ShapeIndex& in, NetworkSizes& n) {
     v.window = window;
   }
   if (v.window == 0) v.window = 14;  // every block is global: no window is used
+  for (int i = 0; i < v.depth; ++i) {
+    const std::string b = cat(e, "blocks.", i, ".");
+    const bool conv = in.has(b + "Adapter.channel.0.weight"), bottleneck = in.has(b + "MLP_Adapter.D_fc1.weight");
+    if (!conv && !bottleneck) continue;
+    SAMPAN_TRY(hidden, in.extent(b + (conv ? "Adapter.channel.0.weight" : "MLP_Adapter.D_fc1.weight"), 2, 0));
+    v.hook = conv ? HookKind::conv_adapter : HookKind::bottleneck;  // a file that mixes them has surplus tensors for check_complete()
+    v.hook_hidden = hidden;
+    v.hook_blocks.push_back(i);
+  }
   return {};
 }
 
@@ -143,8 +152,11 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
   SAMPAN_CHECK(check_sizes(n));
   SAMPAN_CHECK(check_complete(rows, n));
   if (n.encoder == EncoderKind::sam_vit) {
-    r.family = find_family("sam");
-    if (n.sam_vit.embed_dim == 768 && n.sam_vit.depth == 12 && n.image_size == 1024) r.twins = "MedSAM has the same shapes: give --family medsam if this is MedSAM";
+    r.family = find_family(n.sam_vit.hook == HookKind::conv_adapter ? "sam_med2d" : "sam");
+    if (n.sam_vit.hook == HookKind::conv_adapter) {
+      r.twins = "the predictor's image path; give --family sam_med2d_eval for the one of its evaluation script (BGR, small images centred)";
+    } else if (n.sam_vit.embed_dim == 768 && n.sam_vit.depth == 12 && n.image_size == 1024) r.twins = "MedSAM and ScribblePrompt-SAM have the same shapes: give --family medsam or scribbleprompt if this is one of them";
+    else if (n.sam_vit.embed_dim == 768 && n.image_size == 256) r.twins = "SAM-Med2D without adapters has the same shapes: give --family sam_med2d if this is one";
   } else if (n.tiny_vit.stem == TinyStem::conv1x1_stride1) {
     r.family = find_family("lite_medsam");
   } else {

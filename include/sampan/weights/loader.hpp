@@ -132,10 +132,11 @@ class Loader {
     const Loader w = *this / name;
     return {w.template tensor<4>("weight", {out, in, kh, kw}), s.bias ? w.template tensor<1>("bias", {out}) : View<const float, 1>(), {}, s.stride, s.pad, w.path()};
   }
-  /// Transposed: PyTorch stores [in, out, kh, kw]; stride = kernel.
-  ConvParams conv_transpose(std::string_view name, Index in, Index out, Index kernel) const {
+  /// Transposed: PyTorch stores [in, out, kh, kw]. Without a shape: stride = kernel.
+  ConvParams conv_transpose(std::string_view name, Index in, Index out, Index kernel) const { return conv_transpose(name, in, out, kernel, {.stride = int(kernel)}); }
+  ConvParams conv_transpose(std::string_view name, Index in, Index out, Index kernel, ConvShape s) const {
     const Loader w = *this / name;
-    return {w.template tensor<4>("weight", {in, out, kernel, kernel}), w.template tensor<1>("bias", {out}), {}, int(kernel), 0, w.path()};
+    return {w.template tensor<4>("weight", {in, out, kernel, kernel}), s.bias ? w.template tensor<1>("bias", {out}) : View<const float, 1>(), {}, s.stride, s.pad, w.path()};
   }
   /// TinyViT's Conv2d_BN: convolution `c` without bias, BatchNorm `bn`; traced under the module's own name, which is the output of its BatchNorm.
   ConvParams conv_bn(std::string_view name, Index out, Index in, Index kernel, int stride, int pad, float eps) const {

@@ -49,6 +49,22 @@ inline void neck_shapes(const ShapeList& e, std::int64_t in, std::int64_t out) {
   e.norm("neck.3", out);
 }
 
+inline void hook_shapes(const ShapeList& b, HookKind kind, std::int64_t c, std::int64_t hidden) {
+  if (kind == HookKind::conv_adapter) {
+    const ShapeList a = b / "Adapter";
+    a.add("channel.0.weight", {hidden, c});
+    a.add("channel.2.weight", {c, hidden});
+    a.add("spatial.0.weight", {c, c, 3, 3});
+    a.add("spatial.2.weight", {c, c, 4, 4});
+    a.norm("norm", c);
+  } else if (kind == HookKind::bottleneck) {
+    for (const char* place : {"Space_Adapter", "MLP_Adapter"}) {
+      (b / place).linear("D_fc1", c, hidden);
+      (b / place).linear("D_fc2", hidden, c);
+    }
+  }
+}
+
 inline void sam_vit_shapes(const ShapeList& e, const NetworkSizes& n) {
   const SamVitSizes& v = n.sam_vit;
   const std::int64_t c = v.embed_dim, head = c / v.heads;
@@ -66,6 +82,7 @@ inline void sam_vit_shapes(const ShapeList& e, const NetworkSizes& n) {
     b.norm("norm2", c);
     b.linear("mlp.lin1", c, v.mlp_dim);
     b.linear("mlp.lin2", v.mlp_dim, c);
+    if (std::find(v.hook_blocks.begin(), v.hook_blocks.end(), i) != v.hook_blocks.end()) hook_shapes(b, v.hook, c, v.hook_hidden);
   }
   neck_shapes(e, c, n.out_channels);
 }

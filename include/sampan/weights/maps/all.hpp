@@ -1,6 +1,7 @@
 // The list of key maps, how a file's map is recognised, and the mapping of a whole file. Data flow: sampan-convert and sampan-inspect call map_keys.
 // Networks that are known but not supported are recognised by a telling key, so that the error says what the file is instead of listing strange names.
 #pragma once
+#include <sampan/weights/family.hpp>
 #include <sampan/weights/maps/hf_sam.hpp>
 #include <sampan/weights/maps/lite_medsam.hpp>
 #include <sampan/weights/maps/meta_sam.hpp>
@@ -28,11 +29,10 @@ inline constexpr UnsupportedRow kUnsupportedNetworks[] = {
     {"image_encoder.trunk.", "a SAM 2 checkpoint"},
     {"vision_encoder.backbone.", "a SAM 2 checkpoint in Hugging Face's names"},
     {"mask_decoder.hf_token", "a SAM-HQ checkpoint"},
-    {".Adapter.", "a SAM-Med2D checkpoint with adapters"},
     {"rel_pos_d", "a SAM-Med3D checkpoint"},
-    {"w_a_000", "a SAMed LoRA file without the network it belongs to"},
+    {"w_a_000", "a SAMed LoRA file without the network it belongs to (sampan-merge adds it to its base)"},
     {"lora_A", "a file of LoRA matrices"},
-    {"linear_a_q", "a SAM with unmerged LoRA matrices"},
+    {"linear_a_q", "a SAM with unmerged LoRA matrices (sampan-convert folds them)"},
     {"prompt_encoder.bbox_top_left_embeddings", "an EfficientSAM checkpoint"},
     {"image_encoder.backbone.stages.", "an EfficientViT-SAM checkpoint"},
     {"image_encoder.features.", "an EdgeSAM checkpoint"},
@@ -52,7 +52,7 @@ inline Result<MappedKeys> map_keys(const std::vector<std::string>& keys) {
     return std::any_of(keys.begin(), keys.end(), [&](const std::string& k) { return std::string_view(k).substr(prefix).find(part) != std::string_view::npos; });
   };
   for (const UnsupportedRow& u : kUnsupportedNetworks)
-    if (any(u.telling)) return Error(ErrorCode::unsupported, cat("this is ", u.what, " (it has keys with \"", u.telling, "\"); supported families: SAM, MedSAM, LiteMedSAM, MobileSAM"));
+    if (any(u.telling)) return Error(ErrorCode::unsupported, cat("this is ", u.what, " (it has keys with \"", u.telling, "\"); supported families: ", family_list()));
   const KeyMap* map = nullptr;
   for (const KeyMap& m : kKeyMaps)
     if (!map && any(m.telling)) map = &m;
