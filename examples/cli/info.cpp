@@ -38,7 +38,9 @@ const weights::FamilyRow& contract(const models::ZooRow& z) { return *weights::f
 
 /// The call that makes a published file usable. --family also where shapes alone would do: twins (MedSAM and SAM ViT-B) need it, and it is right for all.
 std::string conversion(const models::ZooRow& z) {
-  return cat("sampan-convert ", z.file, " ", z.file.substr(0, z.file.rfind('.')), ".safetensors --family ", z.family);
+  const auto stem = z.file.substr(0, z.file.rfind('.'));
+  const bool same = z.file.substr(stem.size()) == ".safetensors";  // the output needs another name than the input
+  return cat("sampan-convert ", z.file, " ", same ? z.name : stem, ".safetensors --family ", z.family);
 }
 
 /// "93.7 M"
@@ -53,7 +55,7 @@ std::string zoo_text() {
   for (const models::ZooRow& z : models::kZoo) {
     const auto& f = contract(z);
     rows.push_back({std::string(z.name), std::string(z.family), cat(z.image_size, " px"), millions(z.parameters), prompts_of(f.prompt.points, f.prompt.boxes, f.prompt.mask_input),
-                    f.mask.multimask ? "1 or 3" : "1", std::string(z.licence), cat(z.file, ", ", z.origin)});
+                    !f.mask.multimask ? "1" : f.mask.single ? "1 or 3" : "3", std::string(z.licence), cat(z.file, ", ", z.origin)});
   }
   std::array<std::size_t, 8> width{};
   for (const auto& row : rows)

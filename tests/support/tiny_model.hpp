@@ -71,6 +71,13 @@ inline weights::Contract random_contract(std::string_view family, const weights:
 inline weights::Contract tiny_sam(const SamConfig& s = {}) { return random_contract("sam", sam_sizes(s)); }
 /// SAM's encoder with MedSAM's image, prompt and mask rules.
 inline weights::Contract tiny_medsam(const SamConfig& s = {}) { return random_contract("medsam", sam_sizes(s)); }
+/// SAM's encoder with SAM-Med2D's adapter in each block; the input of 128 px is larger than small test images, so that the evaluation profile centres them.
+inline weights::Contract tiny_med2d(std::string_view family = "sam_med2d", const SamConfig& s = {}) {
+  auto n = sam_sizes(s);
+  n.sam_vit.hook = weights::HookKind::conv_adapter, n.sam_vit.hook_hidden = 8;
+  for (int i = 0; i < s.depth; ++i) n.sam_vit.hook_blocks.push_back(i);
+  return random_contract(family, n);
+}
 inline weights::Contract tiny_lite_medsam(TinyVitConfig t = {}) { return random_contract("lite_medsam", tiny_vit_sizes(t)); }
 inline weights::Contract tiny_mobile_sam(TinyVitConfig t = {.stem = weights::TinyStem::conv3x3_stride2, .image = 128}) { return random_contract("mobile_sam", tiny_vit_sizes(t)); }
 

@@ -149,7 +149,7 @@ TEST_CASE("refused conversions leave no file") {
     CHECK(out.file_count() == 0);
   };
   const std::string good = fixture("tiny_sam.whl"), to = out.path("m");
-  expect({good, to, "nothing"}, ErrorCode::invalid_argument, "known: sam, medsam, lite_medsam, mobile_sam");
+  expect({good, to, "nothing"}, ErrorCode::invalid_argument, "known: sam, medsam, lite_medsam, sam_med2d, ");
   expect({good, to, "mobile_sam"}, ErrorCode::bad_model, "has the shapes of sam, not of mobile_sam");
   expect({dir.path("missing"), to, ""}, ErrorCode::io, "no such file");
   expect({dir.path(), to, ""}, ErrorCode::io, "is a directory");
@@ -250,8 +250,8 @@ TEST_CASE("verify finds what was changed") {
   file.replace(file.find("sampan.contract"), 15, "sampan.contrast");
   expect(file, "no contract record");
   file = good;
-  file.replace(file.find("\\\"version\\\":1"), 13, "\\\"version\\\":2");
-  expect(file, "version 2");
+  file.replace(file.find("\\\"version\\\":1"), 13, "\\\"version\\\":3");
+  expect(file, "version 3");
   expect(good.substr(0, good.size() - 1), "truncated", ErrorCode::bad_file);
   expect("", "too few", ErrorCode::bad_file);
   CHECK(verify_model(dir.path("nothing")).error().code() == ErrorCode::io);

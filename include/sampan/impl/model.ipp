@@ -19,9 +19,12 @@ inline Status check_supported(const LoadOptions& o) {
 
 inline std::string preprocessing_text(const weights::Contract& c) {
   const auto& i = c.image;
-  std::string s = cat("resize ", weights::to_text(i.resize), i.keep_aspect ? ", longest side to " : ", both sides to ", c.network.image_size, ", ");
+  const char* channels = i.channels == weights::ImageChannels::bgr ? "BGR, " : i.channels == weights::ImageChannels::gray ? "luma, " : "";
+  std::string s = cat(channels, "resize ", weights::to_text(i.resize), i.keep_aspect ? ", longest side to " : ", both sides to ", c.network.image_size, ", ");
   s += i.normalise == weights::NormaliseKind::min_max ? "min-max of the image to [0,1]" : "(x - mean) / std per channel";
-  return s += i.pad == weights::PadKind::right_bottom ? ", then zeros right and below" : "";
+  if (i.pad == weights::PadKind::right_bottom) s += ", then zeros right and below";
+  if (i.pad == weights::PadKind::centre_small) s += "; an image smaller than that in both sides is centred among zeros instead";
+  return s;
 }
 
 template <class B>
@@ -32,7 +35,8 @@ ModelInfo describe(const models::Network<B>& net, const weights::Contract& c, co
   m.licence = c.licence;
   const auto& n = c.network;
   m.encoder = n.encoder == weights::EncoderKind::sam_vit
-                  ? cat("sam_vit: width ", n.sam_vit.embed_dim, ", depth ", n.sam_vit.depth, ", ", n.sam_vit.heads, " heads, window ", n.sam_vit.window, ", ", n.sam_vit.global_blocks.size(), " global blocks")
+                  ? cat("sam_vit: width ", n.sam_vit.embed_dim, ", depth ", n.sam_vit.depth, ", ", n.sam_vit.heads, " heads, window ", n.sam_vit.window, ", ", n.sam_vit.global_blocks.size(), " global blocks",
+                        n.sam_vit.hook == weights::HookKind::none ? std::string() : cat(", ", weights::to_text(n.sam_vit.hook), " of width ", n.sam_vit.hook_hidden, " in ", n.sam_vit.hook_blocks.size(), " blocks"))
                   : cat("tiny_vit: widths ", n.tiny_vit.dims[0], ",", n.tiny_vit.dims[1], ",", n.tiny_vit.dims[2], ",", n.tiny_vit.dims[3], ", stem ", weights::to_text(n.tiny_vit.stem));
   m.preprocessing = preprocessing_text(c);
   m.image_size = n.image_size;

@@ -42,7 +42,7 @@ struct LoadOptions {
 
 /// What a model is and what it accepts.
 struct ModelInfo {
-  std::string family;        ///< sam, medsam, lite_medsam, mobile_sam
+  std::string family;        ///< a key of weights/family.hpp: sam, medsam, lite_medsam, ...
   std::string name;          ///< "SAM ViT-B"
   std::string licence;       ///< of the weights, as the file says
   std::string encoder;       ///< "sam_vit" or "tiny_vit", with its sizes

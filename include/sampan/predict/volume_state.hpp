@@ -196,7 +196,10 @@ struct VolumeState {
     const auto& f = session.frame;
     const double side = double(f.side), margin = double(options.margin) * side / 256;
     if (c.prompt.coordinates != weights::CoordinateKind::truncate_single_factor) {
-      const auto model = [&](std::int64_t v, bool x, double shift) { return std::clamp(double(predict::to_model(c, f, double(v), x)) + shift, 0.0, double(x ? f.resized.width : f.resized.height)); };
+      const auto model = [&](std::int64_t v, bool x, double shift) {
+        const double first = double(x ? f.left : f.top), size = double(x ? f.resized.width : f.resized.height);
+        return std::clamp(double(predict::to_model(c, f, double(v), x)) + shift, first, first + size);
+      };
       return std::optional(Box{model(m.x0, true, -margin), model(m.y0, false, -margin), model(m.x0 + m.width - 1, true, margin), model(m.y0 + m.height - 1, false, margin)});
     }
     // The reference shrinks the slice of its label map (values 0 and the label, in uint8) by area means and takes what is left above 0.
