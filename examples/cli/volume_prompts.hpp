@@ -75,7 +75,9 @@ inline std::vector<VolumeObjectPrompt> parse_volume_prompts(std::string_view tex
     o.said = cat(file, ": object ", out.size() + 1);
     o.label = int(out.size()) + 1;
     if (!j.is_object()) bad_prompts(o.said, cat("is a ", j.type_name(), ", an object in braces is needed"));
-    for (const auto& [key, v] : j.items()) {
+    for (const auto& item : j.items()) {
+      const std::string& key = item.key();
+      const detail::Json& v = item.value();
       const std::string where = cat(o.said, ": ", key);
       const auto list = [&]() -> const detail::Json& {
         if (!v.is_array() || v.empty()) bad_prompts(where, "a list with at least one entry is needed");

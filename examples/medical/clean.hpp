@@ -56,7 +56,8 @@ void flood(std::size_t start, const Extent3& s, const Extent3& low, const Extent
 inline CleanReport clean(std::vector<std::uint8_t>& mask, const Extent3& size, const CleanOptions& o) {
   CleanReport r;
   if (!o.largest && !o.fill_holes && o.min_voxels <= 0) return r;
-  const auto [low, high] = detail::box_of(mask, size);
+  const auto box = detail::box_of(mask, size);
+  const auto &low = box.first, &high = box.second;
   if (low[0] > high[0]) return r;
   std::vector<std::size_t> stack;
   if (o.largest || o.min_voxels > 0) {
