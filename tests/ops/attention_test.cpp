@@ -138,4 +138,6 @@ TEST_CASE("attention refuses extents that disagree, and is inert on a failed con
   check_refused<3>("residual lines with gaps", {5, 6, 8}, packs(w), with(x.in(), lines.in()));
   check_inert<3>({5, 6, 8}, packs(w), with(x.in()));
   check_inert<3>({5, 6, 8}, packs(w), with(x.in(), x.in()));
+  RandomAttention global(rng, {.h = 5, .w = 6, .heads = 2, .d = 4}, 8);  // its keys leave the product as panels
+  check_inert<3>({5, 6, 8}, packs(global), with(x.in()));
 }

@@ -26,6 +26,7 @@ struct HeadPanels {
   static Index v_step(const AttendProducts& level, Index d) { return (level.values_size(kKeyBlock, d) + 15) / 16 * 16; }
   static Index k_size(const AttendProducts& level, Index n, Index d) { return n <= kKeyBlock ? (level.keys_size(n, d) + 15) / 16 * 16 : blocks_of(n, kKeyBlock) * k_step(level, d); }
   static Index v_size(const AttendProducts& level, Index n, Index d) { return n <= kKeyBlock ? (level.values_size(n, d) + 15) / 16 * 16 : blocks_of(n, kKeyBlock) * v_step(level, d); }
+  static Index size(const AttendProducts& level, Index n, Index d) { return k_size(level, n, d) + v_size(level, n, d); }
 };
 
 /// Position bias as the tiles read it, in units of log2.
@@ -138,8 +139,7 @@ struct AttendJob {
   const float* minus_pad_v = nullptr;
   const float* plus_pad_v = nullptr;  ///< added back to the mixed values
   Index wh, ww, across, windows, most_keys, tile_rows;
-  bool keys_packed = false;  ///< the keys stand in `panels` already
-  float* panels = nullptr;   ///< of all heads, if keys_packed
+  float* panels = nullptr;  ///< of all heads, if the keys stand in them already
 
   AttendJob(const Kernels& k, Precision precision, const AttendShape& shape, const QkvView& in, const View<float, 3>& to)
       : level(k), products(attend_products(k, precision)), rows(cpu::products(k, precision)), pack_queries(precision != Precision::f32),
@@ -186,7 +186,7 @@ inline void pack_keys(const AttendJob& job, const Window& win, Index head, Index
       for (Index i = 0; i < n; ++i, row += from.stride(0)) rows[at + i] = row;
     });
   };
-  if (!job.keys_packed) {
+  if (!job.panels) {
     collect(job.qkv.k);
     job.products.pack_keys({rows, count, d, job.minus_pad_k ? job.minus_pad_k + head * d : nullptr}, to.k + b * HeadPanels::k_step(job.products, d));
   }
@@ -251,13 +251,13 @@ inline void attend_queries(const AttendJob& job, const Window& win, Index head, 
 /// Takes the scratch of a checked job, then runs it unless this is a plan. `prepare` fills what the job points to, before the first item.
 template <class F>
 void run_attend(Context<Cpu>& ctx, AttendJob& job, F&& prepare) {
-  const Index d = job.s.d, heads = job.s.heads, k_size = HeadPanels::k_size(job.products, job.most_keys, d), v_size = HeadPanels::v_size(job.products, job.most_keys, d);
+  const Index d = job.s.d, heads = job.s.heads, k_size = HeadPanels::k_size(job.products, job.most_keys, d), size = HeadPanels::size(job.products, job.most_keys, d);
   const bool by_window = job.by_window();
   Carver sizes;
   AttendScratch(sizes, job);
   auto scope = ctx.arena.scope();
-  const Slots slots(scope, ctx.pool, sizes.used() + (by_window ? k_size + v_size : 0));
-  float* all = job.keys_packed ? job.panels : scope.template make<float>(by_window ? Index(0) : job.windows * heads * (k_size + v_size)).data();
+  const Slots slots(scope, ctx.pool, sizes.used() + (by_window ? size : 0));
+  float* all = job.panels ? job.panels : scope.template make<float>(by_window ? Index(0) : job.windows * heads * size).data();
   if (!ctx.begin(detail::attend_cost(job.s))) return;
   prepare();
   if (by_window) {
@@ -266,14 +266,14 @@ void run_attend(Context<Cpu>& ctx, AttendJob& job, F&& prepare) {
       const Index head = item % heads, tokens = win.tokens();
       Carver carve(slots[slot]);
       const AttendScratch scratch(carve, job);
-      float* k = carve.take(k_size);
-      const HeadPanels keys{k, carve.take(v_size)};
+      float* k = carve.take(size);
+      const HeadPanels keys{k, k + k_size};
       for (Index b = 0; b < blocks_of(tokens, kKeyBlock); ++b) pack_keys(job, win, head, b, keys);
       for (Index i = 0; i < tokens; i += job.tile_rows) attend_queries(job, win, head, i, smaller(job.tile_rows, tokens - i), scratch, keys);
     });
     return;
   }
-  auto panels = [&](Index pair) { return HeadPanels{all + pair * (k_size + v_size), all + pair * (k_size + v_size) + k_size}; };
+  auto panels = [&](Index pair) { return HeadPanels{all + pair * size, all + pair * size + k_size}; };
   const Index key_blocks = blocks_of(job.most_keys, kKeyBlock), query_blocks = blocks_of(job.most_keys, job.tile_rows);
   ctx.pool.parallel_for(job.windows * heads * key_blocks, [&](Index item, int) {
     const Index pair = item / key_blocks, b = item % key_blocks;
@@ -379,11 +379,11 @@ inline bool keys_from_product(const Kernels& level, const PackedAttention<Cpu>& 
 
 /// q and v of x as rows [n, 2c], k in panels; their columns beyond the last key are zero.
 inline void qkv_with_panels(Context<Cpu>& ctx, const PackedAttention<Cpu>& w, const View<const float, 2>& x, const View<float, 2>& qv, const AttendShape& s, const AttendProducts& level, float* panels) {
-  const Index n = x.extent(0), c = s.heads * s.d, k_step = HeadPanels::k_step(level, s.d), head_step = HeadPanels::k_size(level, n, s.d) + HeadPanels::v_size(level, n, s.d);
+  const Index n = x.extent(0), c = s.heads * s.d, k_step = HeadPanels::k_step(level, s.d), head_step = HeadPanels::size(level, n, s.d);
   const KeyColumns keys{c, 2 * c, s.d, n, panels, head_step, k_step};
   tap_norm(ctx, w.qkv.norm, x);
   const Index last = n % kKeyBlock, at = n / kKeyBlock * k_step;
-  for (Index h = 0; !ctx.planning() && last > 0 && h < s.heads; ++h) std::memset(panels + h * head_step + at, 0, std::size_t(level.keys_size(last, s.d)) * sizeof(float));
+  for (Index h = 0; ctx.ok() && !ctx.planning() && last > 0 && h < s.heads; ++h) std::memset(panels + h * head_step + at, 0, std::size_t(level.keys_size(last, s.d)) * sizeof(float));
   multiply(ctx, w.qkv, x, qv, {}, &keys);
 }
 }  // namespace cpu
@@ -401,7 +401,7 @@ inline void attention(Context<Cpu>& ctx, const PackedAttention<Cpu>& w, const Vi
   auto scope = ctx.arena.scope();
   auto qkv = scope.make<float>(n, direct ? 2 * c : c3);
   auto mixed = scope.make<float>(n, c);
-  float* panels = scope.make<float>(direct ? w.heads * (cpu::HeadPanels::k_size(products, n, d) + cpu::HeadPanels::v_size(products, n, d)) : Index(0)).data();
+  float* panels = direct ? scope.make<float>(w.heads * cpu::HeadPanels::size(products, n, d)).data() : nullptr;
   if (direct) {
     cpu::qkv_with_panels(ctx, w, tokens(x), qkv, s, products, panels);
   } else if (ctx.traced(w.qkv.name)) {  // PyTorch's qkv has its biases
@@ -427,7 +427,7 @@ inline void attention(Context<Cpu>& ctx, const PackedAttention<Cpu>& w, const Vi
   const View<float, 3> out = mixed.reshape<3>({n, w.heads, d});
   if (!detail::check_attend(ctx, s, in, {{nullptr, w.rel_h}, {nullptr, w.rel_w}, w.table.view()}, {}, out)) return;
   cpu::AttendJob job(ctx.backend.kernels(), precision, s, in, out);
-  job.keys_packed = direct, job.panels = panels;
+  job.panels = panels;
   const AttendBias table{{}, {}, w.table.view()};
   const cpu::BiasSize size = cpu::bias_size(job.level, table, job.ww);
   float* mirrored = scope.make<float>(size.total()).data();
