@@ -119,7 +119,7 @@ void run_everything(const Options& o) {
   std::vector<FoundMask> found;
   {
     ProgressSink sink(o, "everything");
-    auto result = try_everything(session, model, image.view(), options, o.window, sink.progress());
+    auto result = try_everything(session, image.view(), options, o.window, sink.progress());
     if (!result && result.error().code() == ErrorCode::cancelled) throw Cancelled{};
     found = must(std::move(result), Source::arguments);
   }
@@ -133,9 +133,8 @@ void run_everything(const Options& o) {
     const std::string text = annotations.dump(-1, ' ', false, Report::error_handler_t::replace) + "\n";
     files.bytes(o.output, {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
   }
-  const auto picture = [&](const std::string& path, const std::vector<std::uint8_t>& png) { files.bytes(path, png); };
-  if (!o.everything.labels.empty()) picture(o.everything.labels, label_map(found, image.size()));
-  if (!o.overlay.empty()) picture(o.overlay, overlay(found, image, o.window));
+  if (!o.everything.labels.empty()) files.bytes(o.everything.labels, label_map(found, image.size()));
+  if (!o.overlay.empty()) files.bytes(o.overlay, overlay(found, image, o.window));
   files.commit();
   t.write = now_ms() - written;
   if (o.json) {

@@ -24,7 +24,7 @@ TEST_CASE("everything: annotations, label map and overlay of the library's masks
   const Model model = Model::load((f / "m.safetensors").string());
   Session session(model);
   const EverythingOptions o{.points_per_side = 4, .pred_iou_thresh = 0, .stability_score_thresh = 0, .box_nms_thresh = 1};
-  const auto found = everything(session, model, {pixels.data(), {kW, kH, 3}}, o);
+  const auto found = everything(session, {pixels.data(), {kW, kH, 3}}, o);
   REQUIRE(found.size() > 2);
   const auto run = [&](const char* rle) {
     f.ok({"everything", "i.png", "--model", "m.safetensors", "-o", "o.json", "--points-per-side", "4", "--pred-iou-thresh", "0", "--stability-score-thresh", "0", "--box-nms-thresh", "1", "--labels", "l.png",

@@ -176,8 +176,8 @@ inline Status clean_regions(std::vector<Found>& found, const EverythingOptions& 
     bool changed = predict::remove_small_regions(mask, height, width, o.min_mask_region_area, predict::SmallRegions::holes);
     changed |= predict::remove_small_regions(mask, height, width, o.min_mask_region_area, predict::SmallRegions::islands);
     unchanged.push_back(changed ? 0.0f : 1.0f);
-    f.box = box_of(mask, height, width);
     if (!changed) continue;
+    f.box = box_of(mask, height, width);
     run_lengths(View<const std::uint8_t, 2>(mask.data(), {Index(height), Index(width)}), 0, 0, height, width, f.mask.segmentation);
     f.mask.area = f.mask.segmentation.area();
   }
@@ -210,15 +210,16 @@ SAMPAN_INLINE Status check(const EverythingOptions& o) noexcept {
   });
 }
 
-SAMPAN_INLINE Result<std::vector<FoundMask>> try_everything(Session& session, const Model& model, const ImageView& image, const EverythingOptions& o, const std::optional<WindowLevel>& window, const Progress& progress) noexcept {
+SAMPAN_INLINE Result<std::vector<FoundMask>> try_everything(Session& session, const ImageView& image, const EverythingOptions& o, const std::optional<WindowLevel>& window, const Progress& progress) noexcept {
   return detail::guarded([&]() -> Result<std::vector<FoundMask>> {
     SAMPAN_CHECK(check(o));
     SAMPAN_CHECK(check(image));
-    if (!model.info().points) return Error(ErrorCode::unsupported, cat(model.info().name, " takes no clicks; everything mode asks with a grid of them"));
-    if (!model.info().multimask) return Error(ErrorCode::unsupported, cat(model.info().name, " gives one mask per prompt; everything mode takes three"));
+    const ModelInfo& model = detail::Access::state(session).model->info;
+    if (!model.points) return Error(ErrorCode::unsupported, cat(model.name, " takes no clicks; everything mode asks with a grid of them"));
+    if (!model.multimask) return Error(ErrorCode::unsupported, cat(model.name, " gives one mask per prompt; everything mode takes three"));
     const std::int64_t width = image.size.width, height = image.size.height;
     const std::vector<detail::Crop> crops = detail::crops_of(width, height, o);
-    const auto work = [&](const detail::Crop& c) { return model.info().encode_flop + std::pow(double(detail::points_of_layer(o, c.layer)), 2) * model.info().decode_flop; };
+    const auto work = [&](const detail::Crop& c) { return model.encode_flop + std::pow(double(detail::points_of_layer(o, c.layer)), 2) * model.decode_flop; };
     double all = 0, done = 0;
     for (const auto& c : crops) {
       if (c.box[2] <= c.box[0] || c.box[3] <= c.box[1]) return Error(ErrorCode::invalid_argument, cat("crop_n_layers ", o.crop_n_layers, ": a crop of this ", width, "x", height, " image would be empty"));
@@ -226,7 +227,7 @@ SAMPAN_INLINE Result<std::vector<FoundMask>> try_everything(Session& session, co
     }
     std::vector<detail::Found> found;
     for (const auto& c : crops) {
-      SAMPAN_TRY(more, detail::everything_in_crop(session, image, c, o, window, model.info().encode_flop / work(c), {progress, done / all, work(c) / all}));
+      SAMPAN_TRY(more, detail::everything_in_crop(session, image, c, o, window, model.encode_flop / work(c), {progress, done / all, work(c) / all}));
       std::move(more.begin(), more.end(), std::back_inserter(found));
       done += work(c);
     }

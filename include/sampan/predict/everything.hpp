@@ -39,12 +39,12 @@ Status check(const EverythingOptions& options) noexcept;
 
 /// Masks of everything in the image, best first; the session then holds the last crop's image. Pixels other than 8-bit need a window.
 /// Error{unsupported}: a model without clicks or without three masks; else as Session::try_set_image. `progress` gets the fraction of all work; false cancels.
-Result<std::vector<FoundMask>> try_everything(Session& session, const Model& model, const ImageView& image, const EverythingOptions& options = {}, const std::optional<WindowLevel>& window = {},
+Result<std::vector<FoundMask>> try_everything(Session& session, const ImageView& image, const EverythingOptions& options = {}, const std::optional<WindowLevel>& window = {},
                                               const Progress& progress = {}) noexcept;
 #if SAMPAN_EXCEPTIONS
-inline std::vector<FoundMask> everything(Session& session, const Model& model, const ImageView& image, const EverythingOptions& options = {}, const std::optional<WindowLevel>& window = {},
+inline std::vector<FoundMask> everything(Session& session, const ImageView& image, const EverythingOptions& options = {}, const std::optional<WindowLevel>& window = {},
                                          const Progress& progress = {}) {
-  return try_everything(session, model, image, options, window, progress).value();
+  return try_everything(session, image, options, window, progress).value();
 }
 #endif
 

@@ -34,31 +34,26 @@ inline bool remove_small_regions(std::vector<std::uint8_t>& mask, std::int64_t h
       };
       with(-1, 0), with(-1, -1), with(0, -1), with(1, -1);
     }
-  std::int64_t largest = -1, small = 0, all = 0;
   for (std::int64_t i = 0; i < std::int64_t(mask.size()); ++i)
     if (parent[std::size_t(i)] >= 0) ++size[std::size_t(find(i))];
-  // cv2 numbers components by the first block of 2 x 2 pixels that they meet, and the reference keeps the first of equals.
-  const auto block = [&](std::int64_t i) { return i / width / 2 * ((width + 1) / 2) + i % width / 2; };
-  std::int64_t largest_block = 0;
-  for (std::int64_t i = 0; i < std::int64_t(mask.size()); ++i)
-    if (const std::int64_t n = size[std::size_t(i)]; n > 0) {
-      ++all, small += n < least;
-      std::int64_t b = block(i);
-      if (i / width % 2 == 0 && i / width + 1 < height) {  // a later row of the same blocks may reach further left
-        for (std::int64_t j = (i / width + 1) * width; j < (i / width + 2) * width; ++j)
-          if (parent[std::size_t(j)] >= 0 && find(j) == i) {
-            b = b < block(j) ? b : block(j);
-            break;
-          }
-      }
-      if (largest < 0 || n > size[std::size_t(largest)] || (n == size[std::size_t(largest)] && b < largest_block)) largest = i, largest_block = b;
-    }
+  std::int64_t small = 0, all = 0;
+  for (const std::int64_t n : size) all += n > 0, small += n > 0 && n < least;
   if (small == 0) return false;
-  const bool keep_one = kind == SmallRegions::islands && small == all;
+  std::int64_t kept = -1;  // the root of the largest, where every island is small
+  if (kind == SmallRegions::islands && small == all) {
+    // cv2 numbers components by the first block of 2 x 2 pixels that they meet, and the reference keeps the first of equals.
+    const auto block = [&](std::int64_t i) { return i / width / 2 * ((width + 1) / 2) + i % width / 2; };
+    std::int64_t kept_block = 0;
+    for (std::int64_t i = 0; i < std::int64_t(mask.size()); ++i) {
+      if (parent[std::size_t(i)] < 0) continue;
+      const std::int64_t root = find(i), n = size[std::size_t(root)], most = kept < 0 ? 0 : size[std::size_t(kept)];
+      if (n > most || (n == most && block(i) < kept_block)) kept = root, kept_block = block(i);
+    }
+  }
   for (std::int64_t i = 0; i < std::int64_t(mask.size()); ++i) {
     if (parent[std::size_t(i)] < 0) continue;
     const std::int64_t root = find(i);
-    if (size[std::size_t(root)] < least && !(keep_one && root == largest)) mask[std::size_t(i)] = !wanted;
+    if (size[std::size_t(root)] < least && root != kept) mask[std::size_t(i)] = !wanted;
   }
   return true;
 }
