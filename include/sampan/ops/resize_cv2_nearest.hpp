@@ -21,14 +21,15 @@ inline Index nearest_source(Index in, Index out, Index o) {
 template <class B>
 void resize_cv2_nearest(Context<B>& ctx, View<const std::uint8_t, 3> in, View<std::uint8_t, 3> out) {
   if (!detail::check_resize(ctx, in, out, "resize_cv2_nearest: in [h,w,c] and out [oh,ow,c] need equal c and sides from 1 to 2^30-1")) return;
+  auto scope = ctx.arena.scope();
+  auto columns = scope.template make<std::int32_t>(out.extent(1));
   if (!ctx.begin({0, 2.0 * double(out.size())})) return;
+  for (Index x = 0; x < out.extent(1); ++x) columns(x) = std::int32_t(detail::nearest_source(in.extent(1), out.extent(1), x));
   detail::for_row_blocks(ctx, out.extent(0), [&](Index y0, Index y1, int) {
     for (Index y = y0; y < y1; ++y) {
       const Index sy = detail::nearest_source(in.extent(0), out.extent(0), y);
-      for (Index x = 0; x < out.extent(1); ++x) {
-        const Index sx = detail::nearest_source(in.extent(1), out.extent(1), x);
-        for (Index k = 0; k < out.extent(2); ++k) out(y, x, k) = in(sy, sx, k);
-      }
+      for (Index x = 0; x < out.extent(1); ++x)
+        for (Index k = 0; k < out.extent(2); ++k) out(y, x, k) = in(sy, columns(x), k);
     }
   });
 }
