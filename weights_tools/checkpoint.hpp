@@ -26,6 +26,14 @@ struct Checkpoint {
   }
 };
 
+/// Gives tensor t of c other values.
+inline void replace_values(Checkpoint& c, SourceTensor& t, weights::Shape shape, const std::vector<float>& v) {
+  std::vector<std::uint8_t> bytes(v.size() * sizeof(float));
+  std::memcpy(bytes.data(), v.data(), bytes.size());
+  c.owned.push_back(std::move(bytes));
+  t.dtype = DType::f32, t.shape = std::move(shape), t.strides.clear(), t.storage = c.owned.back();
+}
+
 namespace detail {
 
 inline bool looks_like_safetensors(Bytes b) {

@@ -22,11 +22,7 @@ int main(int argc, char** argv) {
       "Then: sampan-inspect OUT shows tensors and contract, sampan-verify OUT checks the file.";
   return tools::run_tool(app, "sampan-convert", examples, argc, argv, [&]() -> Status {
     SAMPAN_TRY(report, tools::convert(options));
-    if (quiet) return {};
-    for (const std::string& n : report.notes) std::fprintf(stderr, "note: %s\n", tools::one_line(n).c_str());
-    const std::string done = cat(options.output, ": ", report.contract.name, " from ", report.format, ", ", report.tensors, " tensors, ", report.parameters, " parameters; licence of the published weights: ",
-                                 report.contract.licence);
-    std::fprintf(stderr, "%s\n", tools::one_line(done).c_str());
+    if (!quiet) tools::tell(tools::lines_of(report, options.output));
     return {};
   });
 }

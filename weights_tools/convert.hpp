@@ -24,6 +24,14 @@ struct ConvertReport {
   std::uint64_t parameters = 0;
 };
 
+/// For people, a line each: the notes, then what was written.
+inline std::vector<std::string> lines_of(const ConvertReport& r, std::string_view output) {
+  std::vector<std::string> lines;
+  for (const std::string& n : r.notes) lines.push_back(cat("note: ", n));
+  lines.push_back(cat(output, ": ", r.contract.name, " from ", r.format, ", ", r.tensors, " tensors, ", r.parameters, " parameters; licence of the published weights: ", r.contract.licence));
+  return lines;
+}
+
 /// Index of the first NaN or infinity among `count` elements of a floating type, or count.
 inline std::size_t first_not_finite(DType t, Bytes b, std::size_t count) {
   const auto scan = [&]<class U>(U, U exponent) {

@@ -115,11 +115,11 @@ inline Status find_low_rank(const std::vector<std::string>& names, std::vector<L
   return {};
 }
 
-inline Status add_low_rank(Checkpoint& c, SourceTensor& w, const LowRank& row, FoldReport& report) {
+/// sum, the values of w, += what `row` says.
+inline Status add_low_rank(const Checkpoint& c, const SourceTensor& w, const LowRank& row, std::vector<double>& sum, FoldReport& report) {
   const SourceTensor &down = c.source.tensors[row.down], &up = c.source.tensors[row.up];
   SAMPAN_TRY(a, matrix(down));
   SAMPAN_TRY(b, matrix(up));
-  SAMPAN_TRY(sum, matrix(w));
   const std::int64_t rank = down.shape[0], columns = w.shape[1], rows = row.part < 0 ? w.shape[0] : w.shape[0] / 3;
   if (down.shape[1] != columns || up.shape[0] != rows || up.shape[1] != rank || (row.part >= 0 && w.shape[0] % 3 != 0))
     return Error(ErrorCode::bad_model, cat("tensors ", down.name, " ", weights::to_string(down.shape), " and ", up.name, " ", weights::to_string(up.shape), " do not fit ", w.name, " ", weights::to_string(w.shape)));
@@ -133,11 +133,6 @@ inline Status add_low_rank(Checkpoint& c, SourceTensor& w, const LowRank& row, F
   const std::vector<double> added = product(b, a, n, r, m);
   const std::size_t first = row.part < 0 ? 0 : std::size_t(row.part) * n * m;
   for (std::size_t i = 0; i < n * m; ++i) sum[first + i] += added[i];
-  // Doubles until the last addition into this weight: q and v come in two rows, and each must round once.
-  std::vector<std::uint8_t> bytes(sum.size() * sizeof(double));
-  std::memcpy(bytes.data(), sum.data(), bytes.size());
-  c.owned.push_back(std::move(bytes));
-  w.dtype = DType::f64, w.strides.clear(), w.storage = c.owned.back();
   ++report.pairs;
   report.rank = std::max(report.rank, rank);
   return {};
@@ -154,7 +149,7 @@ inline void strip_prefixes(Checkpoint& c) {
 }
 
 /// Folds what is known and removes the folded matrices; without any, nothing changes. Wrapped layers get their plain names back. Wrapper prefixes must be off.
-/// Error{bad_model} naming the tensor that has no partner, no target or a wrong shape. Folded weights become float64 here; convert() rounds them to float32.
+/// Error{bad_model} naming the tensor that has no partner, no target or a wrong shape. Folded weights become float32.
 inline Result<FoldReport> fold_low_rank(Checkpoint& c) {
   auto& tensors = c.source.tensors;
   std::vector<std::string> names;
@@ -170,11 +165,17 @@ inline Result<FoldReport> fold_low_rank(Checkpoint& c) {
     for (std::string_view end : {".proj.weight", ".proj.bias"})
       if (detail::ends_with(t.name, cat("_proj", end))) t.name.erase(t.name.size() - end.size(), 5);
   }
-  for (const auto& row : rows) {
-    const auto it = std::find_if(tensors.begin(), tensors.end(), [&](const SourceTensor& t) { return t.name == row.target; });
-    if (it == tensors.end())
-      return Error(ErrorCode::bad_model, cat(c.label, ": tensor ", names[row.middle.value_or(row.down)], " belongs to ", row.target, ", which is not among the tensors; a file of additions alone needs its base: sampan-merge BASE ADDITIONS OUT"));
-    if (auto s = detail::add_low_rank(c, *it, row, report); !s) return failed(std::move(s).error());
+  // Additions into one weight (q and v) stand together, so that it rounds once.
+  std::stable_sort(rows.begin(), rows.end(), [](const auto& a, const auto& b) { return a.target < b.target; });
+  for (auto row = rows.begin(); row != rows.end();) {
+    const auto w = std::find_if(tensors.begin(), tensors.end(), [&](const SourceTensor& t) { return t.name == row->target; });
+    if (w == tensors.end())
+      return Error(ErrorCode::bad_model, cat(c.label, ": tensor ", names[row->middle.value_or(row->down)], " belongs to ", row->target, ", which is not among the tensors; a file of additions alone needs its base: sampan-merge BASE ADDITIONS OUT"));
+    auto sum = detail::matrix(*w);
+    if (!sum) return failed(std::move(sum).error());
+    for (; row != rows.end() && row->target == w->name; ++row)
+      if (auto s = detail::add_low_rank(c, *w, *row, *sum, report); !s) return failed(std::move(s).error());
+    replace_values(c, *w, w->shape, {sum->begin(), sum->end()});
   }
   std::vector<SourceTensor> kept;
   for (std::size_t i = 0; i < tensors.size(); ++i)

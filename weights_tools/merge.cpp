@@ -22,10 +22,7 @@ int main(int argc, char** argv) {
       "Then: sampan-verify OUT checks the file.";
   return tools::run_tool(app, "sampan-merge", examples, argc, argv, [&]() -> Status {
     SAMPAN_TRY(report, tools::merge(options));
-    if (quiet) return {};
-    for (const std::string& n : report.notes) std::fprintf(stderr, "note: %s\n", tools::one_line(n).c_str());
-    const std::string done = cat(options.output, ": ", report.contract.name, ", ", report.tensors, " tensors, ", report.parameters, " parameters; licence of the published weights: ", report.contract.licence);
-    std::fprintf(stderr, "%s\n", tools::one_line(done).c_str());
+    if (!quiet) tools::tell(tools::lines_of(report, options.output));
     return {};
   });
 }

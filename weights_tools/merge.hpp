@@ -26,13 +26,6 @@ inline Result<std::vector<float>> table_values(const SourceTensor& t, std::size_
   return v;
 }
 
-inline void replace(Checkpoint& c, SourceTensor& t, weights::Shape shape, const std::vector<float>& v) {
-  std::vector<std::uint8_t> bytes(v.size() * sizeof(float));
-  std::memcpy(bytes.data(), v.data(), bytes.size());
-  c.owned.push_back(std::move(bytes));
-  t.dtype = DType::f32, t.shape = std::move(shape), t.strides.clear(), t.storage = c.owned.back();
-}
-
 /// pos_embed and the tables of global blocks (2g - 1 rows) for an input of `image_size`. Tables that fit already stay.
 inline Status resize_tables(Checkpoint& c, int image_size) {
   const auto find = [&](std::string_view name) -> SourceTensor* {
@@ -49,7 +42,7 @@ inline Status resize_tables(Checkpoint& c, int image_size) {
   std::vector<float> rows(std::size_t(to * from * width)), all(std::size_t(to * to * width));
   nn::resample_rows(View<const float, 2>(stored.data(), {from, from * width}), View<float, 2>(rows.data(), {to, from * width}));
   for (Index y = 0; y < to; ++y) nn::resample_rows(View<const float, 2>(rows.data() + y * from * width, {from, width}), View<float, 2>(all.data() + y * to * width, {to, width}));
-  replace(c, *pos, {1, to, to, width}, all);
+  replace_values(c, *pos, {1, to, to, width}, all);
   for (SourceTensor& t : c.source.tensors) {
     const bool table = ends_with(t.name, ".attn.rel_pos_h") || ends_with(t.name, ".attn.rel_pos_w");
     if (!table || t.shape.size() != 2 || t.shape[0] != 2 * from - 1) continue;
@@ -57,7 +50,7 @@ inline Status resize_tables(Checkpoint& c, int image_size) {
     const Index d = Index(t.shape[1]);
     std::vector<float> out(std::size_t((2 * to - 1) * d));
     nn::resample_rows(View<const float, 2>(v.data(), {2 * from - 1, d}), View<float, 2>(out.data(), {2 * to - 1, d}));
-    replace(c, t, {2 * to - 1, d}, out);
+    replace_values(c, t, {2 * to - 1, d}, out);
   }
   return {};
 }

@@ -23,6 +23,11 @@ inline Status print(std::string_view text) {
   return {};
 }
 
+/// Lines for people, on stderr.
+inline void tell(const std::vector<std::string>& lines) {
+  for (const std::string& l : lines) std::fprintf(stderr, "%s\n", one_line(l).c_str());
+}
+
 /// Parses, then runs `body` (a callable that returns Status). Adds --version and the examples to the help.
 template <class F>
 int run_tool(CLI::App& app, const char* name, const char* examples, int argc, char** argv, F&& body) {
