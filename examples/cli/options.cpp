@@ -45,12 +45,16 @@ void add_image(CLI::App& c, Options& o, Raw& r, const char* image_help) {
   c.add_option("--window-preset", r.preset, "the same by name, in Hounsfield units")->type_name(preset_words());
 }
 
-void add_report(CLI::App& c, Options& o, Raw& r) {
-  c.add_option("--trace", r.trace, "write intermediate tensors by their PyTorch names; ':' and a comma-separated list choose some, * stands for any characters")->type_name("T.safetensors[:NAMES]")->group("Report");
+void add_console(CLI::App& c, Options& o, Raw& r) {
   c.add_flag("--json", o.json, "one JSON object to stdout: objects, timings, memory, model, engine")->group("Report");
-  c.add_option("--repeat", r.repeat, "encode and decode N times and report medians")->type_name("N")->group("Report");
   c.add_option("--progress", r.progress, "json: one JSON line per step to stderr; default: a bar if stderr is a terminal")->type_name("json")->group("Report");
   c.add_flag("--quiet", o.quiet, "no progress and no notes on stderr; errors stay")->group("Report");
+}
+
+void add_report(CLI::App& c, Options& o, Raw& r) {
+  c.add_option("--trace", r.trace, "write intermediate tensors by their PyTorch names; ':' and a comma-separated list choose some, * stands for any characters")->type_name("T.safetensors[:NAMES]")->group("Report");
+  c.add_option("--repeat", r.repeat, "encode and decode N times and report medians")->type_name("N")->group("Report");
+  add_console(c, o, r);
 }
 
 void check_engine(Options& o, const Raw& r) {
@@ -296,9 +300,7 @@ Options parse_arguments(int argc, const char* const* argv) {
   volume.add_option("--provenance", w.provenance, "how the labels were made; default OUT.json beside OUT")->type_name("FILE.json | none")->group("Output");
   volume.add_flag("--keep-patient", w.keep_patient, "name, id and dates of the DICOM files go into a .dcm output")->group("Output");
   volume.add_option("--cache", w.cache, "keeps encoded slices, so that another run, or one after a crash, encodes nothing twice")->type_name("FOLDER")->group("Engine");
-  volume.add_flag("--json", o.json, "one JSON object to stdout: objects, timings, memory, model, engine")->group("Report");
-  volume.add_option("--progress", r.progress, "json: one JSON line per step to stderr; default: a bar if stderr is a terminal")->type_name("json")->group("Report");
-  volume.add_flag("--quiet", o.quiet, "no progress and no notes on stderr; errors stay")->group("Report");
+  add_console(volume, o, r);
   add_engine(volume, o, r);
   volume.footer(kVolumeFooter);
 
@@ -320,9 +322,7 @@ Options parse_arguments(int argc, const char* const* argv) {
   everything.add_option("--rle", ew.rle, "how OUT.json holds the masks: COCO's text, or plain numbers. Default coco")->type_name("coco | counts")->group("Output");
   everything.add_option("--labels", ew.labels, "label map; mask i has the value i, small masks above large ones")->type_name("L.png")->group("Output");
   everything.add_option("--overlay", o.overlay, "the image with contours of the masks")->type_name("O.png")->group("Output");
-  everything.add_flag("--json", o.json, "one JSON object to stdout: objects, timings, memory, model, engine")->group("Report");
-  everything.add_option("--progress", r.progress, "json: one JSON line per step to stderr; default: a bar if stderr is a terminal")->type_name("json")->group("Report");
-  everything.add_flag("--quiet", o.quiet, "no progress and no notes on stderr; errors stay")->group("Report");
+  add_console(everything, o, r);
   add_engine(everything, o, r);
   everything.footer(kEverythingFooter);
 

@@ -1,18 +1,14 @@
 // Fuzz target: any bytes as a prompts file of the command line. Data flow: bytes -> examples/cli/prompts.hpp (parse_prompts, check_geometry) -> check(Prompt, ImageSize) of the library.
 // Allowed outcomes: objects that hold the promises of the format, or a Failure with one of the documented codes that names the file. Anything else traps.
 #include "examples/cli/prompts.hpp"
+#include "tests/fuzz/require.hpp"
 
 #if !defined(SAMPAN_COMPILED)  // the libFuzzer build is header-only and takes no more of the library than this
 #  include <sampan/impl/prompt_check.ipp>
 #endif
 
 using namespace sampan;
-
-namespace {
-void require(bool promise) {
-  if (!promise) __builtin_trap();
-}
-}  // namespace
+using fuzz::require;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);

@@ -1,14 +1,11 @@
 // Fuzz target: any bytes as COCO's compressed run lengths. Data flow: four bytes of sizes, then text -> image/rle.hpp.
 // Allowed outcomes: runs that cover the image, come back from their text and from their mask; or an Error{bad_file} in one line. Anything else traps.
+#include "tests/fuzz/require.hpp"
+
 #include <sampan/image/rle.hpp>
 
 using namespace sampan;
-
-namespace {
-void require(bool promise) {
-  if (!promise) __builtin_trap();
-}
-}  // namespace
+using fuzz::require;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 4) return 0;

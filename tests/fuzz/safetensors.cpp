@@ -1,14 +1,10 @@
 // Fuzz target: any bytes as a safetensors file, then everything that reads one: contract, key map, identification, conversion to f32, finiteness.
 // Data flow: bytes -> weights/safetensors.hpp -> weights/contract.hpp, maps/, identify.hpp. What is accepted must hold the reader's promises, else it traps.
 #include "weights_tools/verify.hpp"
+#include "tests/fuzz/require.hpp"
 
 using namespace sampan;
-
-namespace {
-void require(bool promise) {
-  if (!promise) __builtin_trap();
-}
-}  // namespace
+using fuzz::require;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   (void)weights::parse_contract(as_text({data, size})).ok();

@@ -2,16 +2,13 @@
 // What is accepted is used: every tensor is gathered, the network recognised. In libFuzzer builds zip checksums are not compared (zip.hpp).
 // Bare pickles get storages of zeros, so that the checks of offsets and strides are reached without a zip around them.
 #include "weights_tools/checkpoint.hpp"
+#include "tests/fuzz/require.hpp"
 
 using namespace sampan;
 using namespace sampan::tools;
+using fuzz::require;
 
 namespace {
-
-void require(bool promise) {
-  if (!promise) __builtin_trap();
-}
-
 void use(const std::vector<SourceTensor>& tensors) {
   std::vector<std::uint8_t> scratch;
   std::uint64_t sum = 0;

@@ -11,7 +11,7 @@ import hashgen as hg
 import refadapters as ra
 import refnets as rn
 import refpipes as rp
-from golden_file import Golden, encode, golden, image, masks
+from golden_file import Golden, encode, golden, image, masks, prompt_case
 
 
 def piped(g, net, pixels, pipe, captures, prompts, embedding=8000, logits=1300, full=800):
@@ -25,10 +25,7 @@ def piped(g, net, pixels, pipe, captures, prompts, embedding=8000, logits=1300, 
     for n in prompts:
         p = known[n]
         o32, o64 = pipe.predict(net, e32, place, (h, w), **p), pipe.predict(twin, e64, place, (h, w), **p)
-        for k, a, b, budget in zip((".sparse", ".low_res_logits", ".iou_predictions", ".full_logits"), o32, o64, (0, logits, 0, full)): g.add(n + k, a, b, budget)
-        info = dict(p, mask="8*u(seed,'mask_input')") if "mask" in p else dict(p)
-        info.update(masks(g, n, o32[3], o64[3]))
-        g.meta["prompts"][n] = info
+        g.meta["prompts"][n] = prompt_case(g, n, p, o32, o64, logits, full)
 
 
 def adapted(seed, profile, kind, hidden, hook_blocks, pads_before_norm=False, **sam):

@@ -100,6 +100,14 @@ def encode(g, net, twin, x, captures, embedding_budget):
     return e32, e64
 
 
+def prompt_case(g, n, p, o32, o64, logits, full):
+    """Stores what prompt n gave in both precisions; returns what the golden says about it."""
+    for k, a, b, budget in zip((".sparse", ".low_res_logits", ".iou_predictions", ".full_logits"), o32, o64, (0, logits, 0, full)): g.add(n + k, a, b, budget)
+    info = dict(p, mask="8*u(seed,'mask_input')") if "mask" in p else dict(p)
+    info.update(masks(g, n, o32[3], o64[3]))
+    return info
+
+
 def sam_case(g, net, pixels, captures, prompts, embedding=0, logits=0, full=3000):
     """Image -> embedding -> prompts, as SAM's predictor. The budgets are stored values per tensor."""
     twin = rn.doubled(net)
@@ -112,8 +120,6 @@ def sam_case(g, net, pixels, captures, prompts, embedding=0, logits=0, full=3000
     for n in prompts:
         p = known[n]
         o32, o64 = rp.sam_predict(net, e32, new, (h, w), **p), rp.sam_predict(twin, e64, new, (h, w), **p)
-        for k, a, b, budget in zip((".sparse", ".low_res_logits", ".iou_predictions", ".full_logits"), o32, o64, (0, logits, 0, full)): g.add(n + k, a, b, budget)
-        info = dict(p, mask="8*u(seed,'mask_input')") if "mask" in p else dict(p)
-        info.update(masks(g, n, o32[3], o64[3]))
+        info = prompt_case(g, n, p, o32, o64, logits, full)
         info["stability_score"] = [float("%.6g" % (int((m > 1).sum()) / max(1, int((m > -1).sum())))) for m in o32[3]]
         g.meta["prompts"][n] = info
