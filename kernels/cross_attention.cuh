@@ -22,26 +22,25 @@ inline constexpr int kTokensAskSharedBytes = 4 * 4 * kCrossPart<kHeadDim>;
 /// K and V of one head in float.
 constexpr int pixels_ask_shared_bytes(int keys, int head_dim) { return 2 * 4 * keys * head_dim; }
 
+/// query [d] = q in units of log2.
+template <class T, int kHeadDim>
+SAMPAN_PTX void load_query(float (&query)[kHeadDim], const T* q, float scale) {
+  constexpr float kLog2e = 1.44269504088896341f;
+#pragma unroll
+  for (int i = 0; i < kHeadDim; ++i) query[i] = to_float(q[i]) * scale * kLog2e;
+}
+template <class T, int kHeadDim>
+SAMPAN_PTX float score_of(const float (&query)[kHeadDim], const T* key) {
+  float s = 0;
+#pragma unroll
+  for (int i = 0; i < kHeadDim; ++i) s = fma_exact(query[i], to_float(key[i]), s);
+  return s;
+}
+
 template <int kHeadDim>
 struct CrossState {
-  float top = -3.0e38f, sum = 0, out[kHeadDim], query[kHeadDim];  ///< the query in units of log2
+  float top = -3.0e38f, sum = 0, out[kHeadDim] = {};
 
-  template <class T>
-  SAMPAN_PTX void begin(const T* q, float scale) {
-    constexpr float kLog2e = 1.44269504088896341f;
-#pragma unroll
-    for (int i = 0; i < kHeadDim; ++i) {
-      out[i] = 0;
-      query[i] = to_float(q[i]) * scale * kLog2e;
-    }
-  }
-  template <class T>
-  SAMPAN_PTX float score(const T* key) const {
-    float s = 0;
-#pragma unroll
-    for (int i = 0; i < kHeadDim; ++i) s = fma_exact(query[i], to_float(key[i]), s);
-    return s;
-  }
   /// Takes one key: score s in units of log2, value v.
   template <class T>
   SAMPAN_PTX void take(float s, const T* v) {
@@ -60,8 +59,9 @@ static __global__ void __launch_bounds__(128) cross_attention_tokens_kernel(cons
   const int width = p.heads * d, head = int(block_y()), warp = int(thread_x() / 32), lane = int(thread_x() % 32);
   const T *q = static_cast<const T*>(p.q) + (long long)block_x() * width + head * d, *k = static_cast<const T*>(p.k) + head * d, *v = static_cast<const T*>(p.v) + head * d;
   CrossState<kHeadDim> a;
-  a.begin(q, p.scale);
-  for (int key = int(thread_x()); key < p.keys; key += 128) a.take(a.score(k + (long long)key * width), v + (long long)key * width);
+  float query[kHeadDim];
+  load_query(query, q, p.scale);
+  for (int key = int(thread_x()); key < p.keys; key += 128) a.take(score_of(query, k + (long long)key * width), v + (long long)key * width);
   // The lanes of a warp, then the warps: states with the same top add up.
   float top = a.top;
   for (int mask = 16; mask; mask /= 2) top = larger(top, shuffle_xor(top, mask));
@@ -104,8 +104,9 @@ static __global__ void __launch_bounds__(128) cross_attention_pixels_kernel(cons
   if (query >= p.queries) return;
   const T* q = static_cast<const T*>(p.q) + (long long)query * width + head * d;
   CrossState<kHeadDim> a;
-  a.begin(q, p.scale);
-  for (int key = 0; key < p.keys; ++key) a.take(a.score(keys + key * d), values + key * d);
+  float row[kHeadDim];
+  load_query(row, q, p.scale);
+  for (int key = 0; key < p.keys; ++key) a.take(score_of(row, keys + key * d), values + key * d);
   T* out = static_cast<T*>(p.out) + (long long)query * width + head * d;
 #pragma unroll
   for (int i = 0; i < kHeadDim; ++i) out[i] = from_float<T>(a.out[i] / a.sum);
