@@ -142,8 +142,8 @@ int main(int argc, char** argv) {
     const int tokens = 4096, width = 768;
     Device x(std::size_t(tokens * width) * 4 * kCopies), y(std::size_t(tokens * width) * 4), g(std::size_t(width) * 4);
     const auto at = [&](int i) { return x.as<float>() + std::size_t(i % kCopies) * std::size_t(tokens * width); };
-    rows.push_back({"layer_norm 4096x768 to bf16", time_of([&](int i) { return launch_layer_norm({at(i), y.as<void>(), g.as<float>(), g.as<float>(), tokens, width, 1e-6f}, Element::bf16, nullptr); }), 8.0 * tokens * width, 6.0 * tokens * width});
-    rows.push_back({"bias, GELU 4096x768 to bf16", time_of([&](int i) { return launch_bias_gelu({at(i), g.as<float>(), nullptr, y.as<void>(), 1LL * tokens * width, width, true}, Element::bf16, nullptr); }), 10.0 * tokens * width, 6.0 * tokens * width});
+    rows.push_back({"layer_norm 4096x768 to bf16", time_of([&](int i) { return launch_layer_norm({at(i), y.as<void>(), g.as<float>(), g.as<float>(), tokens, width, 1e-6f, width, width}, Element::bf16, nullptr); }), 8.0 * tokens * width, 6.0 * tokens * width});
+    rows.push_back({"bias, GELU 4096x768 to bf16", time_of([&](int i) { return launch_finish_rows({at(i), tokens, width, g.as<float>(), nullptr, 0, 0, 0, y.as<void>(), tokens, width, width, Activate::gelu}, Element::bf16, nullptr); }), 10.0 * tokens * width, 6.0 * tokens * width});
   }
   {
     const int tokens = 4096, heads = 12, d = 64;

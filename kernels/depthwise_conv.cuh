@@ -6,7 +6,7 @@
 // Bound by    memory: the nine reads of a value hit the caches, since neighbouring blocks share rows
 // Tested by   tests/emu/image_test.cpp
 #pragma once
-#include "bias_gelu.cuh"
+#include "finish_rows.cuh"
 
 namespace sampan::inline SAMPAN_ABI::kernels {
 
@@ -21,7 +21,7 @@ static __global__ void __launch_bounds__(128) depthwise_conv_kernel(const __grid
     const int y = y0 + tap / 3, column = x0 + tap % 3;
     if (y >= 0 && y < p.height && column >= 0 && column < p.width) sum = fma_exact(to_float(x[((long long)y * p.width + column) * p.channels + c]), p.weights[tap * p.channels + c], sum);
   }
-  static_cast<T*>(p.y)[((long long)block_z() * out_width + block_y()) * p.channels + c] = from_float<T>(p.gelu ? gelu_erf(sum) : sum);
+  static_cast<T*>(p.y)[((long long)block_z() * out_width + block_y()) * p.channels + c] = from_float<T>(activate(sum, p.activate));
 }
 
 }  // namespace sampan::inline SAMPAN_ABI::kernels

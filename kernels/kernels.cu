@@ -4,16 +4,19 @@
 
 #include "attention_global.cuh"
 #include "attention_window.cuh"
-#include "bias_gelu.cuh"
+#include "channel_gate.cuh"
 #include "cross_attention.cuh"
 #include "depthwise_conv.cuh"
+#include "finish_rows.cuh"
 #include "image.cuh"
 #include "layer_norm.cuh"
 #include "mask_head.cuh"
 #include "naive/attention.cuh"
+#include "naive/cross_attention.cuh"
 #include "naive/layer_norm.cuh"
 #include "patch_gather.cuh"
 #include "rel_pos.cuh"
+#include "scatter_taps.cuh"
 #include "window_partition.cuh"
 
 namespace sampan::inline SAMPAN_ABI::kernels {
@@ -28,15 +31,6 @@ cudaError_t with_type(Element t, F&& f) {
     case Element::bf16: return f(BF16{});
   }
   return cudaErrorInvalidValue;
-}
-
-/// Launch, and the error of the launch itself; what happens inside comes with the next synchronising call.
-template <class K, class P>
-cudaError_t run(K kernel, dim3 grid, dim3 block, std::size_t shared, cudaStream_t stream, const P& p) {
-  if (shared > 48 * 1024)
-    if (const cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared)); e != cudaSuccess) return e;
-  kernel<<<grid, block, shared, stream>>>(p);
-  return cudaGetLastError();
 }
 
 template <class F>
@@ -55,17 +49,30 @@ unsigned blocks(long long n, long long each) { return unsigned((n + each - 1) / 
 
 }  // namespace
 
+static_assert(kLayerNormChannels == 32 * kLayerNormSteps);
 Status launch_layer_norm(const LayerNormParams& p, Element out, Stream s) {
-  if (p.rows < 1 || p.channels < 32 || p.channels % 32 || p.channels > 32 * kLayerNormSteps) return cudaErrorInvalidValue;
+  if (p.rows < 1 || p.channels < 32 || p.channels % 32 || p.channels > kLayerNormChannels) return cudaErrorInvalidValue;
   return with_type(out, [&](auto v) { return run(layer_norm_kernel<decltype(v)>, blocks(p.rows, 4), 128, 0, of(s), p); });
 }
 Status launch_layer_norm_naive(const LayerNormParams& p, Element out, Stream s) {
   if (p.rows < 1 || p.channels < 1) return cudaErrorInvalidValue;
   return with_type(out, [&](auto v) { return run(layer_norm_naive_kernel<decltype(v)>, blocks(p.rows, 32), 32, 0, of(s), p); });
 }
-Status launch_bias_gelu(const BiasParams& p, Element out, Stream s) {
-  if (p.count < 1 || p.channels < 1) return cudaErrorInvalidValue;
-  return with_type(out, [&](auto v) { return run(bias_gelu_kernel<decltype(v)>, blocks(p.count, 1024), 256, 0, of(s), p); });
+Status launch_finish_rows(const FinishParams& p, Element out, Stream s) {
+  if (p.rows < 1 || p.channels < 1 || p.x_rows < 1 || (p.residual && p.residual_rows < 1)) return cudaErrorInvalidValue;
+  return with_type(out, [&](auto v) { return run(finish_rows_kernel<decltype(v)>, blocks(p.rows * p.channels, 1024), 256, 0, of(s), p); });
+}
+Status launch_scatter_taps(const ScatterParams& p, Stream s) {
+  if (p.height < 1 || p.width < 1 || p.channels < 1 || p.stride < 1 || p.kernel < 1 || p.pad < 0) return cudaErrorInvalidValue;
+  return run(scatter_taps_kernel, blocks((long long)p.height * p.width * p.stride * p.stride * p.channels, 256), 256, 0, of(s), p);
+}
+Status launch_channel_mean(const GateParams& p, Stream s) {
+  if (p.rows < 1 || p.channels < 1) return cudaErrorInvalidValue;
+  return run(channel_mean_kernel, blocks(p.channels, 32), 256, kMeanSharedBytes, of(s), p);
+}
+Status launch_gate_rows(const GateParams& p, Stream s) {
+  if (p.rows < 1 || p.channels < 1) return cudaErrorInvalidValue;
+  return run(gate_rows_kernel, blocks((long long)p.rows * p.channels, 256), 256, 0, of(s), p);
 }
 
 namespace {
@@ -133,17 +140,23 @@ Status launch_depthwise_conv(const DepthwiseParams& p, Element t, Stream s) {
 Status launch_cross_attention(const CrossAttentionParams& p, Element t, Stream s) {
   if (p.queries < 1 || p.keys < 1 || p.heads < 1) return cudaErrorInvalidValue;
   const long long shared = 8LL * p.keys * p.head_dim;
-  if (p.queries > 64 && shared > 48 * 1024) return cudaErrorInvalidValue;
+  if (p.queries > kCrossQueries && shared > kCrossSharedBytes) return cudaErrorInvalidValue;
   return with_type(t, [&](auto v) {
     const auto go = [&](auto d) {
       using T = decltype(v);
       constexpr int kD = decltype(d)::value;
-      if (p.queries <= 64) return run(cross_attention_tokens_kernel<T, kD>, dim3(unsigned(p.queries), unsigned(p.heads)), 128, kTokensAskSharedBytes<kD>, of(s), p);
+      if (p.queries <= kCrossQueries) return run(cross_attention_tokens_kernel<T, kD>, dim3(unsigned(p.queries), unsigned(p.heads)), 128, kTokensAskSharedBytes<kD>, of(s), p);
       return run(cross_attention_pixels_kernel<T, kD>, dim3(blocks(p.queries, 128), unsigned(p.heads)), 128, std::size_t(shared), of(s), p);
     };
     return p.head_dim == 16 ? go(std::integral_constant<int, 16>{}) : p.head_dim == 32 ? go(std::integral_constant<int, 32>{}) : p.head_dim == 64 ? go(std::integral_constant<int, 64>{}) : cudaErrorInvalidValue;
   });
 }
+static_assert(kNaiveCrossHeadDim == kNaiveHeadDim);
+Status launch_cross_attention_naive(const CrossAttentionParams& p, Element t, Stream s) {
+  if (p.queries < 1 || p.keys < 1 || p.heads < 1 || p.head_dim < 1 || p.head_dim > kNaiveHeadDim) return cudaErrorInvalidValue;
+  return with_type(t, [&](auto v) { return run(cross_attention_naive_kernel<decltype(v)>, dim3(blocks(p.queries, 32), unsigned(p.heads)), 32, 0, of(s), p); });
+}
+static_assert(kMaskHeadChannels == kMaskChannels && kMaskHeadCount == kMaskCount);
 Status launch_mask_head(const MaskHeadParams& p, Element t, Stream s) {
   if (p.pixels < 1 || p.channels < 1 || p.channels > kMaskChannels || p.count < 1 || p.count > kMaskCount) return cudaErrorInvalidValue;
   return with_type(t, [&](auto v) { return run(mask_head_kernel<decltype(v)>, blocks(p.pixels, 128), 128, sizeof(float) * std::size_t(p.count * p.channels), of(s), p); });

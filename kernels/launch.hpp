@@ -10,12 +10,18 @@ namespace sampan::inline SAMPAN_ABI::kernels {
 using Stream = void*;
 /// A cudaError_t: 0 is success, 1 (invalid value) a size, type or alignment that the kernel does not take.
 using Status = int;
+/// Widest row of launch_layer_norm; others, and those that are no multiple of 32, take the naive kernel.
+inline constexpr int kLayerNormChannels = 1280;
 /// Of the 16-bit operand or of the result, as the kernel's file says.
 enum class Element { f32, f16, bf16 };
 
 Status launch_layer_norm(const LayerNormParams& p, Element out, Stream s);
 Status launch_layer_norm_naive(const LayerNormParams& p, Element out, Stream s);
-Status launch_bias_gelu(const BiasParams& p, Element out, Stream s);
+/// y float, or 16-bit for the next product.
+Status launch_finish_rows(const FinishParams& p, Element out, Stream s);
+Status launch_scatter_taps(const ScatterParams& p, Stream s);
+Status launch_channel_mean(const GateParams& p, Stream s);
+Status launch_gate_rows(const GateParams& p, Stream s);
 Status launch_window_partition(const WindowParams& p, Element t, Stream s);
 Status launch_window_unpartition(const WindowParams& p, Element t, Stream s);
 Status launch_attention_naive(const AttentionParams& p, Element t, Stream s);
@@ -26,8 +32,15 @@ Status launch_attention_global(const AttentionGlobalParams& p, Element t, int he
 Status launch_attention_window(const AttentionWindowParams& p, Element t, int head_dim, int window, Stream s);
 Status launch_patch_gather(const PatchParams& p, Element out, Stream s);
 Status launch_depthwise_conv(const DepthwiseParams& p, Element t, Stream s);
-/// Picks the kernel by what is few: up to 64 queries, or else keys whose K and V of one head fit into 48 KB of shared memory. head_dim 16, 32, 64.
+/// launch_cross_attention: this many queries at most, or else keys whose K and V of one head fit into this much shared memory.
+inline constexpr int kCrossQueries = 64, kCrossSharedBytes = 48 * 1024;
+/// Picks the kernel by what is few: up to kCrossQueries queries, or else few keys. head_dim 16, 32, 64.
 Status launch_cross_attention(const CrossAttentionParams& p, Element t, Stream s);
+inline constexpr int kNaiveCrossHeadDim = 128;
+/// head_dim up to kNaiveCrossHeadDim.
+Status launch_cross_attention_naive(const CrossAttentionParams& p, Element t, Stream s);
+/// Most channels and masks of launch_mask_head.
+inline constexpr int kMaskHeadChannels = 32, kMaskHeadCount = 16;
 Status launch_mask_head(const MaskHeadParams& p, Element t, Stream s);
 Status launch_pillow_pass(const PillowParams& p, Stream s);
 Status launch_normalize(const NormalizeParams& p, Stream s);

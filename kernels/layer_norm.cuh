@@ -13,7 +13,7 @@
 
 namespace sampan::inline SAMPAN_ABI::kernels {
 
-inline constexpr int kLayerNormSteps = 40;  // 1280 channels: ViT-H
+inline constexpr int kLayerNormSteps = 40;  // 1280 channels: ViT-H (launch.hpp says so to callers)
 
 /// Sum over the lanes of a warp, the same bits in each of them.
 SAMPAN_PTX float warp_sum(float v) {
@@ -25,8 +25,8 @@ template <class T>
 static __global__ void __launch_bounds__(128) layer_norm_kernel(const __grid_constant__ LayerNormParams p) {
   const int row = int(block_x() * 4 + thread_x() / 32), lane = int(thread_x() % 32);
   if (row >= p.rows) return;  // a whole warp
-  const float* x = p.x + (long long)row * p.channels + lane;
-  T* y = static_cast<T*>(p.y) + (long long)row * p.channels + lane;
+  const float* x = p.x + row * p.x_stride + lane;
+  T* y = static_cast<T*>(p.y) + row * p.y_stride + lane;
   const int steps = p.channels / 32;
   float v[kLayerNormSteps], sum = 0, squares = 0;
 #pragma unroll

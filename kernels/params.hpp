@@ -15,24 +15,51 @@ struct LayerNormParams {
   const float *gamma, *beta;
   int rows, channels;
   float eps;
+  long long x_stride, y_stride;  ///< elements between rows
 };
 
-/// y = activation(x + bias) + residual, per element of [rows, channels]; null pointers leave a term out.
-struct BiasParams {
+/// gelu is exact: x (1 + erf(x / sqrt 2)) / 2; relu keeps NaN.
+enum class Activate { none, relu, gelu };
+
+/// y = activate(x + bias) + factor * residual on rows of `channels`; rows are `stride` elements apart. Row i of y meets row i mod x_rows of x and row i mod
+/// residual_rows of the residual. Null pointers leave a term out.
+struct FinishParams {
   const float* x;
-  const float* bias;      ///< [channels]
-  const float* residual;  ///< [rows, channels]; may be y if y is float
+  long long x_rows, x_stride;
+  const float* bias;  ///< [channels]
+  const float* residual;  ///< may be y if y is float
+  long long residual_rows, residual_stride;
+  float factor;
   void* y;
-  long long count;  ///< rows * channels
+  long long rows, y_stride;
   int channels;
-  bool gelu;  ///< exact: x (1 + erf(x / sqrt 2)) / 2
+  Activate activate;
 };
 
-/// Map [height, width, channels] <-> windows [windows, window * window, channels], padded below and to the right with zeros.
+/// A transposed convolution behind its matrix product: columns [height * width, kernel * kernel, channels] -> y [height * stride, width * stride, channels]
+/// = activate(bias + sum of the taps that fall on a pixel). Tap (ky, kx) of input (iy, ix) falls on (iy * stride + ky - pad, ix * stride + kx - pad).
+struct ScatterParams {
+  const float* columns;
+  const float* bias;  ///< [channels], or null
+  float* y;
+  int height, width, channels, kernel, stride, pad;
+  Activate activate;
+};
+
+/// mean [channels] of the rows of x; and y = x * sigmoid(gate [channels]).
+struct GateParams {
+  const float* x;
+  const float* gate;
+  float *mean, *y;  ///< of the kernel that is launched, one is used
+  int rows, channels;
+};
+
+/// Map [height, width, channels] <-> windows [windows, window * window, channels], padded below and to the right with `pad` [channels], or zeros if that is null.
 struct WindowParams {
   const void* x;
   void* y;
   int height, width, channels, window;
+  const void* pad = nullptr;
 };
 
 /// Attention of one image: qkv [height * width, 3 * heads * head_dim] -> out [height * width, heads * head_dim].
@@ -46,6 +73,7 @@ struct AttentionParams {
   float scale;
   const float *rel_h, *rel_w;  ///< [2 n - 1, head_dim], n = window or the grid's side; null: no positions
   const float* bias;           ///< [heads, n * n, n * n] of one window (TinyViT's table, spread out); null: none
+  const float* table = nullptr;  ///< the same as it is stored, [heads, n * n] by distance |dy| * n + |dx|; null: none
 };
 
 /// The decomposed position terms in units of log2: row [heads, tokens, n], column [heads, tokens, n] (see AttentionParams).
@@ -65,7 +93,7 @@ struct AttentionGlobalParams {
   const float *row, *column;  ///< null: no positions
 };
 
-/// Windowed attention on tensor cores. Positions: the terms of RelPosParams, or a table `bias` [heads, n * n, n * n] times log2 e; null: none.
+/// Windowed attention on tensor cores. Positions: the terms of RelPosParams, or a table `bias` [heads, n * n, n * n] in the definition's units; null: none.
 struct AttentionWindowParams {
   const void* qkv;
   void* out;
@@ -82,13 +110,13 @@ struct PatchParams {
   int height, width, patch;
 };
 
-/// Depthwise 3x3 with padding 1 on a map [height, width, channels]; weights [9, channels] and bias [channels] with BatchNorm folded in.
+/// Depthwise 3x3 with padding 1 on a map [height, width, channels]; weights [9, channels] and bias [channels] with BatchNorm folded in, then the activation.
 struct DepthwiseParams {
   const void* x;
   void* y;  ///< [(height - 1) / stride + 1, (width - 1) / stride + 1, channels]
   const float *weights, *bias;
   int height, width, channels, stride;
-  bool gelu;
+  Activate activate;
 };
 
 /// Attention between a few tokens and many pixels (the decoder's): q [queries, heads * head_dim], k and v [keys, heads * head_dim] -> out [queries, heads * head_dim].

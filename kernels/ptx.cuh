@@ -11,6 +11,7 @@
 
 #  include <cuda_bf16.h>
 #  include <cuda_fp16.h>
+#  include <cuda_runtime.h>
 
 #  define SAMPAN_PTX __device__ __forceinline__
 
@@ -143,6 +144,15 @@ SAMPAN_PTX void copy_wait() {
 #  if __CUDA_ARCH__ >= 800
   asm volatile("cp.async.wait_group %0;" ::"n"(kGroups) : "memory");
 #  endif
+}
+
+/// Launch, and the error of the launch itself; what happens inside comes with the next synchronising call.
+template <class P>
+cudaError_t run(void (*kernel)(P), dim3 grid, dim3 block, std::size_t shared, cudaStream_t stream, const P& p) {
+  if (shared > 48 * 1024)
+    if (const cudaError_t e = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared)); e != cudaSuccess) return e;
+  kernel<<<grid, block, shared, stream>>>(p);
+  return cudaGetLastError();
 }
 
 }  // namespace sampan::inline SAMPAN_ABI::kernels

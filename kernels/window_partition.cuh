@@ -28,7 +28,8 @@ static __global__ void __launch_bounds__(128) window_partition_kernel(const __gr
   const WindowToken t = window_token(p);
   const T* x = static_cast<const T*>(p.x) + t.map * p.channels;
   T* y = static_cast<T*>(p.y) + t.windowed * p.channels;
-  for (int i = int(thread_x()); i < p.channels; i += 128) y[i] = t.map < 0 ? from_float<T>(0.0f) : x[i];
+  const T* pad = static_cast<const T*>(p.pad);
+  for (int i = int(thread_x()); i < p.channels; i += 128) y[i] = t.map >= 0 ? x[i] : pad ? pad[i] : from_float<T>(0.0f);
 }
 
 template <class T>

@@ -13,6 +13,15 @@
 namespace sampan::cli {
 namespace {
 
+// Help shows only what this build has.
+#if defined(SAMPAN_CUDA)
+constexpr const char *kDeviceHelp = "cpu; cuda, where the machine has such a device; or reference: the scalar definition of every operation, slow, for comparison", *kDeviceWords = "cpu | cuda | reference";
+constexpr const char* kPrecisionHelp = "how the encoder computes: f32; fast (13-bit integers, the same everywhere, on the cpu); bf16 (where processor or device have it); f16 (on cuda)";
+#else
+constexpr const char *kDeviceHelp = "cpu, or reference: the scalar definition of every operation, slow, for comparison", *kDeviceWords = "cpu | reference";
+constexpr const char* kPrecisionHelp = "how the encoder computes: f32; fast (13-bit integers, the same everywhere); bf16 (where the processor has it)";
+#endif
+
 /// The strings as given; vectors hold every repetition.
 struct Raw {
   std::vector<std::string> boxes, points;
@@ -31,8 +40,8 @@ std::string preset_words() {
 }
 
 void add_engine(CLI::App& c, Options& o, Raw& r) {
-  c.add_option("--precision", o.precision, "how the encoder computes: f32; fast (13-bit integers, the same everywhere); bf16 (where the processor has it)")->type_name("NAME")->group("Engine");
-  c.add_option("--device", o.device, "cpu, or reference: the scalar definition of every operation, slow, for comparison")->type_name("cpu | reference")->group("Engine");
+  c.add_option("--precision", o.precision, kPrecisionHelp)->type_name("NAME")->group("Engine");
+  c.add_option("--device", o.device, kDeviceHelp)->type_name(kDeviceWords)->group("Engine");
   c.add_option("--threads", r.threads, "1 to 256; default: all cores. The result does not depend on it")->type_name("N")->group("Engine");
   c.add_option("--isa", r.isa, "instruction set level; auto takes the best of this machine")->type_name(isa_words())->group("Engine");
   c.add_option("--max-memory", r.max_memory, "refuse to start if weights and activations need more, for example 4G")->type_name("SIZE")->group("Engine");
@@ -75,11 +84,10 @@ void check_engine(Options& o, const Raw& r) {
   find(kPrecisions, o.precision, "--precision", o.load.precision);
   find(kDevices, o.device, "--device", o.load.device);
   // Known words that this build or machine cannot serve are refused here: it is the call that must change, not the model.
-  if (o.load.device == Device::cuda) usage("--device cuda: this build has no CUDA backend; use --device cpu");
+  const auto precisions = must(available_precisions(o.load.device, r.isa), Source::arguments);
   const auto isas = available_isas();
   if (r.isa != "auto" && std::find(isas.begin(), isas.end(), r.isa) == isas.end()) usage(cat("--isa ", r.isa, ": not available here; available: ", isa_words()));
   o.load.isa = r.isa;
-  const auto precisions = o.load.device == Device::reference ? std::vector<std::string>{"f32"} : available_precisions(r.isa);
   if (std::find(precisions.begin(), precisions.end(), o.precision) == precisions.end()) {
     std::string known;
     for (const auto& p : precisions) known += cat(known.empty() ? "" : ", ", p);

@@ -34,6 +34,10 @@ static __global__ void attention_naive_kernel(const __grid_constant__ AttentionP
     float s = real ? naive_dot(q, k, d) * p.scale : 0.0f;
     if (p.rel_h) s += naive_dot(q, p.rel_h + (qy - y0 - y + rows - 1) * d, d) + naive_dot(q, p.rel_w + (qx - x0 - x + columns - 1) * d, d);
     if (p.bias) s += p.bias[((long long)head * rows * columns + (qy - y0) * columns + (qx - x0)) * rows * columns + y * columns + x];
+    if (p.table) {
+      const int dy = qy - y0 - y, dx = qx - x0 - x;
+      s += p.table[((long long)head * rows + (dy < 0 ? -dy : dy)) * columns + (dx < 0 ? -dx : dx)];
+    }
     return s;
   };
   float top = -3.0e38f, sum = 0, out[kNaiveHeadDim];

@@ -11,8 +11,8 @@ template <class T>
 static __global__ void layer_norm_naive_kernel(const __grid_constant__ LayerNormParams p) {
   const int row = int(block_x() * block_width() + thread_x());
   if (row >= p.rows) return;
-  const float* x = p.x + (long long)row * p.channels;
-  T* y = static_cast<T*>(p.y) + (long long)row * p.channels;
+  const float* x = p.x + row * p.x_stride;
+  T* y = static_cast<T*>(p.y) + row * p.y_stride;
   float sum = 0, squares = 0;
   for (int i = 0; i < p.channels; ++i) sum += x[i];
   const float mean = sum / float(p.channels);

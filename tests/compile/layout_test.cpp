@@ -25,7 +25,7 @@ const std::map<std::string, std::set<std::string>> kArrows = {
     {"core", {}},
     {"ops", {}},
     {"cpu", {"ops"}},
-    {"cuda", {"ops"}},
+    {"cuda", {"ops", "cpu"}},  // cpu: what stays on the host
     {"weights", {"ops"}},
     {"nn", {"ops", "weights"}},
     {"models", {"ops", "weights", "nn"}},
@@ -43,7 +43,8 @@ const std::vector<std::pair<std::string, std::string>> kRestricted = {
     {"immintrin\\.h|x86intrin\\.h|cpuid\\.h|arm_neon\\.h", "include/sampan/cpu/.*"},
     {"Eigen/Core", "include/sampan/ops/eigen_gemm\\.hpp"},
     {"(stb/)?stb_.*\\.h", "include/sampan/(image/codec_stb\\.hpp|impl/codec_stb\\.ipp)"},
-    {"cuda.*|cublas.*|cudnn.*", "include/sampan/cuda/.*"},
+    {"cuda.*|cublas.*|cudnn.*", "(?!)"},  // kernels/runtime.cpp has them
+    {"kernels/launch\\.hpp", "include/sampan/cuda/runtime\\.hpp"},
 };
 
 bool starts(const std::string& s, const std::string& prefix) { return s.rfind(prefix, 0) == 0; }

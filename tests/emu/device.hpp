@@ -18,6 +18,15 @@
 #define SAMPAN_EMULATED __attribute__((always_inline)) inline
 #define SAMPAN_PTX SAMPAN_EMULATED
 
+// The names of the CUDA runtime that launchers use.
+using cudaError_t = int;
+using cudaStream_t = void*;
+inline constexpr cudaError_t cudaSuccess = 0, cudaErrorInvalidValue = 1;
+struct dim3 {
+  unsigned x, y, z;
+  constexpr dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {}
+};
+
 namespace sampan::inline SAMPAN_ABI::kernels {
 
 /// Where the emulator was called from. A function call so that two calls on one line stay two sites.
@@ -83,5 +92,11 @@ SAMPAN_EMULATED void copy_async_16(void* to, const void* from, int bytes) { emu:
 SAMPAN_EMULATED void copy_commit() { emu::copy_commit(); }
 template <int kGroups>
 SAMPAN_EMULATED void copy_wait() { emu::copy_wait(kGroups, here()); }
+
+/// Puts the launch into the emulated stream (runtime.cpp).
+template <class P>
+cudaError_t run(void (*kernel)(P), dim3 grid, dim3 block, std::size_t shared, cudaStream_t stream, const P& p) {
+  return emu::enqueue_launch(stream, {grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, shared, [kernel, p] { kernel(p); });
+}
 
 }  // namespace sampan::inline SAMPAN_ABI::kernels

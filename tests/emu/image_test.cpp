@@ -76,7 +76,7 @@ TEST_CASE("depthwise_conv: strides, borders, GELU") {
         Buffer<float> dw(w), db(b);
         std::vector<double> got;
         run_sound({{unsigned(channels + 127) / 128, unsigned(ow), unsigned(oh)}, {128}}, t, std::size_t(oh * ow * channels), got,
-                  [&, h = height, ww = width, c = channels, s = stride](void* y) { return depthwise_conv({x.data(), y, dw.data(), db.data(), h, ww, c, s, gelu}, t); });
+                  [&, h = height, ww = width, c = channels, s = stride](void* y) { return depthwise_conv({x.data(), y, dw.data(), db.data(), h, ww, c, s, gelu ? Activate::gelu : Activate::none}, t); });
         for (int y = 0; y < oh; ++y)
           for (int xx = 0; xx < ow; ++xx)
             for (int c = 0; c < channels; ++c) {

@@ -11,16 +11,19 @@
 
 #include "kernels/attention_global.cuh"
 #include "kernels/attention_window.cuh"
-#include "kernels/bias_gelu.cuh"
+#include "kernels/channel_gate.cuh"
 #include "kernels/cross_attention.cuh"
 #include "kernels/depthwise_conv.cuh"
+#include "kernels/finish_rows.cuh"
 #include "kernels/image.cuh"
 #include "kernels/layer_norm.cuh"
 #include "kernels/mask_head.cuh"
 #include "kernels/naive/attention.cuh"
+#include "kernels/naive/cross_attention.cuh"
 #include "kernels/naive/layer_norm.cuh"
 #include "kernels/patch_gather.cuh"
 #include "kernels/rel_pos.cuh"
+#include "kernels/scatter_taps.cuh"
 #include "kernels/window_partition.cuh"
 
 #include <stdexcept>
@@ -61,9 +64,12 @@ Work layer_norm_naive(const LayerNormParams& p, Type out) {
 Work layer_norm(const LayerNormParams& p, Type out) {
   return with_type(out, [&](auto v) -> Work { return SAMPAN_RUN((layer_norm_kernel<decltype(v)>), p); });
 }
-Work bias_gelu(const BiasParams& p, Type out) {
-  return with_type(out, [&](auto v) -> Work { return SAMPAN_RUN((bias_gelu_kernel<decltype(v)>), p); });
+Work finish_rows(const FinishParams& p, Type out) {
+  return with_type(out, [&](auto v) -> Work { return SAMPAN_RUN((finish_rows_kernel<decltype(v)>), p); });
 }
+Work scatter_taps(const ScatterParams& p) { return SAMPAN_RUN((scatter_taps_kernel), p); }
+Work channel_mean(const GateParams& p) { return SAMPAN_RUN((channel_mean_kernel), p); }
+Work gate_rows(const GateParams& p) { return SAMPAN_RUN((gate_rows_kernel), p); }
 Work window_partition(const WindowParams& p, Type t) {
   return with_type(t, [&](auto v) -> Work { return SAMPAN_RUN((window_partition_kernel<decltype(v)>), p); });
 }
@@ -119,6 +125,9 @@ auto with_decoder_dim(int d, F&& f) {
   return d == 16 ? f(std::integral_constant<int, 16>{}) : d == 32 ? f(std::integral_constant<int, 32>{}) : f(std::integral_constant<int, 64>{});
 }
 }  // namespace
+Work cross_attention_naive(const CrossAttentionParams& p, Type t) {
+  return with_type(t, [&](auto v) -> Work { return SAMPAN_RUN((cross_attention_naive_kernel<decltype(v)>), p); });
+}
 Work cross_attention_tokens(const CrossAttentionParams& p, Type t) {
   return with_type(t, [&](auto v) { return with_decoder_dim(p.head_dim, [&](auto d) -> Work { return SAMPAN_RUN((cross_attention_tokens_kernel<decltype(v), decltype(d)::value>), p); }); });
 }

@@ -41,9 +41,22 @@ struct Region {
   std::vector<Cell> cells;
   bool writable;
 };
-std::vector<std::unique_ptr<Region>>& regions() {
-  static std::vector<std::unique_ptr<Region>> all;
+/// By address; whole models have hundreds.
+std::map<const char*, std::unique_ptr<Region>>& regions() {
+  static std::map<const char*, std::unique_ptr<Region>> all;
   return all;
+}
+Region& add_region(char* begin, std::size_t bytes, std::size_t cells) {
+  auto& r = regions()[begin];
+  r = std::make_unique<Region>(Region{begin, begin + bytes, std::vector<Cell>(cells), true});
+  return *r;
+}
+/// The region that p lies in, or in whose red zones.
+const Region* region_near(const char* p) {
+  const auto above = regions().upper_bound(p);
+  if (above != regions().begin())
+    if (const Region* r = std::prev(above)->second.get(); p < r->end + kRed) return r;
+  return above != regions().end() && p >= above->second->begin - kRed ? above->second.get() : nullptr;
 }
 
 enum class Status { ready, at_block, at_warp, done };
@@ -93,7 +106,7 @@ struct Machine {
   unsigned count = 0, current = 0, live = 0, ended = 0, arrived = 0;
   std::uint32_t epoch = 0;
   std::uint64_t serial = 0, launch_first = 0, random = 1;
-  bool running = false;
+  bool running = false, host_memory = false;
   std::map<std::pair<const void*, unsigned>, Requests> requests;
 
   alignas(1024) char shared[kShared];
@@ -191,14 +204,13 @@ Cell* cells_of(Machine& m, const void* pointer, std::size_t n, bool write, const
     if (p + n > m.shared + m.shared_bytes) return m.find("outside: beyond the shared memory of the launch", site, -1), nullptr;
     return &m.cells[std::size_t(p - m.shared)];
   }
-  for (const auto& r : regions())
-    if (p >= r->begin - kRed && p < r->end + kRed) {
-      where = "global memory";
-      if (p < r->begin || p + n > r->end) return m.find("outside: beyond a buffer", site, -1), nullptr;
-      if (write && !r->writable) return m.find("outside: write to a read-only buffer", site, -1), nullptr;
-      return &r->cells[std::size_t(p - r->begin)];
-    }
-  if (write) m.find("outside: write to memory that is no buffer", site, -1);
+  if (const Region* r = region_near(p)) {
+    where = "global memory";
+    if (p < r->begin || p + n > r->end) return m.find("outside: beyond a buffer", site, -1), nullptr;
+    if (write && !r->writable) return m.find("outside: write to a read-only buffer", site, -1), nullptr;
+    return r->cells.empty() ? nullptr : const_cast<Cell*>(&r->cells[std::size_t(p - r->begin)]);
+  }
+  if (write && !m.host_memory) m.find("outside: write to memory that is no buffer", site, -1);
   return nullptr;
 }
 
@@ -311,27 +323,26 @@ Memory::Memory(std::size_t bytes) : bytes_(bytes) {
   if (base == MAP_FAILED) throw std::bad_alloc();
   std::memset(base, 0xff, whole);  // NaN in every float format
   data_ = base + kRed;
-  regions().push_back(std::make_unique<Region>(Region{base + kRed, base + kRed + bytes, std::vector<Cell>(bytes), true}));
+  add_region(base + kRed, bytes, bytes);
 }
 Memory::Memory(const void* data, std::size_t bytes) : Memory(bytes) {
   std::memcpy(data_, data, bytes);
-  Region& r = *regions().back();
+  Region& r = *regions().at(static_cast<const char*>(data_));
   r.writable = false;
   for (Cell& c : r.cells) c.state = State::written;
 }
 Memory::~Memory() {
-  std::erase_if(regions(), [&](const auto& r) { return r->begin == data_; });
+  regions().erase(static_cast<const char*>(data_));
   munmap(static_cast<char*>(data_) - kRed, (bytes_ + 4095) / 4096 * 4096 + 2 * kRed);
 }
+void use_host_memory(bool on) { machine().host_memory = on; }
+void add_plain_memory(void* begin, std::size_t bytes) { add_region(static_cast<char*>(begin), bytes, 0); }
+void remove_plain_memory(void* begin) { regions().erase(static_cast<const char*>(begin)); }
 bool Memory::fully_written() const {
-  for (const auto& r : regions())
-    if (r->begin == data_) return std::all_of(r->cells.begin(), r->cells.end(), [](const Cell& c) { return c.state == State::written; });
-  return false;
+  const Region& r = *regions().at(static_cast<const char*>(data_));
+  return std::all_of(r.cells.begin(), r.cells.end(), [](const Cell& c) { return c.state == State::written; });
 }
-void Memory::make_writable() {
-  for (const auto& r : regions())
-    if (r->begin == data_) r->writable = true;
-}
+void Memory::make_writable() { regions().at(static_cast<const char*>(data_))->writable = true; }
 
 // ---- launch ---------------------------------------------------------------------------------------------------------------------------
 Report launch(Dim grid, Dim block, std::size_t shared, const std::function<void()>& thread, const Settings& settings) {

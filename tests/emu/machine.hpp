@@ -102,6 +102,16 @@ class Buffer {
 /// Runs thread() once per thread of the grid, with `shared` bytes of dynamic shared memory. block.count() is a multiple of 32, at most 1024.
 Report launch(Dim grid, Dim block, std::size_t shared, const std::function<void()>& thread, const Settings& settings = {});
 
+/// Memory that kernels may touch anywhere inside, without shadow: the device heap of whole models (runtime.cpp). Its neighbourhood (64 KiB) is nobody's.
+void add_plain_memory(void* begin, std::size_t bytes);
+void remove_plain_memory(void* begin);
+
+/// Kernels may also write host memory (tests of ops that give them host buffers with guards of their own).
+void use_host_memory(bool on);
+
+/// Puts a launch into a stream of the emulated runtime (runtime.cpp); 0, or a cudaError_t.
+int enqueue_launch(void* stream, Dim grid, Dim block, std::size_t shared, std::function<void()> thread);
+
 // ---- what a running kernel asks for (device.hpp) ------------------------------------------------------------------------------------
 Dim thread_index();
 Dim block_index();

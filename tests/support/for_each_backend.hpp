@@ -4,7 +4,8 @@
 //                 outputs fully written, guards intact; the plan's bytes equal the real peak, its cost the real cost, its FLOP the documented formula
 //   check_refused invalid_argument from the plan and from the run, nothing written
 //   check_inert   a failed, cancelled or exhausted context makes the op do nothing
-// New instruction set levels enter in one place: cpu_levels().
+// New instruction set levels enter in one place: cpu_levels(). With SAMPAN_TEST_CUDA (test_cuda_ops) the levels give way to Cuda on the emulated runtime, whose device
+// reads and writes the tests' host memory: the same cases, twice Reference's error; a layout that Cuda does not take must be refused.
 #pragma once
 #include "support/error_bound.hpp"
 #include "support/guard_buffer.hpp"
@@ -12,6 +13,12 @@
 
 #include <sampan/cpu/cpu_backend.hpp>
 #include <sampan/ops/backend.hpp>
+
+#if defined(SAMPAN_TEST_CUDA)
+#  include "emu/runtime.hpp"
+
+#  include <sampan/cuda/cuda_backend.hpp>
+#endif
 
 #include <doctest/doctest.h>
 
@@ -24,7 +31,24 @@ namespace sampan::test {
 inline constexpr int kThreadCounts[] = {1, 2, 3, 8};
 
 /// Thinner sweeps under sanitizers; thread counts, levels and layouts stay.
-inline constexpr bool kThorough = !kSanitized;
+#if defined(SAMPAN_TEST_CUDA)
+inline constexpr bool kThorough = false, kCuda = true;
+inline const Cuda& cuda_backend() {
+  static const Cuda b = [] {
+    emu::use_host_memory(true);
+    return Cuda{cuda::Device::open().value()};
+  }();
+  return b;
+}
+/// Work of a backend that returns before it is done.
+inline void settle(const Cuda& b) { REQUIRE(cuda::synchronize(b.device->stream()).ok()); }
+/// What the emulator found since the last call.
+inline std::string findings() { return emu::take_findings(); }
+#else
+inline constexpr bool kThorough = !kSanitized, kCuda = false;
+#endif
+template <class B>
+void settle(const B&) {}
 
 struct CpuLevel {
   std::string name;
@@ -35,7 +59,7 @@ inline std::list<CpuLevel>& cpu_levels() {
   static std::list<CpuLevel> levels = [] {
     std::list<CpuLevel> l;
     const char* only = std::getenv("SAMPAN_ISA");
-    for (int i = 0; i < kIsaCount; ++i) {
+    for (int i = 0; !kCuda && i < kIsaCount; ++i) {
       const Cpu b{.isa = Isa(i)};
       if (!isa_available(b.isa) || (only && std::string(only) != isa_name(b.isa))) continue;
       const bool known = std::any_of(l.begin(), l.end(), [&](const CpuLevel& other) { return &other.backend.kernels() == &b.kernels(); });
@@ -64,6 +88,9 @@ void for_each_backend(F&& f) {
   f(std::string("Reference"), Reference{}, pool_of(1));
   for (auto& level : cpu_levels())
     for (int t : kThreadCounts) f("Cpu " + level.name + ", " + std::to_string(t) + " threads", level.backend, pool_of(t));
+#if defined(SAMPAN_TEST_CUDA)
+  f(std::string("Cuda"), cuda_backend(), pool_of(1));
+#endif
 }
 
 /// What an op's docstring says that it costs; negative: whatever the plan says. `most`: elementwise work that a backend may count if it does it as an op of its own.
@@ -110,6 +137,7 @@ Outcome run(const B& backend, ThreadPool& pool, F&& forward, Trace* trace = null
   Context<B> ctx(backend, pool, arena);
   ctx.trace = trace;
   forward(ctx);
+  settle(backend);
   o.status = ctx.status();
   o.peak = arena.peak();
   o.cost = ctx.cost();
@@ -151,7 +179,9 @@ class Sweep {
   Sweep(const Sweep&) = delete;
   Sweep& operator=(const Sweep&) = delete;
   ~Sweep() {
-    MESSAGE(std::string(cat(op_, ": ", cases_, " cases on Reference and Cpu (", level_names(), "); errors: Reference ", reference_, " of its bound, Cpu ", cpu_, " of its")));
+    const std::string fast = kCuda ? cat("Cuda (", refused_, " layouts or sizes refused)") : cat("Cpu (", level_names(), ")");
+    MESSAGE(std::string(cat(op_, ": ", cases_, " cases on Reference and ", fast, "; errors: Reference ", reference_, " of its bound, ", kCuda ? "Cuda " : "Cpu ", cpu_, " of its")));
+    if (kCuda) CHECK(refused_ < cases_);
   }
 
   /// pack(backend) -> weights, kept for all runs; op(ctx, weights, output view). `flop`: the documented formula.
@@ -191,6 +221,23 @@ class Sweep {
         say("Cpu " + level.name + ", " + std::to_string(threads) + " threads", what, wrong);
       }
     }
+#if defined(SAMPAN_TEST_CUDA)
+    const auto w = pack_weights(cuda_backend());
+    out.prepare(y);
+    const Outcome o = run(cuda_backend(), pool_of(1), [&](Context<Cuda>& ctx) { op(ctx, w, y.view()); });
+    const std::string found = findings();
+    if (!o.status && (o.status.error().code() == ErrorCode::invalid_argument || o.status.error().code() == ErrorCode::unsupported) && o.plan.arena_bytes == 0) {  // refused in the plan: a layout or a size
+      ++refused_;
+      return say("Cuda", what, y.guards_intact() && found.empty() ? "" : "wrote although it refused");
+    }
+    std::string wrong = judge(o, flop) + found;
+    Errors fast;
+    if (o.status) wrong += judge(y, out, expected, fast);
+    const double share = fast.floor / (2 * plain.floor + 2);
+    if (wrong.empty() && share > 1) wrong = cat("element ", fast.floor_at, " is off by ", fast.floor, " floors, Reference at most by ", plain.floor);
+    if (share > cpu_) cpu_ = share;
+    say("Cuda", what, wrong);
+#endif
   }
 
  private:
@@ -210,7 +257,7 @@ class Sweep {
   }
 
   const char* op_;
-  int cases_ = 0;
+  int cases_ = 0, refused_ = 0;
   double reference_ = 0, cpu_ = 0;
 };
 
@@ -231,6 +278,7 @@ void check_refused(const std::string& what, std::array<Index, std::size_t(R)> ou
     REQUIRE(arena.reserve(std::size_t(4) << 20));
     Context<B> ctx(b, pool, arena);
     op(ctx, w, y.view());
+    settle(b);
     CHECK(!ctx.status());
     if (!ctx.status()) {
       CHECK(ctx.status().error().code() == ErrorCode::invalid_argument);
@@ -255,6 +303,7 @@ void check_inert(std::array<Index, std::size_t(R)> out, Pack&& pack_weights, Op&
       Context<B> ctx(b, pool, arena);
       spoil(ctx);
       op(ctx, w, y.view());
+      settle(b);
       CHECK(!ctx.status());
       if (!ctx.status()) CHECK(ctx.status().error().code() == code);
       CHECK(ctx.cost().flop == 0);
@@ -270,6 +319,7 @@ void check_inert(std::array<Index, std::size_t(R)> out, Pack&& pack_weights, Op&
       REQUIRE(arena.reserve(quarter == 4 ? planned->arena_bytes - kAlignment : planned->arena_bytes / kAlignment * quarter / 4 * kAlignment));
       Context<B> ctx(b, pool, arena);
       op(ctx, w, y.view());
+      settle(b);
       CHECK(!ctx.status());
       CHECK(y.guards_intact());
     }

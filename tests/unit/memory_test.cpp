@@ -26,7 +26,9 @@ struct CountingMemory {
     if (p) --live;
     HostMemory::release(p);
   }
-  static void upload(void* to, const void* from, std::size_t bytes) noexcept { HostMemory::upload(to, from, bytes); }
+  static inline int uploads = 0;
+  static inline bool lose = false;  // copies fail
+  static bool upload(void* to, const void* from, std::size_t bytes) noexcept { return ++uploads, !lose && HostMemory::upload(to, from, bytes); }
 };
 struct Counting {
   using Memory = CountingMemory;
@@ -104,4 +106,22 @@ TEST_CASE("a copy of nothing is empty but valid; a tensor without memory is neit
   CHECK_FALSE(refused.valid());
   CHECK(refused.empty());
   CHECK_FALSE(copy.valid());
+}
+
+TEST_CASE("other memory: a strided copy travels at once, and a copy that fails leaves an empty tensor") {
+  const float values[] = {1, 2, 3, 4, 5, 6};
+  const View<const float, 2> columns(values, {2, 2}, {3, 1});
+  CountingMemory::live = CountingMemory::uploads = 0;
+  {
+    const auto t = T<2>::copy_of(columns);
+    CHECK(CountingMemory::uploads == 1);
+    CHECK(t.view()(1, 0) == 4);
+    CHECK(t.view()(1, 1) == 5);
+    CountingMemory::lose = true;
+    CHECK_FALSE(T<2>::copy_of(columns).valid());
+    CHECK_FALSE(T<1>::copy_of(View<const float, 1>(values, {6})).valid());
+    CountingMemory::lose = false;
+    CHECK(CountingMemory::live == 1);
+  }
+  CHECK(CountingMemory::live == 0);
 }

@@ -30,17 +30,20 @@ class Arena {
       peak_ = std::exchange(o.peak_, 0);
       planning_ = o.planning_;
       exhausted_ = o.exhausted_;
+      release_ = o.release_;
     }
     return *this;
   }
   ~Arena() { free(); }
 
-  /// Makes room for at least `bytes`; keeps a larger block. Nothing may be in use. False if the system gives no memory.
+  /// Makes room for at least `bytes` of a backend's memory; keeps a larger block. Nothing may be in use. False if the system gives no memory.
+  template <class Memory = HostMemory>
   bool reserve(std::size_t bytes) {
     SAMPAN_ASSERT(!planning_ && used_ == 0);
     if (bytes <= capacity_) return true;
     free();
-    base_ = static_cast<std::byte*>(HostMemory::allocate(bytes));
+    base_ = static_cast<std::byte*>(Memory::allocate(bytes));
+    release_ = &Memory::release;
     capacity_ = base_ ? bytes : 0;
     return base_ != nullptr;
   }
@@ -91,12 +94,13 @@ class Arena {
     return p;
   }
   void free() {
-    if (!planning_) HostMemory::release(base_);
+    if (!planning_) release_(base_);
   }
 
   std::byte* base_ = nullptr;
   std::size_t capacity_ = 0, used_ = 0, peak_ = 0;
   bool planning_ = false, exhausted_ = false;
+  void (*release_)(void*) noexcept = &HostMemory::release;
 };
 
 }  // namespace sampan::inline SAMPAN_ABI

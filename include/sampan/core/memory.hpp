@@ -19,7 +19,8 @@ struct HostMemory {
     return rounded < bytes ? nullptr : std::aligned_alloc(kAlignment, rounded ? rounded : kAlignment);
   }
   static void release(void* p) noexcept { std::free(p); }
-  static void upload(void* to, const void* from, std::size_t bytes) noexcept { std::memcpy(to, from, bytes); }
+  /// False if the copy failed, which only other memories can.
+  static bool upload(void* to, const void* from, std::size_t bytes) noexcept { return std::memcpy(to, from, bytes) == to; }
 };
 
 /// Bytes of this thread's living tensors: the difference around a load is what its weights take.
@@ -45,12 +46,23 @@ class Tensor {
   static Tensor copy_of(const View<const T, Rank>& from) {
     Tensor t(from.extents());
     if (!t.valid()) return t;
+    const std::size_t bytes = std::size_t(from.size()) * sizeof(T);
     if (from.contiguous()) {
-      Memory::upload(t.view_.data(), from.data(), std::size_t(from.size()) * sizeof(T));
-    } else {
-      t.gather(from.data(), from, 0, 0);
+      if (!Memory::upload(t.view_.data(), from.data(), bytes)) return {};
+      return t;
     }
-    return t;
+    if constexpr (std::is_same_v<Memory, HostMemory>) {
+      gather(t.view_.data(), from.data(), from, 0, 0);
+      return t;
+    } else {
+      T* packed = static_cast<T*>(HostMemory::allocate(bytes));
+      if (!packed) return {};
+      gather(packed, from.data(), from, 0, 0);
+      const bool done = Memory::upload(t.view_.data(), packed, bytes);
+      HostMemory::release(packed);
+      if (!done) return {};
+      return t;
+    }
   }
   Tensor(Tensor&& o) noexcept : view_(std::exchange(o.view_, {})) {}
   Tensor& operator=(Tensor&& o) noexcept {
@@ -73,13 +85,13 @@ class Tensor {
     tensor_bytes() -= view_.size() * Index(sizeof(T));
     Memory::release(view_.data());
   }
-  Index gather(const T* from, const View<const T, Rank>& shape, int axis, Index at) {
+  static Index gather(T* to, const T* from, const View<const T, Rank>& shape, int axis, Index at) {
     for (Index i = 0; i < shape.extent(axis); ++i) {
       const T* p = from + i * shape.stride(axis);
       if (axis + 1 == Rank) {
-        Memory::upload(view_.data() + at++, p, sizeof(T));
+        to[at++] = *p;
       } else {
-        at = gather(p, shape, axis + 1, at);
+        at = gather(to, p, shape, axis + 1, at);
       }
     }
     return at;

@@ -10,8 +10,14 @@ namespace sampan::inline SAMPAN_ABI {
 namespace detail {
 
 inline Status check_supported(const LoadOptions& o) {
+#if !defined(SAMPAN_CUDA)
   if (o.device == Device::cuda) return Error(ErrorCode::unsupported, "device cuda: this build has no CUDA backend; use device cpu");
-  if (o.precision == Precision::int8 || o.precision == Precision::f16) return Error(ErrorCode::unsupported, cat("precision ", precision_name(o.precision), ": this version computes in f32, fast and bf16"));
+#endif
+  if (o.device == Device::cuda) {
+    if (o.precision == Precision::int8 || o.precision == Precision::fast) return Error(ErrorCode::unsupported, cat("precision ", precision_name(o.precision), ": device cuda computes in f32, f16 and bf16"));
+  } else if (o.precision == Precision::int8 || o.precision == Precision::f16) {
+    return Error(ErrorCode::unsupported, cat("precision ", precision_name(o.precision), ": device ", o.device == Device::cpu ? "cpu" : "reference", " computes in f32, fast and bf16"));
+  }
   if (o.device == Device::reference && o.precision != Precision::f32) return Error(ErrorCode::unsupported, cat("precision ", precision_name(o.precision), ": device reference computes in f32 only"));
   if (o.threads < 0 || o.threads > 256) return Error(ErrorCode::invalid_argument, cat("threads ", o.threads, ": 0 (all cores) to 256 are possible"));
   return {};
@@ -28,7 +34,7 @@ inline std::string preprocessing_text(const weights::Contract& c) {
 }
 
 template <class B>
-ModelInfo describe(const models::Network<B>& net, const weights::Contract& c, const TensorTable& table, ThreadPool& pool) {
+Result<ModelInfo> describe(const models::Network<B>& net, const weights::Contract& c, const TensorTable& table, ThreadPool& pool) {
   ModelInfo m;
   m.family = c.family;
   m.name = c.name;
@@ -49,21 +55,19 @@ ModelInfo describe(const models::Network<B>& net, const weights::Contract& c, co
   m.single_mask = c.mask.single;
   m.multimask = c.mask.multimask;
   const Index g = net.grid(), s = net.image_size(), ch = net.channels();
-  const auto whole = plan(net.backend, pool, [&](Context<B>& ctx) {
+  SAMPAN_TRY(whole, plan(net.backend, pool, [&](Context<B>& ctx) {
     auto scope = ctx.arena.scope();
     net.encode(ctx, scope.template make<float>(s, s, 3), scope.template make<float>(g, g, ch));
-  });
-  const auto one = plan(net.backend, pool, [&](Context<B>& ctx) {
+  }));
+  SAMPAN_TRY(one, plan(net.backend, pool, [&](Context<B>& ctx) {
     auto scope = ctx.arena.scope();
     const auto embedding = scope.template make<float>(g, g, ch);
     const auto sparse = scope.template make<float>(1, 2, ch), dense = scope.template make<float>(1, g * g, ch), masks = scope.template make<float>(1, 1, 16 * g * g);
-    const float box[4] = {};
-    net.prompt_encoder.encode_sparse(ctx, nullptr, 0, box, sparse[0]);
     net.prompt_encoder.encode_dense(ctx, {}, as_map(dense[0], g, g));
     net.mask_decoder.forward(ctx, {embedding, net.prompt_encoder.dense_pe.view(), sparse, dense}, false, masks, scope.template make<float>(1, 1));
-  });
-  if (whole) m.encode_flop = whole->cost.flop, m.encode_bytes = whole->arena_bytes;
-  if (one) m.decode_flop = one->cost.flop, m.decode_bytes = one->arena_bytes;
+  }));
+  m.encode_flop = whole.cost.flop, m.encode_bytes = whole.arena_bytes;
+  m.decode_flop = one.cost.flop, m.decode_bytes = one.arena_bytes;
   return m;
 }
 
@@ -77,7 +81,8 @@ Result<std::shared_ptr<const ModelState>> build(B backend, weights::OpenModel& f
   if (options.max_memory && weight_bytes > options.max_memory) return Error(ErrorCode::limit, cat(file.file.path(), ": the weights alone need ", weight_bytes >> 20, " MiB, the memory limit is ", options.max_memory >> 20, " MiB"));
   auto state = std::make_shared<ModelState>(file.file.path(), file.contract, models::AnyNetwork(std::move(net)), ThreadPool(threads));
   state->options = options;
-  state->info = describe(std::get<models::Network<B>>(state->network), state->contract, file.table, state->pool);
+  SAMPAN_TRY(info, describe(std::get<models::Network<B>>(state->network), state->contract, file.table, state->pool));
+  state->info = std::move(info);
   state->info.weight_bytes = weight_bytes;
   return std::shared_ptr<const ModelState>(std::move(state));
 }
@@ -93,6 +98,13 @@ inline Result<Model> load_model(const std::string& path, const LoadOptions& opti
     SAMPAN_TRY(state, build(Reference{}, *file, options));
     return Access::make(std::move(state));
   }
+#if defined(SAMPAN_CUDA)
+  if (options.device == Device::cuda) {
+    SAMPAN_TRY(backend, models::make_cuda(options.isa, options.precision));
+    SAMPAN_TRY(state, build(std::move(backend), *file, options));
+    return Access::make(std::move(state));
+  }
+#endif
   SAMPAN_TRY(backend, models::make_cpu(options.isa, options.precision));
   SAMPAN_TRY(state, build(std::move(backend), *file, options));
   return Access::make(std::move(state));
@@ -119,6 +131,31 @@ SAMPAN_INLINE std::vector<std::string> available_precisions(const std::string& i
   std::vector<std::string> names;
   for (Precision p : {Precision::f32, Precision::fast, Precision::bf16})
     if (models::make_cpu(isa, p)) names.push_back(precision_name(p));
+  return names;
+}
+
+SAMPAN_INLINE Result<std::vector<std::string>> available_precisions(Device device, const std::string& isa) noexcept {
+  return detail::guarded([&]() -> Result<std::vector<std::string>> {
+    SAMPAN_CHECK(detail::check_supported({.device = device}));
+    if (device == Device::cpu) return available_precisions(isa);
+    std::vector<std::string> names{"f32"};
+#if defined(SAMPAN_CUDA)
+    if (device == Device::cuda) {
+      SAMPAN_TRY(backend, models::make_cuda("auto"));
+      names.push_back("f16");
+      if (backend.device->info().major >= 8) names.push_back("bf16");
+    }
+#endif
+    return names;
+  });
+}
+
+SAMPAN_INLINE std::vector<std::string> available_devices() {
+  std::vector<std::string> names{"cpu", "reference"};
+#if defined(SAMPAN_CUDA)
+  cuda::DeviceInfo d;
+  if (cuda::find_device(d).ok()) names.push_back(cat("cuda: ", d.name, ", compute capability ", d.major, ".", d.minor, ", ", d.memory >> 20, " MiB, ", d.versions));
+#endif
   return names;
 }
 
@@ -151,7 +188,12 @@ SAMPAN_INLINE std::string build_info() {
 #endif
   s += "isa";
   for (const auto& isa : available_isas()) s += " " + isa;
+#if defined(SAMPAN_CUDA)
+  const auto devices = available_devices();
+  return s + "\n" + (devices.size() > 2 ? devices.back() : std::string("cuda: no device answers")) + "\n";
+#else
   return s + "\ncuda not in this build\n";
+#endif
 }
 
 }  // namespace sampan::inline SAMPAN_ABI

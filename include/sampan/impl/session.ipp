@@ -2,6 +2,9 @@
 #pragma once
 #include <sampan/predict/prompt_check.hpp>
 #include <sampan/predict/session_state.hpp>
+#if defined(SAMPAN_CUDA)
+#  include <sampan/predict/device_session.hpp>
+#endif
 
 namespace sampan::inline SAMPAN_ABI {
 namespace detail {

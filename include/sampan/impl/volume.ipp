@@ -1,6 +1,9 @@
 // Definitions of VolumeSession (predict/volume.hpp): checks, steps, the noexcept border.
 #pragma once
 #include <sampan/predict/volume_state.hpp>
+#if defined(SAMPAN_CUDA)
+#  include <sampan/predict/device_session.hpp>
+#endif
 
 namespace sampan::inline SAMPAN_ABI {
 namespace detail {

@@ -1,8 +1,12 @@
 // Network<B>: encoder, prompt encoder and mask decoder of one checkpoint on backend B; AnyNetwork: the one variant over backends.
-// Data flow: impl/model.ipp loads it, impl/session.ipp visits it. The seam between templates and the public class; the only model header that sees cpu/.
+// Data flow: impl/model.ipp loads it, impl/session.ipp visits it. The seam between templates and the public class; the only model header that sees cpu/ and cuda/.
 // Sizes come from the contract record (weights/contract.hpp) and from nothing else; a new encoder is one more alternative of Network::encoder.
 #pragma once
 #include <sampan/cpu/cpu_backend.hpp>
+#if defined(SAMPAN_CUDA)
+#  include <sampan/cuda/cuda_backend.hpp>
+#endif
+// The layers behind: qualified calls find only the overloads above.
 #include <sampan/models/mask_decoder.hpp>
 #include <sampan/models/prompt_encoder.hpp>
 #include <sampan/models/sam_vit.hpp>
@@ -133,6 +137,18 @@ inline Result<Cpu> make_cpu(std::string_view name, Precision precision = Precisi
   return Error(ErrorCode::unsupported, cat("isa ", name, ": this build and machine have auto", known));
 }
 
+#if defined(SAMPAN_CUDA)
+/// The device, with the level `isa` for what stays on the host. Error{unsupported} without a device, or for bf16 before compute capability 8.0.
+inline Result<Cuda> make_cuda(std::string_view isa, Precision precision = Precision::f32) {
+  SAMPAN_TRY(host, make_cpu(isa));
+  SAMPAN_TRY(device, cuda::Device::open());
+  if (precision == Precision::bf16 && device->info().major < 8) return Error(ErrorCode::unsupported, cat("precision bf16: ", device->info().name, " has compute capability ", device->info().major, ".", device->info().minor, ", bfloat16 needs 8.0; use precision f16"));
+  return Cuda{std::move(device), precision, host};
+}
+
+using AnyNetwork = std::variant<Network<Reference>, Network<Cpu>, Network<Cuda>>;
+#else
 using AnyNetwork = std::variant<Network<Reference>, Network<Cpu>>;
+#endif
 
 }  // namespace sampan::inline SAMPAN_ABI::models

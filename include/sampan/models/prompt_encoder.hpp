@@ -23,9 +23,11 @@ struct PromptEncoderSizes {
 template <Backend B>
 struct PromptEncoder {
   PromptEncoderSizes sizes;
-  Tensor<float, 2, B> gauss;                     // pe_layer.positional_encoding_gaussian_matrix [2, c/2]
-  Tensor<float, 2, B> point_embeddings;          // [4, c]: background, object, box top left, box bottom right
-  Tensor<float, 2, B> not_a_point, no_mask;      // [1, c]
+  // Tokens are made on the host, wherever the network runs: a dozen rows per prompt.
+  Tensor<float, 2, Reference> gauss;             // pe_layer.positional_encoding_gaussian_matrix [2, c/2]
+  Tensor<float, 2, Reference> point_embeddings;  // [4, c]: background, object, box top left, box bottom right
+  Tensor<float, 2, Reference> not_a_point;       // [1, c]
+  Tensor<float, 2, B> no_mask;                   // [1, c]
   PackedConv<B> mask0, mask3, mask6;             // mask_downscaling.0, .3, .6
   PackedNorm<B> mask1, mask4;                    // mask_downscaling.1, .4
   Tensor<float, 3, B> dense_pe;                  // [1, g*g, c]
@@ -34,14 +36,14 @@ struct PromptEncoder {
     PromptEncoder m;
     m.sizes = s;
     const Index c = s.channels;
-    m.gauss = w.keep(w.template tensor<2>("pe_layer.positional_encoding_gaussian_matrix", {2, c / 2}));
+    m.gauss = w.template keep<Reference>(w.template tensor<2>("pe_layer.positional_encoding_gaussian_matrix", {2, c / 2}));
     const auto table = w.template scratch<2>({4, c});
     for (Index i = 0; i < 4; ++i) {
       const auto row = w.template tensor<2>("point_embeddings." + std::to_string(i) + ".weight", {1, c});
       for (Index j = 0; w.ok() && j < c; ++j) table(i, j) = row(0, j);
     }
-    m.point_embeddings = w.keep(View<const float, 2>(table));
-    m.not_a_point = w.keep(w.template tensor<2>("not_a_point_embed.weight", {1, c}));
+    m.point_embeddings = w.template keep<Reference>(View<const float, 2>(table));
+    m.not_a_point = w.template keep<Reference>(w.template tensor<2>("not_a_point_embed.weight", {1, c}));
     m.no_mask = w.keep(w.template tensor<2>("no_mask_embed.weight", {1, c}));
     const auto d = w / "mask_downscaling";
     m.mask0 = w.pack_conv(d.conv("0", s.mask_channels / 4, 1, 2, 2, {.stride = 2}));
@@ -56,8 +58,10 @@ struct PromptEncoder {
 
   static Index token_count(Index points, bool box) { return box ? points + 2 : points > 0 ? points + 1 : 0; }
 
-  /// Tokens of one object, out [token_count, c]. `box` is {x0, y0, x1, y1} in model pixels or nullptr.
-  void encode_sparse(Context<B>& ctx, const ModelPoint* points, Index count, const float* box, const View<float, 2>& out) const {
+  /// Tokens of one object, out [token_count, c], on a backend of the host. `box` is {x0, y0, x1, y1} in model pixels or nullptr.
+  template <class H>
+    requires(!on_device<H>)
+  void encode_sparse(Context<H>& ctx, const ModelPoint* points, Index count, const float* box, const View<float, 2>& out) const {
     const Index k = token_count(count, box != nullptr), c = sizes.channels;
     if (!ctx.require(out.extent(0) == k && out.extent(1) == c, "prompt encoder: out must be [token_count, c]") || k == 0) return;
     auto scope = ctx.arena.scope();
@@ -106,15 +110,16 @@ struct PromptEncoder {
   /// PE of every grid position: x = (column + 0.5) / g, y = (row + 0.5) / g (PositionEmbeddingRandom.forward).
   void make_dense_pe(const Loader<B>& w) {
     const Index g = sizes.grid, c = sizes.channels;
-    dense_pe = Tensor<float, 3, B>({1, g * g, c});
     const auto at = w.template scratch<2>({g * g, 2});
-    if (!dense_pe.valid()) w.problem("no memory for the dense positional grid", ErrorCode::out_of_memory);
+    const auto pe = w.template scratch<3>({1, g * g, c});
     if (!w.ok()) return;
     for (Index i = 0; i < g * g; ++i) at(i, 0) = (float(i % g) + 0.5f) / float(g), at(i, 1) = (float(i / g) + 0.5f) / float(g);
     ThreadPool pool(1);
     Arena none;
-    Context<B> ctx(w.backend(), pool, none);
-    fourier_encoding(ctx, View<const float, 2>(at), gauss.view(), dense_pe.view()[0]);
+    const Reference host;
+    Context<Reference> ctx(host, pool, none);
+    fourier_encoding(ctx, View<const float, 2>(at), gauss.view(), pe[0]);
+    dense_pe = w.keep(View<const float, 3>(pe));
   }
 };
 

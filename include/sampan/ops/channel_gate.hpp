@@ -12,14 +12,24 @@ namespace sampan::inline SAMPAN_ABI {
 
 namespace detail {
 inline constexpr Index kGateColumns = 64, kGateRows = 32;  // work items; fixed, so that results never depend on the number of threads
+template <class B>
+bool check_mean_rows(Context<B>& ctx, const View<const float, 2>& x, const View<float, 2>& mean) {
+  return ctx.require(x.extent(0) >= 1 && mean.extent(0) == 1 && mean.extent(1) == x.extent(1), "mean_rows: x [n,c] and mean [1,c] disagree");
 }
+template <class B>
+bool check_gate_rows(Context<B>& ctx, const View<const float, 2>& x, const View<const float, 2>& gate, const View<float, 2>& y) {
+  return ctx.require(same_extents(x, y) && gate.extent(0) == 1 && gate.extent(1) == x.extent(1), "gate_rows: x, y [n,c] and gate [1,c] disagree");
+}
+inline Cost mean_rows_cost(const View<const float, 2>& x) { return {double(x.size()), 4.0 * double(x.size())}; }
+inline Cost gate_rows_cost(const View<const float, 2>& x) { return {double(x.size()), 8.0 * double(x.size())}; }
+}  // namespace detail
 
 /// mean [1, c] = the mean of the rows of x. Fails the context if extents disagree.
 template <class B>
+  requires(!on_device<B>)
 void mean_rows(Context<B>& ctx, const View<const float, 2>& x, const View<float, 2>& mean) {
   const Index n = x.extent(0), c = x.extent(1);
-  if (!ctx.require(n >= 1 && mean.extent(0) == 1 && mean.extent(1) == c, "mean_rows: x [n,c] and mean [1,c] disagree")) return;
-  if (!ctx.begin({double(x.size()), 4.0 * double(x.size())})) return;
+  if (!detail::check_mean_rows(ctx, x, mean) || !ctx.begin(detail::mean_rows_cost(x))) return;
   ctx.pool.parallel_for((c + detail::kGateColumns - 1) / detail::kGateColumns, [&](Index block, int) {
     const Index first = block * detail::kGateColumns, count = c - first < detail::kGateColumns ? c - first : detail::kGateColumns;
     double sum[detail::kGateColumns] = {};
@@ -31,12 +41,13 @@ void mean_rows(Context<B>& ctx, const View<const float, 2>& x, const View<float,
 
 /// y = x * sigmoid(gate), the gate per channel; y may be x. Fails the context if extents disagree.
 template <class B>
+  requires(!on_device<B>)
 void gate_rows(Context<B>& ctx, const View<const float, 2>& x, const View<const float, 2>& gate, const View<float, 2>& y) {
   const Index n = x.extent(0), c = x.extent(1);
-  if (!ctx.require(same_extents(x, y) && gate.extent(0) == 1 && gate.extent(1) == c, "gate_rows: x, y [n,c] and gate [1,c] disagree")) return;
+  if (!detail::check_gate_rows(ctx, x, gate, y)) return;
   auto scope = ctx.arena.scope();
   const auto factor = scope.template make<float>(c);
-  if (!ctx.begin({double(x.size()), 8.0 * double(x.size())})) return;
+  if (!ctx.begin(detail::gate_rows_cost(x))) return;
   for (Index j = 0; j < c; ++j) factor(j) = 1.0f / (1.0f + std::exp(-gate(0, j)));
   ctx.pool.parallel_for((n + detail::kGateRows - 1) / detail::kGateRows, [&](Index block, int) {
     for (Index i = block * detail::kGateRows; i < n && i < (block + 1) * detail::kGateRows; ++i)

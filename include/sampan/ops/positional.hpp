@@ -5,12 +5,14 @@
 // Small (a dozen tokens per prompt; the dense grid once per model), so one implementation serves every host backend.
 #pragma once
 #include <sampan/ops/params.hpp>
+#include <sampan/ops/reference_backend.hpp>
 
 #include <cmath>
 
 namespace sampan::inline SAMPAN_ABI {
 
 template <class B>
+  requires(!on_device<B>)
 void fourier_encoding(Context<B>& ctx, const View<const float, 2>& coords, const View<const float, 2>& gauss, const View<float, 2>& out) {
   const Index n = coords.extent(0), f = gauss.extent(1);
   if (!ctx.require(coords.extent(1) == 2 && gauss.extent(0) == 2 && out.extent(0) == n && out.extent(1) == 2 * f, "fourier_encoding: coords [n,2], gauss [2,f], out [n,2f] disagree")) return;

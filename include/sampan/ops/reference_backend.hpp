@@ -11,6 +11,14 @@ struct Reference {
   using Memory = HostMemory;
   static constexpr const char* kName = "reference";
 };
+/// True if host code may not read what the backend's memory holds.
+template <class B>
+inline constexpr bool on_device = !std::is_same_v<typename B::Memory, HostMemory>;
+/// The backend for what stays on the host beside the network: pixels before it, masks behind it. Itself, unless a backend runs elsewhere.
+template <class B>
+const B& host_backend(const B& b) {
+  return b;
+}
 /// The backend for layers that stay f32 whatever precision the others have: itself, unless a backend says otherwise.
 template <class B>
 B exact_backend(const B& b) {

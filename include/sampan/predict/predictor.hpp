@@ -29,7 +29,7 @@ struct SessionState;
 struct Access;
 }  // namespace detail
 
-/// Where it computes. `reference` is the scalar definition of every op: for tiny models, tests and teaching.
+/// Where it computes. `cuda` needs a build with SAMPAN_CUDA and a device of compute capability 7.5 or more. `reference` is the scalar definition of every op: for tiny models, tests and teaching.
 enum class Device { cpu, cuda, reference };
 
 struct LoadOptions {
@@ -185,5 +185,9 @@ std::string build_info();
 std::vector<std::string> available_isas();
 /// Precisions that a level computes in ("f32", "fast", "bf16"); empty for a level that this machine does not have. "auto" is the best level.
 std::vector<std::string> available_precisions(const std::string& isa = "auto");
+/// Precisions of a device, of which the cpu has those of the level. Error{unsupported} says why a device cannot be used here.
+Result<std::vector<std::string>> available_precisions(Device device, const std::string& isa = "auto") noexcept;
+/// "cpu" and "reference"; "cuda: NAME, compute capability M.m, ..." where this build and machine have one.
+std::vector<std::string> available_devices();
 
 }  // namespace sampan::inline SAMPAN_ABI

@@ -18,6 +18,8 @@ namespace sampan::inline SAMPAN_ABI::detail {
 /// Prompts decoded as one batch at most: bounds the decoder's activations (about 5 MB per prompt at a 64x64 grid, and they should stay in the last-level cache).
 inline constexpr Index kPromptBatch = 4;
 
+struct DeviceSession;  // what a session holds on a device (predict/device_session.hpp)
+
 struct SessionState {
   std::shared_ptr<const ModelState> model;
   Arena arena;
@@ -32,6 +34,7 @@ struct SessionState {
   bool model_boxes = false;  // boxes of the next prompts are model pixels already (predict/volume_state.hpp)
   float least_iou = -std::numeric_limits<float>::infinity();  // candidates at or below it are not made at full size: their mask is empty (impl/everything.ipp)
   float stability_offset = 1;
+  std::shared_ptr<DeviceSession> device;  // null where the network runs on the host
 
   struct KnownPlan {
     std::array<Index, 6> key;
@@ -80,16 +83,24 @@ struct SessionState {
     frame = predict::make_frame(c, {image.size.height, image.size.width});
     SAMPAN_CHECK(embedding.reserve(g, net.channels()));
     double start = 0, prepared = 0;
-    SAMPAN_CHECK(run(net.backend, {0, image.size.width, image.size.height, image.size.channels, Index(image.type), image.row_stride}, progress, [&](Context<B>& ctx) {
+    const std::array<Index, 6> key{0, image.size.width, image.size.height, image.size.channels, Index(image.type), image.row_stride};
+    const auto prepare = [&](auto& ctx, const View<float, 3>& input) {
       start = now_ms();
-      auto scope = ctx.arena.scope();
-      const auto input = scope.template make<float>(s, s, 3);
       ctx.step("preprocess");
       predict::prepare_image(ctx, c, image, window, frame, input);
       ctx.tap("input", View<const float, 3>(input), TraceLayout::nchw);
       prepared = now_ms();
-      net.encode(ctx, input, embedding.view());
-    }));
+    };
+    if constexpr (on_device<B>) {
+      SAMPAN_CHECK(encode_on_device(*this, net, key, progress, prepare));
+    } else {
+      SAMPAN_CHECK(run(net.backend, key, progress, [&](Context<B>& ctx) {
+        auto scope = ctx.arena.scope();
+        const auto input = scope.template make<float>(s, s, 3);
+        prepare(ctx, input);
+        net.encode(ctx, input, embedding.view());
+      }));
+    }
     timings = {prepared - start, now_ms() - prepared, 0, 0};
     size = image.size;
     has_image = true;
@@ -124,56 +135,91 @@ struct SessionState {
   /// Prompts with the same number of tokens, decoded as one batch.
   template <class B>
   Status decode(const models::Network<B>& net, std::span<const Prompt> prompts, std::span<Prediction> out, const PredictOptions& o) {
-    const auto& c = model->contract;
-    const Prompt& first = prompts[0];
-    const Index b = Index(prompts.size()), g = net.grid(), low = 4 * g, channels = net.channels();
-    const Index tokens_each = models::PromptEncoder<B>::token_count(Index(first.points.size()), first.box.has_value()), masks = net.mask_decoder.mask_count(o.multimask);
-    const bool multimask = o.multimask, ready = shares_image_side<B>() && first.mask_input.empty();
-    double start = 0, decoded = 0;
-    if (ready) SAMPAN_CHECK(prepare_image_side(net));
-    SAMPAN_CHECK(run(net.backend, {1 + Index(multimask), b, Index(first.points.size()) * 2 + first.box.has_value(), Index(!first.mask_input.empty()), size.width, size.height}, nullptr, [&](Context<B>& ctx) {
-      start = now_ms();
-      auto scope = ctx.arena.scope();
-      const auto logits = scope.template make<float>(b, masks, low * low);
-      const auto iou = scope.template make<float>(b, masks);
-      {
-        auto inner = ctx.arena.scope();
-        const auto sparse = inner.template make<float>(b, tokens_each, channels);
-        const auto dense = inner.template make<float>(Index(ready ? 0 : 1), g * g, channels);
-        for (Index i = 0; i < b; ++i) encode_prompt(ctx, net, prompts[std::size_t(i)], sparse[i]);
-        models::MaskDecoderInput in{embedding.view(), net.prompt_encoder.dense_pe.view(), sparse, dense};
-        if (ready) {
-          in.side = net.mask_decoder.image_side(std::as_const(image_side).view().data());
-        } else {
-          net.prompt_encoder.encode_dense(ctx, View<const float, 2>(first.mask_input.data(), {first.mask_input.empty() ? 0 : low, low}), as_map(dense[0], g, g));
-        }
-        net.mask_decoder.forward(ctx, in, multimask, logits, iou);
-      }
-      decoded = now_ms();
-      for (Index i = 0; i < b; ++i) {
-        Prediction& p = out[std::size_t(i)];
-        if (!ctx.planning() && ctx.ok()) {
-          p.low_res = low;
-          p.candidates.resize(std::size_t(masks));
-          p.low_res_logits.assign(&logits(i, 0, 0), &logits(i, 0, 0) + masks * low * low);
-        }
-        Candidate unused;
-        for (Index m = 0; m < masks; ++m) {
-          Candidate& slot = ctx.planning() || !ctx.ok() ? unused : p.candidates[std::size_t(m)];
-          const bool made = ctx.planning() || !ctx.ok() || !(iou(i, m) <= least_iou);
-          if (made) {
-            predict::finish_mask(ctx, c, frame, View<const float, 2>(logits.data() + (i * masks + m) * low * low, {low, low}), slot, stability_offset);
+    if constexpr (on_device<B>) {
+      return decode_on_device(*this, net, prompts, out, o);
+    } else {
+      const Prompt& first = prompts[0];
+      const Index b = Index(prompts.size()), g = net.grid(), low = 4 * g, channels = net.channels();
+      const Index tokens_each = models::PromptEncoder<B>::token_count(Index(first.points.size()), first.box.has_value()), masks = net.mask_decoder.mask_count(o.multimask);
+      const bool ready = shares_image_side<B>() && first.mask_input.empty();
+      double start = 0, decoded = 0;
+      if (ready) SAMPAN_CHECK(prepare_image_side(net));
+      SAMPAN_CHECK(run(net.backend, decode_key(prompts, o), nullptr, [&](Context<B>& ctx) {
+        start = now_ms();
+        auto scope = ctx.arena.scope();
+        const auto logits = scope.template make<float>(b, masks, low * low);
+        const auto iou = scope.template make<float>(b, masks);
+        {
+          auto inner = ctx.arena.scope();
+          const auto sparse = inner.template make<float>(b, tokens_each, channels);
+          const auto dense = inner.template make<float>(Index(ready ? 0 : 1), g * g, channels);
+          for (Index i = 0; i < b; ++i) encode_prompt(ctx, net, prompts[std::size_t(i)], sparse[i]);
+          models::MaskDecoderInput in{embedding.view(), net.prompt_encoder.dense_pe.view(), sparse, dense};
+          if (ready) {
+            in.side = net.mask_decoder.image_side(std::as_const(image_side).view().data());
           } else {
-            slot.mask.data.clear(), slot.area = 0, slot.extent = {}, slot.stability = std::numeric_limits<float>::quiet_NaN();
+            net.prompt_encoder.encode_dense(ctx, View<const float, 2>(first.mask_input.data(), {first.mask_input.empty() ? 0 : low, low}), as_map(dense[0], g, g));
           }
-          if (!ctx.planning() && ctx.ok()) slot.predicted_iou = iou(i, m);
+          net.mask_decoder.forward(ctx, in, o.multimask, logits, iou);
         }
-        if (!ctx.planning() && ctx.ok()) p.selected = predict::select(p.candidates, o.select);
+        decoded = now_ms();
+        finish_predictions(ctx, logits, iou, low, out, o);
+      }));
+      timings.decode += decoded - start;
+      timings.postprocess += now_ms() - decoded;
+      return {};
+    }
+  }
+
+  /// What the arena of a decode depends on.
+  std::array<Index, 6> decode_key(std::span<const Prompt> prompts, const PredictOptions& o) const {
+    const Prompt& first = prompts[0];
+    return {1 + Index(o.multimask), Index(prompts.size()), Index(first.points.size()) * 2 + first.box.has_value(), Index(!first.mask_input.empty()), size.width, size.height};
+  }
+
+  /// logits [b, masks, low * low] and iou [b, masks] -> masks at full size, on a backend of the host.
+  template <class H>
+  void finish_predictions(Context<H>& ctx, const View<const float, 3>& logits, const View<const float, 2>& iou, Index low, std::span<Prediction> out, const PredictOptions& o) {
+    const Index b = logits.extent(0), masks = logits.extent(1);
+    for (Index i = 0; i < b; ++i) {
+      Prediction& p = out[std::size_t(i)];
+      if (!ctx.planning() && ctx.ok()) {
+        p.low_res = low;
+        p.candidates.resize(std::size_t(masks));
+        p.low_res_logits.assign(&logits(i, 0, 0), &logits(i, 0, 0) + masks * low * low);
       }
-    }));
-    timings.decode += decoded - start;
-    timings.postprocess += now_ms() - decoded;
-    return {};
+      Candidate unused;
+      for (Index m = 0; m < masks; ++m) {
+        Candidate& slot = ctx.planning() || !ctx.ok() ? unused : p.candidates[std::size_t(m)];
+        const bool made = ctx.planning() || !ctx.ok() || !(iou(i, m) <= least_iou);
+        if (made) {
+          predict::finish_mask(ctx, model->contract, frame, View<const float, 2>(logits.data() + (i * masks + m) * low * low, {low, low}), slot, stability_offset);
+        } else {
+          slot.mask.data.clear(), slot.area = 0, slot.extent = {}, slot.stability = std::numeric_limits<float>::quiet_NaN();
+        }
+        if (!ctx.planning() && ctx.ok()) slot.predicted_iou = iou(i, m);
+      }
+      if (!ctx.planning() && ctx.ok()) p.selected = predict::select(p.candidates, o.select);
+    }
+  }
+
+  /// Tokens of one prompt, on a backend of the host.
+  template <class H, class B>
+  void encode_prompt(Context<H>& ctx, const models::Network<B>& net, const Prompt& p, const View<float, 2>& sparse) {
+    auto scope = ctx.arena.scope();
+    const auto points = scope.template make<models::ModelPoint>(Index(p.points.size()));
+    const auto& c = model->contract;
+    if (!ctx.planning() && ctx.ok())
+      for (std::size_t i = 0; i < p.points.size(); ++i)
+        points(Index(i)) = {predict::to_model(c, frame, p.points[i].x, true), predict::to_model(c, frame, p.points[i].y, false), p.points[i].label};
+    float box[4] = {};
+    if (p.box && model_boxes) {
+      box[0] = float(p.box->x0), box[1] = float(p.box->y0), box[2] = float(p.box->x1), box[3] = float(p.box->y1);
+    } else if (p.box) {
+      box[0] = predict::to_model(c, frame, p.box->x0, true), box[1] = predict::to_model(c, frame, p.box->y0, false);
+      box[2] = predict::to_model(c, frame, p.box->x1, true), box[3] = predict::to_model(c, frame, p.box->y1, false);
+    }
+    net.prompt_encoder.encode_sparse(ctx, points.data(), Index(p.points.size()), p.box ? box : nullptr, sparse);
   }
 
  private:
@@ -197,23 +243,6 @@ struct SessionState {
     image_side_ready = true;
     timings.decode += now_ms() - start;
     return {};
-  }
-  template <class B>
-  void encode_prompt(Context<B>& ctx, const models::Network<B>& net, const Prompt& p, const View<float, 2>& sparse) {
-    auto scope = ctx.arena.scope();
-    const auto points = scope.template make<models::ModelPoint>(Index(p.points.size()));
-    const auto& c = model->contract;
-    if (!ctx.planning() && ctx.ok())
-      for (std::size_t i = 0; i < p.points.size(); ++i)
-        points(Index(i)) = {predict::to_model(c, frame, p.points[i].x, true), predict::to_model(c, frame, p.points[i].y, false), p.points[i].label};
-    float box[4] = {};
-    if (p.box && model_boxes) {
-      box[0] = float(p.box->x0), box[1] = float(p.box->y0), box[2] = float(p.box->x1), box[3] = float(p.box->y1);
-    } else if (p.box) {
-      box[0] = predict::to_model(c, frame, p.box->x0, true), box[1] = predict::to_model(c, frame, p.box->y0, false);
-      box[2] = predict::to_model(c, frame, p.box->x1, true), box[3] = predict::to_model(c, frame, p.box->y1, false);
-    }
-    net.prompt_encoder.encode_sparse(ctx, points.data(), Index(p.points.size()), p.box ? box : nullptr, sparse);
   }
 };
 

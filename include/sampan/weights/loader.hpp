@@ -162,11 +162,11 @@ class Loader {
   PackedConvTranspose<B> pack_conv_transpose(const ConvParams& p) const {
     return packed<PackedConvTranspose<B>>([&] { return sampan::pack_conv_transpose(backend(), p); });
   }
-  /// A copy in the backend's memory.
-  template <int R>
-  Tensor<float, R, B> keep(const View<const float, R>& v) const {
+  /// A copy in the memory of the backend, or of another one that is named.
+  template <class Where = B, int R>
+  Tensor<float, R, Where> keep(const View<const float, R>& v) const {
     if (!ok()) return {};
-    auto t = Tensor<float, R, B>::copy_of(v);
+    auto t = Tensor<float, R, Where>::copy_of(v);
     if (!t.valid()) problem("no memory for weights", ErrorCode::out_of_memory);
     return t;
   }
