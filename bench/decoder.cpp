@@ -73,12 +73,12 @@ struct Variant {
   std::vector<sampan::Prediction> predictions;
 };
 
-void run_model(Harness& h, const std::string& name, const std::string& path) {
+void run_model(Harness& h, const std::string& name, const std::string& path, sampan::Device device) {
   const auto expected = std::make_shared<const Expected>(path);
   for (const auto& isa : h.isas())
     for (const int threads : h.threads()) {
       const auto shared = std::make_shared<Variant>();
-      shared->model.emplace(load(path, isa, threads));
+      shared->model.emplace(load(path, isa, threads, device));
       std::vector<Case> group;
       for (const int count : {1, kBoxes}) {
         const auto v = std::make_shared<Variant>();
@@ -93,7 +93,7 @@ void run_model(Harness& h, const std::string& name, const std::string& path) {
         const double first = run();
         Row row;
         row.name = name + (count == 1 ? " decoder, 1 box" : " decoder, " + std::to_string(count) + " boxes");
-        row.isa = isa, row.threads = threads;
+        row.isa = device == sampan::Device::cuda ? kDeviceRow : isa, row.threads = threads;
         row.flop = shared->model->info().decode_flop * count;
         row.bytes = least_bytes(path, shared->model->info(), count);
         row.extra = {{"post_ms", v->session->timings().postprocess}, {"first_ms", first}};
@@ -119,14 +119,15 @@ void run_model(Harness& h, const std::string& name, const std::string& path) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  Harness h(argc, argv, "prompt encoder and mask decoder, one box and sixteen", {{"--model", "FILE", "weights written by sampan-convert, instead of random networks"}});
+  Harness h(argc, argv, "prompt encoder and mask decoder, one box and sixteen", {{"--model", "FILE", "weights written by sampan-convert, instead of random networks"}, {"--device", "NAME", "cpu, or cuda where build and machine have it (default cpu)"}});
+  const sampan::Device device = device_named(h.option("--device"));
   if (const auto file = h.option("--model"); !file.empty()) {
-    run_model(h, file.substr(file.find_last_of('/') + 1), file);
+    run_model(h, file.substr(file.find_last_of('/') + 1), file, device);
   } else {
     for (const auto& name : h.shapes({"lite_medsam"})) {
       const TemporaryFile weights(".safetensors");
       write_network(weights.path(), network_contract(name));
-      run_model(h, name, weights.path());
+      run_model(h, name, weights.path(), device);
     }
   }
   return h.report();

@@ -257,13 +257,15 @@ int Harness::report() {
 }
 
 double Harness::fma(const Row& row) const {
+  if (row.isa == kDeviceRow) return kNaN;
   for (const Roof& r : roofs_)
     if (const double peak = r.gflops(row.precision); r.threads == row.threads && peak > 0) return peak;
   return kNaN;
 }
-double Harness::gbs(int threads) const {
+double Harness::gbs(const Row& row) const {
+  if (row.isa == kDeviceRow) return kNaN;
   for (const Roof& r : roofs_)
-    if (r.threads == threads) return r.gbs();
+    if (r.threads == row.threads) return r.gbs();
   return kNaN;
 }
 

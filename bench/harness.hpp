@@ -28,6 +28,9 @@ namespace bench {
 
 inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
+/// `isa` of a row that ran on a CUDA device: the roofs of this harness are the processor's (bench_cuda_kernels measures a device's).
+inline constexpr const char* kDeviceRow = "cuda";
+
 /// One line of the table. Sizes 0 and NaN mean "does not apply" and print as a dash.
 struct Row {
   std::string name, isa, precision = "f32";
@@ -93,7 +96,7 @@ class Harness {
   enum class Format { text, json, csv, md };
   void judge(Row& row) const;
   double fma(const Row& row) const;
-  double gbs(int threads) const;
+  double gbs(const Row& row) const;
   void print_table(bool markdown) const;
   void print_csv() const;
   void print_json() const;

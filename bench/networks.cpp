@@ -90,4 +90,9 @@ TemporaryFile::~TemporaryFile() {
 
 void write_network(const std::string& path, const sampan::weights::Contract& c) { take(sampan::test::write_model(path, c)); }
 
+sampan::Device device_named(const std::string& word) {
+  if (word != "" && word != "cpu" && word != "cuda") die("--device " + word + ": cpu or cuda");
+  return word == "cuda" ? sampan::Device::cuda : sampan::Device::cpu;
+}
+
 }  // namespace bench

@@ -2,6 +2,7 @@
 // machine computes on the same numbers. Data flow: encoder.cpp, decoder.cpp, end_to_end.cpp, shapes.cpp -> here -> tests/support/tiny_model.hpp.
 // Names: sam_vit_b sam_vit_l sam_vit_h (1024 px), sam_vit_b_256, mobile_sam, lite_medsam; `twin` is the same widths on few tokens and layers, for checks.
 #pragma once
+#include <sampan/predict/predictor.hpp>
 #include <sampan/weights/contract.hpp>
 
 #include <string>
@@ -31,5 +32,8 @@ class TemporaryFile {
 
 /// Writes the network with random weights as sampan-convert would; about 100 M values/s.
 void write_network(const std::string& path, const sampan::weights::Contract& c);
+
+/// The device that an option names, empty for the cpu; another word ends the program.
+sampan::Device device_named(const std::string& word);
 
 }  // namespace bench

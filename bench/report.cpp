@@ -65,7 +65,7 @@ void Harness::print_table(bool markdown) const {
   if (roofed) lines[0].insert(lines[0].end(), {"GFLOP", "MB", "GFLOP/s", "% peak", "GB/s", "% roof", "bound"});
   lines[0].insert(lines[0].end(), {"ratio", "error", "notes"});
   for (const Row& r : rows_) {
-    const Derived d = derive(r, fma(r), gbs(r.threads));
+    const Derived d = derive(r, fma(r), gbs(r));
     const char* ms = r.median_ms < 0.1 ? "%.5f" : r.median_ms < 10 ? "%.3f" : r.median_ms < 1000 ? "%.1f" : "%.0f";
     std::vector<std::string> l{r.name, r.isa.empty() ? "-" : r.isa + " " + r.precision, number_unless_zero(r.threads, "%.0f"), std::to_string(r.repeats), number(r.median_ms, ms), number(r.mad_ms, ms), number(r.min_ms, ms)};
     if (roofed)
@@ -109,13 +109,13 @@ void Harness::print_csv() const {
   };
   const auto n = [](double v) { return std::isfinite(v) ? number(v, "%.9g") : std::string(); };
   for (const Row& r : rows_) {
-    const Derived d = derive(r, fma(r), gbs(r.threads));
+    const Derived d = derive(r, fma(r), gbs(r));
     std::string extra;
     for (const auto& [key, value] : r.extra) extra += (extra.empty() ? "" : ";") + key + "=" + n(value);
     std::string line;
     for (const std::string& field :
          {text(program_), text(SAMPAN_VERSION), text(kCommit), text(kCompiler), text(kFlags), text(cpu_name()), text(r.name), text(r.isa), text(r.precision), n(r.threads), n(r.repeats), n(r.median_ms), n(r.mad_ms),
-          n(r.min_ms), n(r.flop), n(r.bytes), n(d.gflops), n(d.of_peak), n(d.gbs), n(d.of_roof), text(d.bound), n(fma(r)), n(gbs(r.threads)), n(r.ratio), n(r.ratio_low), n(r.ratio_high), n(r.error),
+          n(r.min_ms), n(r.flop), n(r.bytes), n(d.gflops), n(d.of_peak), n(d.gbs), n(d.of_roof), text(d.bound), n(fma(r)), n(gbs(r)), n(r.ratio), n(r.ratio_low), n(r.ratio_high), n(r.error),
           text(r.against), n(r.clock_ghz), n(r.clock_drift), n(r.waited), n(r.stolen), n(r.load), n(r.budget_ms), text(joined(r.noise)), text(r.wrong), text(extra)})
       line += (line.empty() ? "" : ",") + field;
     std::printf("%s\n", line.c_str());
@@ -135,7 +135,7 @@ void Harness::print_json() const {
   for (const Roof& r : roofs_) j["roofs"].push_back({{"threads", r.threads}, {"level", r.level}, {"fma_gflops", r.fma_gflops}, {"fast_gflops", r.fast_gflops}, {"bf16_gflops", r.bf16_gflops}, {"read_gbs", r.read_gbs}, {"copy_gbs", r.copy_gbs}});
   j["rows"] = nlohmann::json::array();
   for (const Row& r : rows_) {
-    const Derived d = derive(r, fma(r), gbs(r.threads));
+    const Derived d = derive(r, fma(r), gbs(r));
     nlohmann::json row = {{"name", r.name},
                           {"isa", r.isa},
                           {"precision", r.precision},
