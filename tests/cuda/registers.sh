@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Compiles kernels/kernels.cu for every architecture and holds the compiler's report against the limits that the kernels' files state: no spill anywhere, registers.
+# kernels/runtime.cpp must compile as well.
 # Usage: tests/cuda/registers.sh [ARCHITECTURE...]   (default: 75 80 86 89 90 100 120). Needs nvcc, no GPU. Prints one line per architecture and a closing count.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -15,6 +16,15 @@ printf '%s\n' "${architectures[@]}" >"$folder/list"
 export -f compile
 export nvcc folder
 xargs -P "$(nproc)" -I{} bash -c 'compile {}' <"$folder/list"
+
+# The host side, by the C++ compiler against the toolkit's headers; without cuDNN's it says so.
+toolkit=$(dirname "$(dirname "$(readlink -f "$nvcc")")")/include
+if [ -f "$toolkit/cudnn.h" ] || [ -f /usr/include/cudnn.h ]; then
+  "${CXX:-c++}" -std=c++20 -Wall -Wextra -Wconversion -Wshadow -Werror -fsyntax-only -I. -Iinclude -isystem "$toolkit" kernels/runtime.cpp
+  echo "runtime.cpp: compiles"
+else
+  echo "runtime.cpp: not compiled, no cudnn.h in the toolkit"
+fi
 
 for a in "${architectures[@]}"; do
   awk -v arch="$a" '

@@ -26,7 +26,7 @@ SAMPAN_KERNEL_INLINE void transpose_quads(Quad a, Quad b, Quad c, Quad d, float*
 }
 
 /// What comes to L2 while a register tile is computed: `lines` cache lines for every kAheadSteps steps of its product. The tiles of a block of rows share one panel;
-/// without this the first of them would wait for the memory behind L2, line after line (12% of the time at AVX2 with 9 MB of weights).
+/// without this the first of them would wait for the memory behind L2, line after line (bench/README.md, "Fetched ahead").
 struct Ahead {
   const float* at = nullptr;
   Index lines = 0;
