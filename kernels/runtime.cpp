@@ -171,6 +171,9 @@ Answer create_product(Libraries* l, const ProductShape& s, Product*& out, std::s
   cublasLtMatmulPreference_t preference = nullptr;
   SAMPAN_ASK(say(cublasLtMatmulPreferenceCreate(&preference), "cublasLtMatmulPreferenceCreate"));
   Answer a = say(cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &kWorkspace, sizeof kWorkspace), "cublasLtMatmulPreferenceSetAttribute");
+  // Without these the library takes every pointer for a multiple of 256.
+  for (const auto name : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
+    if (a.ok()) a = say(cublasLtMatmulPreferenceSetAttribute(preference, name, &s.alignment, sizeof s.alignment), "cublasLtMatmulPreferenceSetAttribute");
   cublasLtMatmulHeuristicResult_t found{};
   int count = 0;
   if (a.ok()) a = say(cublasLtMatmulAlgoGetHeuristic(l->blas, p->description, p->weight, p->x, p->residual, p->y, preference, 1, &found, &count), "cublasLtMatmulAlgoGetHeuristic");
@@ -221,7 +224,8 @@ Answer create_convolution(Libraries* l, const ConvolutionShape& s, Convolution*&
   int count = 0;
   SAMPAN_ASK(say(cudnnGetConvolutionForwardAlgorithm_v7(l->dnn, c->x, c->weight, c->description, c->y, CUDNN_CONVOLUTION_FWD_ALGO_COUNT, &count, found), "cudnnGetConvolutionForwardAlgorithm_v7"));
   for (int i = 0; i < count; ++i) {  // ordered by expected time; some ask for more memory than the layer is worth, some for tensor cores
-    if (found[i].status != CUDNN_STATUS_SUCCESS || found[i].memory > std::size_t(256) << 20 || found[i].mathType != CUDNN_FMA_MATH) continue;
+    const bool tensor_cores = found[i].mathType == CUDNN_TENSOR_OP_MATH || found[i].mathType == CUDNN_TENSOR_OP_MATH_ALLOW_CONVERSION;
+    if (found[i].status != CUDNN_STATUS_SUCCESS || found[i].memory > std::size_t(256) << 20 || tensor_cores) continue;
     c->algorithm = found[i].algo, c->workspace = workspace = found[i].memory;
     out = c.release();
     return {};

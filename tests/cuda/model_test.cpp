@@ -163,10 +163,16 @@ TEST_CASE("cuda: what it refuses, and says") {
   const auto on_cpu = Model::try_load(folder.file("sam1.safetensors"), {.precision = Precision::f16});
   REQUIRE_FALSE(on_cpu);
   CHECK(on_cpu.error().code() == ErrorCode::unsupported);
+  const std::uint64_t all = cuda.info().weight_bytes + cuda.info().encode_bytes;
+  const Model limited = Model::load(folder.file("sam1.safetensors"), {.device = Device::cuda, .max_memory = all - 1});
+  Session little(limited);
+  const auto pixels = test_image(90, 70, 3);
+  const Status beyond = little.try_set_image(view_of(pixels));
+  REQUIRE_FALSE(beyond);
+  CHECK(beyond.error().code() == ErrorCode::limit);
   Session s(cuda);
   Trace trace;
   s.set_trace(&trace);
-  const auto pixels = test_image(90, 70, 3);
   const Status traced = s.try_set_image(view_of(pixels));
   REQUIRE_FALSE(traced);
   CHECK(traced.error().code() == ErrorCode::unsupported);

@@ -251,6 +251,8 @@ Answer create_product(Libraries*, const ProductShape& s, Product*& out, std::siz
 }
 Answer run_product(const Product* p, const void* x, const void* weight, const void* bias, const void* residual, void* y, void* workspace, Stream stream) {
   SAMPAN_CALL("cublasLtMatmul");
+  for (const void* pointer : {x, weight, bias, residual, static_cast<const void*>(y)})
+    if (reinterpret_cast<std::uintptr_t>(pointer) % p->s.alignment) return emu::failure("cublasLtMatmul", "a pointer is not aligned as the plan says", 7);
   emu::enqueue(stream, [s = p->s, x, weight, bias, residual, y, workspace] {
     ++runtime().counts.products;
     std::memset(workspace, 0xff, 1024);

@@ -56,6 +56,9 @@ inline void multiply(Context<Cuda>& ctx, const Operand& x, const Factor& w, cons
   ProductShape s{.rows = x.rows, .out = w.rows, .in = w.columns, .x_stride = x.stride, .y_stride = to.stride, .operand = w.type, .result = to.type, .bias = bias != nullptr, .residual = !residual.empty()};
   if (s.rows == 1) s.x_stride = s.in, s.y_stride = s.out;  // the stride of a single row may be anything
   if (s.residual) s.residual_stride = s.rows == 1 ? s.out : residual.stride(0);
+  std::uintptr_t bits = 0;  // arenas and allocations keep to their alignment, so that a plan's addresses stand for the run's
+  for (const void* p : {x.data, w.data, bias, static_cast<const void*>(residual.data()), static_cast<const void*>(to.data)}) bits |= reinterpret_cast<std::uintptr_t>(p);
+  s.alignment = bits % 16 == 0 ? 16 : bits % 4 == 0 ? 4 : 2;
   auto planned = ctx.backend.device->product(s);
   if (!planned) return ctx.fail(std::move(planned).error());
   auto scope = ctx.arena.scope();

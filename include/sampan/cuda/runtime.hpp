@@ -69,6 +69,7 @@ struct ProductShape {
   std::int64_t rows = 0, out = 0, in = 0, x_stride = 0, y_stride = 0, residual_stride = 0;
   Element operand = Element::f32, result = Element::f32;
   bool bias = false, residual = false;
+  std::uint32_t alignment = 16;  ///< bytes that every pointer of the product is a multiple of: 16, 4 or 2
   auto operator<=>(const ProductShape&) const = default;
 };
 struct Product;

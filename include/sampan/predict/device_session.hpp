@@ -24,8 +24,9 @@ struct DeviceSession {
 
   /// Copies `in_floats` in, runs forward(ctx, in, out), copies `out_floats` out to host_out. `key` stands for everything that the forward depends on.
   template <class F>
-  Status run(const Cuda& backend, ThreadPool& pool, const std::array<Index, 6>& key, Index in_floats, Index out_floats, F&& forward) {
+  Status run(const SessionState& s, const Cuda& backend, const std::array<Index, 6>& key, Index in_floats, Index out_floats, F&& forward) {
     const std::lock_guard lock(device->busy());
+    ThreadPool& pool = s.model->pool;
     SAMPAN_CHECK(reserve_output(out_floats));
     Recorded* call = nullptr;
     for (auto& r : recorded)
@@ -36,6 +37,7 @@ struct DeviceSession {
       call = &recorded.back();
     }
     if (arena.capacity() < call->plan.arena_bytes) {
+      SAMPAN_CHECK(s.check_memory(call->plan.arena_bytes, side.view().size() + in.view().size() + out.view().size()));
       drop_graphs();
       if (!arena.reserve<cuda::DeviceMemory>(call->plan.arena_bytes)) return Error(ErrorCode::out_of_memory, cat("CUDA: no memory for ", call->plan.arena_bytes >> 20, " MiB of activations"));
     }
@@ -95,8 +97,7 @@ inline Result<DeviceSession*> device_side(SessionState& s, const models::Network
   if (!made->embedding.valid() || !made->side.valid()) return Error(ErrorCode::out_of_memory, "CUDA: no memory for the image embedding");
   // The largest of both ends at once, so that no later call drops what was recorded: an image in, a batch of prompts with all their masks out.
   const Index side = net.image_size(), low = 4 * net.grid();
-  SAMPAN_TRY(input, made->input(side * side * 3));
-  (void)input;
+  SAMPAN_CHECK(made->input(side * side * 3));
   SAMPAN_CHECK(made->reserve_output(std::max<Index>(net.grid() * net.grid() * net.channels(), kPromptBatch * net.mask_decoder.mask_count(true) * (low * low + 1))));
   s.device = std::move(made);
   return s.device.get();
@@ -115,7 +116,7 @@ Status encode_on_device(SessionState& s, const models::Network<Cuda>& net, const
   SAMPAN_TRY(input, d->input(side * side * 3));
   SAMPAN_CHECK(s.run(host_backend(net.backend), key, progress, [&](Context<Cpu>& ctx) { prepare(ctx, View<float, 3>(input, {side, side, 3})); }));
   if (progress && !progress->report(progress->user, "image_encoder", 0.1)) return Error(ErrorCode::cancelled, "cancelled by the caller");
-  SAMPAN_CHECK(d->run(net.backend, s.model->pool, {0, 0, 0, 0, 0, 0}, side * side * 3, floats, [&](Context<Cuda>& ctx, float* in, float* out) {
+  SAMPAN_CHECK(d->run(s, net.backend, {0, 0, 0, 0, 0, 0}, side * side * 3, floats, [&](Context<Cuda>& ctx, float* in, float* out) {
     const View<float, 3> embedding = d->embedding.view();
     net.encode(ctx, View<const float, 3>(in, {side, side, 3}), embedding);
     prepare_side(ctx, *d, net);
@@ -132,7 +133,7 @@ inline Status embedding_to_device(SessionState& s, DeviceSession& d, const model
   const View<const float, 3> from = s.embedding.view();
   SAMPAN_TRY(input, d.input(from.size()));
   std::memcpy(input, from.data(), std::size_t(from.size()) * sizeof(float));
-  SAMPAN_CHECK(d.run(net.backend, s.model->pool, {1, 0, 0, 0, 0, 0}, from.size(), 0, [&](Context<Cuda>& ctx, float* in, float*) {
+  SAMPAN_CHECK(d.run(s, net.backend, {1, 0, 0, 0, 0, 0}, from.size(), 0, [&](Context<Cuda>& ctx, float* in, float*) {
     copy(ctx, View<const float, 2>(in, {from.extent(0) * from.extent(1), from.extent(2)}), tokens(d.embedding.view()));
     prepare_side(ctx, d, net);
   }));
@@ -159,7 +160,7 @@ inline Status decode_on_device(SessionState& s, const models::Network<Cuda>& net
   if (!ready) std::memcpy(input + tokens, first.mask_input.data(), std::size_t(low * low) * sizeof(float));
   key[4] = key[5] = 0;  // the image's size matters behind the network only
   ++key[0];
-  SAMPAN_CHECK(d->run(net.backend, s.model->pool, key, in_floats, out_floats, [&](Context<Cuda>& ctx, float* in, float* to) {
+  SAMPAN_CHECK(d->run(s, net.backend, key, in_floats, out_floats, [&](Context<Cuda>& ctx, float* in, float* to) {
     auto scope = ctx.arena.scope();
     const View<const float, 3> embedding = std::as_const(d->embedding).view();
     const auto dense = scope.make<float>(Index(ready ? 0 : 1), g * g, channels);
