@@ -78,26 +78,8 @@ inline PackedConv<Recorder> pack_conv(const Recorder&, const ConvParams& p) { re
 inline PackedDepthwise<Recorder> pack_depthwise(const Recorder&, const ConvParams& p) { return {RecordedConv::from(p, p.weight.extent(0), p.weight.extent(0))}; }
 inline PackedConvTranspose<Recorder> pack_conv_transpose(const Recorder&, const ConvParams& p) { return {RecordedConv::from(p, p.weight.extent(0), p.weight.extent(1))}; }
 
-template <>
-struct PackedMbConv<Recorder> {
-  PackedConv<Recorder> conv1, conv3;
-  PackedDepthwise<Recorder> conv2;
-  bool residual = false;
-  Activation last = Activation::none;
-  std::string name;
-  Index out_channels() const { return conv3.out; }
-  int stride() const { return conv2.stride; }
-  bool valid() const { return true; }
-};
 inline PackedMbConv<Recorder> pack(const Recorder& b, const MbConvParams& p) { return {pack_conv(b, p.conv1), pack_conv(b, p.conv3), pack_depthwise(b, p.conv2), p.residual, p.last, p.name}; }
 
-template <>
-struct PackedMlp<Recorder> {
-  PackedLinear<Recorder> lin1, lin2;
-  Activation activation = Activation::none;
-  std::string name, act_name;
-  bool valid() const { return true; }
-};
 inline PackedMlp<Recorder> pack(const Recorder& b, const MlpParams& p) { return {pack(b, p.lin1, p.norm), pack(b, p.lin2), p.activation, p.name, p.name + ".act"}; }
 
 template <>
@@ -113,13 +95,6 @@ inline PackedAttention<Recorder> pack(const Recorder& b, const AttentionParams& 
   return {pack(b, p.qkv, p.norm), pack(b, p.proj), p.rel_pos_h.extents(), p.bias_table.extents(), p.heads, p.window, p.layout, p.name};
 }
 
-template <>
-struct PackedCrossAttention<Recorder> {
-  PackedLinear<Recorder> q_proj, k_proj, v_proj, out_proj;
-  Index heads = 0;
-  std::string name;
-  bool valid() const { return true; }
-};
 inline PackedCrossAttention<Recorder> pack(const Recorder& b, const CrossAttentionParams& p) { return {pack(b, p.q_proj), pack(b, p.k_proj), pack(b, p.v_proj), pack(b, p.out_proj), p.heads, p.name}; }
 
 using RecorderContext = Context<Recorder>;

@@ -26,17 +26,6 @@ struct FoldedConv {
   Index kernel_w() const { return kw; }
 };
 
-/// Factor and bias of output channel o after folding: bn(w x + b) = (w f) x + bias.
-struct BatchNormFold {
-  double factor, bias;
-};
-inline BatchNormFold fold_batch_norm(const ConvParams& p, Index o) {
-  const double b = p.bias.empty() ? 0.0 : double(p.bias(o));
-  if (!p.bn.present()) return {1.0, b};
-  const double f = double(p.bn.weight(o)) / std::sqrt(double(p.bn.var(o)) + double(p.bn.eps));
-  return {f, (b - double(p.bn.mean(o))) * f + double(p.bn.bias(o))};
-}
-
 /// True for what the direct kernel takes (always f32): weights that stay in half an L2 of 512 KiB. Against gathered patches it always won; against the blocked product
 /// of a 1x1 kernel, which copies no patches either, it wins on few inputs only (32: 1.4x) and loses up to 12% from 128 on.
 inline bool small_weights(const FoldedConv& w) {
@@ -70,7 +59,7 @@ inline PackedConv<Cpu> pack_conv(const Cpu& b, const ConvParams& p) {
   w.bias = Tensor<float, 1, Cpu>({w.out});
   if (!rows.valid() || !w.bias.valid()) return w;
   for (Index o = 0; o < w.out; ++o) {
-    const cpu::BatchNormFold fold = cpu::fold_batch_norm(p, o);
+    const detail::BatchNormFold fold = detail::fold_batch_norm(p, o);
     w.bias.view()(o) = float(fold.bias);
     for (Index y = 0; y < w.kh; ++y)
       for (Index x = 0; x < w.kw; ++x)
@@ -214,7 +203,7 @@ inline PackedConv<Cpu> pack_phases(const Cpu& b, const ConvParams& p) {
   const auto v = bias.view();
   for (Index phase = 0; phase < 4; ++phase)
     for (Index o = 0; o < out; ++o) {
-      const BatchNormFold fold = fold_batch_norm(p, o);
+      const detail::BatchNormFold fold = detail::fold_batch_norm(p, o);
       v(phase * out + o) = float(fold.bias);
       for (Index c = 0; c < in; ++c)
         for (Index t = 0; t < 4; ++t) w(phase * out + o, c, t / 2, t % 2) = float(double(p.weight(c, o, 3 - phase / 2 - t / 2 * 2, 3 - phase % 2 - t % 2 * 2)) * fold.factor);
@@ -240,7 +229,7 @@ inline PackedConvTranspose<Cpu> pack_conv_transpose(const Cpu& b, const ConvPara
   for (Index dy = 0; dy < s; ++dy) {
     for (Index dx = 0; dx < s; ++dx)
       for (Index o = 0; o < w.out; ++o) {
-        const cpu::BatchNormFold fold = cpu::fold_batch_norm(p, o);
+        const detail::BatchNormFold fold = detail::fold_batch_norm(p, o);
         w.bias.view()(dx * w.out + o) = float(fold.bias);
         for (Index c = 0; c < w.in; ++c) rows.view()(dx * w.out + o, c) = float(double(k(c, o, dy, dx)) * fold.factor);
       }

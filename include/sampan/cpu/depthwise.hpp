@@ -49,7 +49,7 @@ inline PackedDepthwise<Cpu> pack_depthwise(const Cpu&, const ConvParams& p) {
   w.bias = Tensor<float, 1, Cpu>({w.c});
   if (!w.valid()) return w;
   for (Index c = 0; c < w.c; ++c) {
-    const cpu::BatchNormFold fold = cpu::fold_batch_norm(p, c);
+    const detail::BatchNormFold fold = detail::fold_batch_norm(p, c);
     w.bias.view()(c) = float(fold.bias);
     for (Index t = 0; t < w.kh * w.kw; ++t) w.weight.view()(t, c) = float(double(k(c, 0, t / w.kw, t % w.kw)) * fold.factor);
   }

@@ -83,14 +83,6 @@ inline void linear(Context<Cpu>& ctx, const PackedLinear<Cpu>& w, const View<con
   cpu::multiply(ctx, w, x, y, e);
 }
 
-template <>
-struct PackedMlp<Cpu> {
-  PackedLinear<Cpu> lin1, lin2;
-  Activation activation = Activation::none;
-  std::string name, act_name;
-  bool valid() const { return lin1.valid() && lin2.valid(); }
-};
-
 inline PackedMlp<Cpu> pack(const Cpu& b, const MlpParams& p) { return {pack(b, p.lin1, p.norm), pack(b, p.lin2), p.activation, p.name, p.name + ".act"}; }
 
 /// As ops/mlp.hpp says; y may be the residual, and x may be both (a block of rows is read before it is written).

@@ -9,18 +9,6 @@
 
 namespace sampan::inline SAMPAN_ABI {
 
-template <>
-struct PackedMbConv<Cpu> {
-  PackedConv<Cpu> conv1, conv3;
-  PackedDepthwise<Cpu> conv2;
-  bool residual = false;
-  Activation last = Activation::none;
-  std::string name;
-  Index out_channels() const { return conv3.out_channels(); }
-  int stride() const { return conv2.stride; }
-  bool valid() const { return conv1.valid() && conv2.valid() && conv3.valid(); }
-};
-
 inline PackedMbConv<Cpu> pack(const Cpu& b, const MbConvParams& p) {
   // Always f32: in `fast`, LiteMedSAM's eight 1x1 layers here cost more of its masks than all its other layers (cpu/README.md has the table).
   const Cpu exact = exact_backend(b);

@@ -32,13 +32,9 @@ inline Folded fold(const ConvParams& p, Index out) {
   Folded f{std::vector<double>(std::size_t(out), 1.0), {}};
   if (p.bias.empty() && !p.bn.present()) return f;
   for (Index o = 0; o < out; ++o) {
-    double bias = p.bias.empty() ? 0.0 : double(p.bias(o));
-    if (p.bn.present()) {
-      const double factor = double(p.bn.weight(o)) / std::sqrt(double(p.bn.var(o)) + double(p.bn.eps));
-      f.factor[std::size_t(o)] = factor;
-      bias = (bias - double(p.bn.mean(o))) * factor + double(p.bn.bias(o));
-    }
-    f.bias.push_back(float(bias));
+    const auto one = detail::fold_batch_norm(p, o);
+    f.factor[std::size_t(o)] = one.factor;
+    f.bias.push_back(float(one.bias));
   }
   return f;
 }
@@ -155,17 +151,6 @@ inline void conv_transpose2d(Context<Cuda>& ctx, const PackedConvTranspose<Cuda>
             kernels::launch_scatter_taps({columns.data(), w.bias.data(), y.data(), int(x.extent(0)), int(x.extent(1)), int(w.out), int(w.kh), w.stride, w.pad, cuda::activate_of(a)}, cuda::stream_of(ctx)));
 }
 
-template <>
-struct PackedMbConv<Cuda> {
-  PackedConv<Cuda> conv1, conv3;
-  PackedDepthwise<Cuda> conv2;
-  bool residual = false;
-  Activation last = Activation::none;
-  std::string name;
-  Index out_channels() const { return conv3.out_channels(); }
-  int stride() const { return conv2.stride; }
-  bool valid() const { return conv1.valid() && conv2.valid() && conv3.valid(); }
-};
 inline PackedMbConv<Cuda> pack(const Cuda& b, const MbConvParams& p) { return {pack_conv(b, p.conv1), pack_conv(b, p.conv3), pack_depthwise(b, p.conv2), p.residual, p.last, p.name}; }
 
 inline void mbconv(Context<Cuda>& ctx, const PackedMbConv<Cuda>& w, const View<const float, 3>& x, const View<float, 3>& y) {

@@ -7,13 +7,6 @@
 
 namespace sampan::inline SAMPAN_ABI {
 
-template <>
-struct PackedCrossAttention<Cuda> {
-  PackedLinear<Cuda> q_proj, k_proj, v_proj, out_proj;
-  Index heads = 0;
-  std::string name;
-  bool valid() const { return q_proj.valid() && k_proj.valid() && v_proj.valid() && out_proj.valid(); }
-};
 inline PackedCrossAttention<Cuda> pack(const Cuda& b, const CrossAttentionParams& p) { return {pack(b, p.q_proj), pack(b, p.k_proj), pack(b, p.v_proj), pack(b, p.out_proj), p.heads, p.name}; }
 
 /// softmax(q k^T / sqrt d) v per batch and head; heads up to 128, those of 16, 32 and 64 by kernels made for them; whole rows.

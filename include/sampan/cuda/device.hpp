@@ -56,6 +56,14 @@ class Pinned {
   std::size_t bytes_ = 0;
 };
 
+/// Error{unsupported} where no device answers or it is older than compute capability 7.5. Opens nothing.
+inline Result<DeviceInfo> usable_device() {
+  DeviceInfo d;
+  if (const Answer a = find_device(d); !a.ok()) return Error(ErrorCode::unsupported, cat("device cuda: no usable CUDA device (", a.call, ": ", a.text, "); use device cpu"));
+  if (d.major * 10 + d.minor < 75) return Error(ErrorCode::unsupported, cat("device cuda: ", d.name, " has compute capability ", d.major, ".", d.minor, ", at least 7.5 is needed; use device cpu"));
+  return d;
+}
+
 class Device {
  public:
   template <class T>
@@ -64,11 +72,11 @@ class Device {
     std::size_t workspace = 0;
   };
 
-  /// Error{unsupported} where no device answers or it is older than compute capability 7.5.
+  /// Errors of usable_device(), and those of the calls.
   static Result<std::shared_ptr<Device>> open() {
+    SAMPAN_TRY(info, usable_device());
     auto d = std::shared_ptr<Device>(new Device);
-    if (const Answer a = find_device(d->info_); !a.ok()) return Error(ErrorCode::unsupported, cat("device cuda: no usable CUDA device (", a.call, ": ", a.text, "); use device cpu"));
-    if (d->info_.major * 10 + d->info_.minor < 75) return Error(ErrorCode::unsupported, cat("device cuda: ", d->info_.name, " has compute capability ", d->info_.major, ".", d->info_.minor, ", at least 7.5 is needed; use device cpu"));
+    d->info_ = std::move(info);
     SAMPAN_CHECK(checked(create_stream(d->stream_)));
     SAMPAN_CHECK(checked(open_libraries(d->libraries_)));
     return d;

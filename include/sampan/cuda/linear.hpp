@@ -81,13 +81,6 @@ inline void linear(Context<Cuda>& ctx, const PackedLinear<Cuda>& w, const View<c
   cuda::finish(ctx, plain, {.bias = w.bias.data(), .activation = e.activation, .residual = e.residual}, y);
 }
 
-template <>
-struct PackedMlp<Cuda> {
-  PackedLinear<Cuda> lin1, lin2;
-  Activation activation = Activation::none;
-  std::string name, act_name;
-  bool valid() const { return lin1.valid() && lin2.valid(); }
-};
 inline PackedMlp<Cuda> pack(const Cuda& b, const MlpParams& p) { return {pack(b, p.lin1, p.norm), pack(b, p.lin2), p.activation, p.name, p.name + ".act"}; }
 
 /// As ops/mlp.hpp says. The hidden layer is activated and converted in one pass.

@@ -141,9 +141,9 @@ SAMPAN_INLINE Result<std::vector<std::string>> available_precisions(Device devic
     std::vector<std::string> names{"f32"};
 #if defined(SAMPAN_CUDA)
     if (device == Device::cuda) {
-      SAMPAN_TRY(backend, models::make_cuda("auto"));
+      SAMPAN_TRY(d, cuda::usable_device());
       names.push_back("f16");
-      if (backend.device->info().major >= 8) names.push_back("bf16");
+      if (d.major >= 8) names.push_back("bf16");
     }
 #endif
     return names;

@@ -43,6 +43,17 @@ struct PackedConv<Reference> : StoredConv {
 inline PackedConv<Reference> pack_conv(const Reference&, const ConvParams& p) { return {StoredConv::from(p)}; }
 
 namespace detail {
+/// Factor and bias of output channel o after folding: bn(w x + b) = (w f) x + bias.
+struct BatchNormFold {
+  double factor, bias;
+};
+inline BatchNormFold fold_batch_norm(const ConvParams& p, Index o) {
+  const double b = p.bias.empty() ? 0.0 : double(p.bias(o));
+  if (!p.bn.present()) return {1.0, b};
+  const double f = double(p.bn.weight(o)) / std::sqrt(double(p.bn.var(o)) + double(p.bn.eps));
+  return {f, (b - double(p.bn.mean(o))) * f + double(p.bn.bias(o))};
+}
+
 constexpr Index conv_out(Index in, Index kernel, int stride, int pad) { return (in + 2 * pad - kernel) / stride + 1; }
 
 template <class B, class W>

@@ -28,12 +28,10 @@ struct CrossAttentionInput {
   View<const float, 3> q_ready = {}, k_ready = {}, v_ready = {};
 };
 
+/// Its parts, and whatever a backend that specialises it keeps beside them.
 template <class B>
-struct PackedCrossAttention;
-
-template <>
-struct PackedCrossAttention<Reference> {
-  PackedLinear<Reference> q_proj, k_proj, v_proj, out_proj;
+struct PackedCrossAttention {
+  PackedLinear<B> q_proj, k_proj, v_proj, out_proj;
   Index heads = 0;
   std::string name;
   bool valid() const { return q_proj.valid() && k_proj.valid() && v_proj.valid() && out_proj.valid(); }

@@ -16,12 +16,9 @@ struct MbConvParams {
 };
 
 template <class B>
-struct PackedMbConv;
-
-template <>
-struct PackedMbConv<Reference> {
-  PackedConv<Reference> conv1, conv3;
-  PackedDepthwise<Reference> conv2;
+struct PackedMbConv {
+  PackedConv<B> conv1, conv3;
+  PackedDepthwise<B> conv2;
   bool residual = false;
   Activation last = Activation::none;
   std::string name;

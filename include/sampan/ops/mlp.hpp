@@ -15,11 +15,8 @@ struct MlpParams {
 };
 
 template <class B>
-struct PackedMlp;
-
-template <>
-struct PackedMlp<Reference> {
-  PackedLinear<Reference> lin1, lin2;
+struct PackedMlp {
+  PackedLinear<B> lin1, lin2;
   Activation activation = Activation::none;
   std::string name, act_name;
   bool valid() const { return lin1.valid() && lin2.valid(); }
