@@ -92,7 +92,7 @@ inline Result<const weights::FamilyRow*> choose_family(const ConvertOptions& o, 
   const weights::FamilyRow* f = weights::find_family(key);
   if (!f) return unknown_family(key);
   const weights::NetworkSizes& n = r.network.sizes;
-  if (f->encoder != n.encoder || (n.encoder == weights::EncoderKind::tiny_vit && f->stem != n.tiny_vit.stem))
+  if (f->encoder != n.encoder || f->decoder != n.decoder || (n.encoder == weights::EncoderKind::tiny_vit && f->stem != n.tiny_vit.stem))
     return Error(ErrorCode::bad_model, cat(c.label, ": has the shapes of ", r.network.family->key, ", not of ", f->key, ": leave --family out or give the right file"));
   return f;
 }

@@ -110,8 +110,7 @@ void show_model(const Options& o) {
   const ModelInfo& m = model.info();
   const std::string sha = must(model.try_sha256(), Source::model);
   constexpr std::uint64_t kProgram = std::uint64_t(5) << 20;  // code, libraries, stacks: measured
-  const std::uint64_t embedding = std::uint64_t(m.embedding_grid) * std::uint64_t(m.embedding_grid) * 256 * sizeof(float);
-  const std::uint64_t peak = m.weight_bytes + std::max(m.encode_bytes, m.decode_bytes) + embedding + kProgram;
+  const std::uint64_t peak = m.weight_bytes + std::max(m.encode_bytes, m.decode_bytes) + m.embedding_bytes + kProgram;
   const std::string prompts = prompts_of(m.points, m.boxes, m.mask_input);
   if (o.json) {
     Report j;
@@ -131,7 +130,7 @@ void show_model(const Options& o) {
                                "parameters    ", m.parameters, "\n",
                                "input         ", m.image_size, "x", m.image_size, ": ", m.preprocessing, "\n",
                                "prompts       ", prompts, "\n",
-                               "masks         ", m.multimask ? "1, or 3 with --multimask" : "1", " per object; logits ", m.low_res, "x", m.low_res, "\n",
+                               "masks         ", !m.multimask ? "1" : m.single_mask ? "1, or 3 with --multimask" : "3, with --multimask", " per object; logits ", m.low_res, "x", m.low_res, "\n",
                                "embedding     grid ", m.embedding_grid, "x", m.embedding_grid, "\n",
                                "memory        weights ", mib(m.weight_bytes), ", encode ", mib(m.encode_bytes), ", decode ", mib(m.decode_bytes), "; about ", mib(peak), " for the process, images apart\n",
                                "work          encode ", flops(m.encode_flop), ", decode ", flops(m.decode_flop), " per box\n");

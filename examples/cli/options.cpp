@@ -272,6 +272,7 @@ Options parse_arguments(int argc, const char* const* argv) {
   segment.add_option("--mask-input", r.mask_input, "tensor low_res_logits of an earlier --dump")->type_name("L.safetensors")->group("Prompts");
   segment.add_option("--prompts", o.prompts_file, "several objects with mixed prompts")->type_name("FILE.json")->group("Prompts");
   segment.add_flag("--multimask", o.multimask, "three candidates per object (whole, part, subpart)")->group("Prompts");
+  segment.add_flag("--hq-token-only", o.hq_token_only, "SAM-HQ: the mask of its own token, without SAM's added")->group("Prompts");
   segment.add_option("--select", r.select, "which candidate counts; all: OUT_0.png, OUT_1.png, OUT_2.png. Default iou")->type_name("iou | first | stability | largest | all")->group("Prompts");
   segment.add_option("-o", o.output, "the mask, or the label map of several objects")->type_name("OUT.png")->group("Output");
   segment.add_flag("--labels", o.labels, "a label map for one object too")->group("Output");

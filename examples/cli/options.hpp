@@ -48,7 +48,7 @@ struct Options {
   // prompts of segment; mask files are not read yet
   std::vector<ObjectPrompt> objects;  ///< from options; one empty prompt if none is given
   std::string prompts_file;           ///< then objects is empty
-  bool multimask = false;
+  bool multimask = false, hq_token_only = false;
   Masks select = Masks::iou;
 
   VolumeWords volume;

@@ -161,7 +161,7 @@ void decode_all(Session& session, const Options& o, const std::vector<ObjectProm
     stop_if_interrupted();
     const std::size_t n = std::min(kGroup, objects.size() - i);
     for (std::size_t k = 0; k < n; ++k) prompts[k] = objects[i + k].prompt;
-    must(session.try_predict_into(std::span<const Prompt>(prompts).first(n), std::span(predictions).first(n), {.multimask = o.multimask, .select = rule(o.select)}), Source::arguments);
+    must(session.try_predict_into(std::span<const Prompt>(prompts).first(n), std::span(predictions).first(n), {.multimask = o.multimask, .select = rule(o.select), .hq_token_only = o.hq_token_only}), Source::arguments);
     decode += session.timings().decode;
     postprocess += session.timings().postprocess;
     for (std::size_t k = 0; results && k < n; ++k) results->add(i + k, predictions[k]);
@@ -198,7 +198,7 @@ void run_segment(const Options& o) {
   }
   const Model model = read_model(o, t);
   for (auto& p : objects) {
-    check_capability(p, model.info(), {.multimask = o.multimask});
+    check_capability(p, model.info(), {.multimask = o.multimask, .hq_token_only = o.hq_token_only});
     if (!p.mask_file.empty()) p.prompt.mask_input = read_mask_input(p.mask_file, model.info().low_res);
   }
 

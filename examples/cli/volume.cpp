@@ -267,7 +267,7 @@ void run_volume(const Options& o) {
     auto reader = must(medical::SliceReader::make(scan.volume, sp, recipe.range), Source::arguments);
     views.push_back(std::make_unique<View3>(View3{sp, std::move(reader), std::nullopt}));
     View3& v = *views.back();
-    const std::uint64_t slice = std::uint64_t(m.embedding_grid) * std::uint64_t(m.embedding_grid) * 256 * sizeof(float);  // one is at work beside the cache
+    const std::uint64_t slice = m.embedding_bytes;  // one is at work beside the cache
     v.session.emplace(must(VolumeSession::try_open(model, {v.reader.size(), sp.size[2], View3::read, &v}, {.cache_bytes = cache > slice ? cache - slice : 1, .cache_folder = o.volume.cache, .interpolate = o.volume.interpolate}), Source::arguments));
     apply_prompts(*v.session, objects, sp);
   }

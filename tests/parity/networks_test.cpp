@@ -13,6 +13,7 @@ namespace {
 
 weights::Contract contract_of(const nlohmann::json& c) {
   const std::string profile = c.value("profile", "");
+  const auto decoder = c.value("decoder", "") == "hq" ? weights::DecoderKind::hq : weights::DecoderKind::sam;
   if (c.at("family") == "sam_vit") {
     SamConfig s{.width = c["embed"], .depth = c["depth"], .heads = c["heads"], .image = c["img"], .global_blocks = c["global_blocks"].get<std::vector<int>>(), .window = c["window"]};
     s.channels = kUsualChannels, s.decoder_mlp = kUsualDecoderMlp, s.iou_hidden = kUsualIouHidden;
@@ -24,11 +25,15 @@ weights::Contract contract_of(const nlohmann::json& c) {
       n.sam_vit.hook_blocks = c["hook_blocks"].get<std::vector<int>>();
       if (c.value("pads", "") == "before_norm") n.sam_vit.pads = weights::WindowPads::before_norm;
     }
+    n.decoder = decoder;
     return random_contract(profile.empty() ? "sam" : profile, n);
   }
   const bool wide = c.at("stem") == "3x3_s2";
   TinyVitConfig t = tiny_vit_5m(wide ? weights::TinyStem::conv3x3_stride2 : weights::TinyStem::conv1x1_stride1);
-  return random_contract(wide ? "mobile_sam" : "lite_medsam", tiny_vit_sizes(t));
+  t.dims = c["dims"], t.depths = c["depths"], t.heads = c["heads"], t.windows = c["windows"];
+  auto n = tiny_vit_sizes(t);
+  n.decoder = decoder;
+  return random_contract(!profile.empty() ? profile : wide ? "mobile_sam" : "lite_medsam", n);
 }
 
 struct Pixels {
@@ -93,6 +98,19 @@ void run_network(const std::string& golden_name, const std::string& title, bool 
     const std::int64_t grid = model->info().embedding_grid;
     const double e = check_tensor(g, "image_embedding", *embedding, {1, contract.network.out_channels, grid, grid});
     CHECK(e <= 1e-5);
+    if (g.find("hq_features")) {
+      const std::string kept = folder.file("embedding.safetensors");
+      REQUIRE(session.try_save_embedding(kept));
+      const auto file = weights::Safetensors::open(kept);
+      REQUIRE(file);
+      const auto* t = file->find("hq_features");
+      REQUIRE(t);
+      std::vector<float> features(std::size_t(*weights::element_count(t->shape)));
+      weights::convert_to_f32(t->dtype, t->data.data(), features.size(), features.data());
+      CHECK(check_tensor(g, "hq_features", features, t->shape) <= 1e-5);
+      session.set_image(ImageView{image.data.data() + 3, {image.size.width - 1, image.size.height, image.size.channels}, PixelType::u8, image.size.width * image.size.channels});
+      REQUIRE(session.try_load_embedding(kept));  // the prompts below run on what the file kept
+    }
 
     double worst_logits = 0, worst_iou = 1;
     const auto prompts = g.meta("prompts");
@@ -105,7 +123,7 @@ void run_network(const std::string& golden_name, const std::string& title, bool 
       if (p.contains("mask")) {
         mask = hash_fill(g.meta("seed").get<std::uint64_t>(), "mask_input", {low, low}, 0, 8);
       }
-      const Prediction got = session.predict(parse_prompt(p, mask), {.multimask = p.value("multi", false)});
+      const Prediction got = session.predict(parse_prompt(p, mask), {.multimask = p.value("multi", false), .hq_token_only = p.value("hq_token_only", false)});
       const std::int64_t m = std::int64_t(got.candidates.size());
       const double l = check_tensor(g, name + ".low_res_logits", got.low_res_logits, {m, low, low}, worst_of_kind(g, ".low_res_logits", "rel_l2"));
       CHECK(l <= 1e-4);
@@ -147,6 +165,8 @@ TEST_CASE("parity: bottleneck adapters") { run_network("sam_bottleneck_tiny160",
 TEST_CASE("parity: bottleneck adapters, windows before the norm") { run_network("sam_msa_tiny160", "SAM with bottlenecks (Medical SAM Adapter)", true); }
 TEST_CASE("parity: ScribblePrompt-SAM") { run_network("scribbleprompt_tiny128", "ScribblePrompt path, 60 clicks", true); }
 TEST_CASE("parity: SlimSAM, head size 14") { run_network("slimsam_head14", "SAM ViT 42x2, head size 14", true); }
+TEST_CASE("parity: SAM-HQ") { run_network("sam_hq_tiny160", "SAM-HQ ViT 64x4, 160 px", true); }
+TEST_CASE("parity: Light HQ-SAM, 1024 px") { run_network("light_hq_small", "Light HQ-SAM, small widths, 1024 px", false); }
 TEST_CASE("parity: MobileSAM, 1024 px") { run_network("mobile_sam_phantom", "MobileSAM, 1024 px", false); }
 TEST_CASE("parity: MobileSAM on a CT slice") {
   if (shared_data().empty()) {

@@ -117,7 +117,7 @@ TEST_CASE("a wrong record is refused with the path of the field") {
       {"", "JSON"},
       {"[]", "an object is needed"},
       {"{}", "version"},
-      {with(good, "\"version\":1", "\"version\":3"), "version 3, this build reads up to version 2"},
+      {with(good, "\"version\":1", "\"version\":4"), "version 4, this build reads up to version 3"},
       {with(good, "\"version\":1", "\"version\":2"), "network.hook: is missing"},
       {with(good, "\"version\":1", "\"version\":0"), "version"},
       {with(good, "\"version\":1", "\"version\":\"1\""), "version"},

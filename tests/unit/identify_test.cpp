@@ -108,6 +108,20 @@ TEST_CASE("families and twins") {
   CHECK(identify(expected_tensors(tiny(TinyStem::conv1x1_stride1)))->family->key == "lite_medsam");
   const auto m = identify(expected_tensors(tiny(TinyStem::conv3x3_stride2)));
   CHECK(m->family->key == "mobile_sam");
+  for (NetworkSizes n : {sam(96, 4, 3, 320, {1, 3}), tiny(TinyStem::conv3x3_stride2)}) {
+    n.decoder = DecoderKind::hq;
+    const auto hq = identify(expected_tensors(n));
+    REQUIRE_MESSAGE(hq, hq.error().message());
+    CHECK(hq->family->key == (n.encoder == EncoderKind::sam_vit ? "sam_hq" : "sam_hq_tiny"));
+    CHECK(hq->sizes == n);
+    CHECK(contract_version(base_contract(*hq->family, n)) == 3);
+    const auto read = parse_contract(to_json(base_contract(*hq->family, n)));
+    REQUIRE_MESSAGE(read, read.error().message());
+    CHECK(read->network == n);
+  }
+  NetworkSizes no_global = sam(96, 4, 3, 320, {});
+  no_global.decoder = DecoderKind::hq;
+  CHECK(identify(expected_tensors(no_global)).error().message().find("first global block") != std::string::npos);
   CHECK(m->twins.find("TinySAM") != std::string::npos);
 }
 

@@ -22,6 +22,11 @@ weights::NetworkSizes sam(int width, int depth, int heads, std::vector<int> glob
   return sam_sizes(s);
 }
 
+weights::NetworkSizes hq(weights::NetworkSizes n) {
+  n.decoder = weights::DecoderKind::hq;
+  return n;
+}
+
 weights::NetworkSizes slim77() {
   auto n = sam(168, 12, 12, {2, 5, 8, 11});
   n.sam_vit.mlp_dim = 696;
@@ -48,7 +53,12 @@ TEST_CASE("every checkpoint of the zoo has a family, its licence, and the number
                                   parameters(slim77()),
                                   parameters(med2d()),
                                   parameters(tiny_vit_sizes(tiny_vit_5m(weights::TinyStem::conv1x1_stride1))),
-                                  parameters(tiny_vit_sizes(tiny_vit_5m(weights::TinyStem::conv3x3_stride2)))};
+                                  parameters(tiny_vit_sizes(tiny_vit_5m(weights::TinyStem::conv3x3_stride2))),
+                                  parameters(tiny_vit_sizes(tiny_vit_5m(weights::TinyStem::conv3x3_stride2))),
+                                  parameters(hq(sam(768, 12, 12, {2, 5, 8, 11}))),
+                                  parameters(hq(sam(1024, 24, 16, {5, 11, 17, 23}))),
+                                  parameters(hq(sam(1280, 32, 16, {7, 15, 23, 31}))),
+                                  parameters(hq(tiny_vit_sizes(tiny_vit_5m(weights::TinyStem::conv3x3_stride2))))};
   REQUIRE(std::size(models::kZoo) == std::size(counted));
   for (std::size_t i = 0; i < std::size(counted); ++i) {
     const auto& row = models::kZoo[i];

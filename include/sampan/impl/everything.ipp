@@ -136,6 +136,7 @@ inline Result<std::vector<Found>> everything_in_crop(Session& session, const Ima
 
   DecodeRules rules(Access::state(session), o);
   const std::vector<LabeledPoint> points = grid_of(points_of_layer(o, crop.layer), w, h);
+  const bool best_only = Access::state(session).model->info.hq_token;  // SAM-HQ's code picks before its filters
   std::vector<Found> found;
   constexpr std::size_t kTogether = std::size_t(kPromptBatch);
   std::array<Prompt, kTogether> prompts;
@@ -150,6 +151,7 @@ inline Result<std::vector<Found>> everything_in_crop(Session& session, const Ima
     SAMPAN_CHECK(session.try_predict_into(std::span<const Prompt>(prompts).first(n), std::span(predictions).first(n), {.multimask = true}));
     for (std::size_t k = 0; k < n; ++k)
       for (const Candidate& c : predictions[k].candidates) {
+        if (best_only && &c != &predictions[k].best()) continue;
         if (c.mask.data.empty() || (o.pred_iou_thresh > 0 && !(c.predicted_iou > float(o.pred_iou_thresh)))) continue;
         if (o.stability_score_thresh > 0 && !(c.stability >= float(o.stability_score_thresh))) continue;
         Found f;

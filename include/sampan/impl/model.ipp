@@ -54,18 +54,20 @@ Result<ModelInfo> describe(const models::Network<B>& net, const weights::Contrac
   m.mask_input = c.prompt.mask_input;
   m.single_mask = c.mask.single;
   m.multimask = c.mask.multimask;
+  m.hq_token = n.decoder == weights::DecoderKind::hq;
   const Index g = net.grid(), s = net.image_size(), ch = net.channels();
   SAMPAN_TRY(whole, plan(net.backend, pool, [&](Context<B>& ctx) {
     auto scope = ctx.arena.scope();
-    net.encode(ctx, scope.template make<float>(s, s, 3), scope.template make<float>(g, g, ch));
+    net.encode(ctx, scope.template make<float>(s, s, 3), scope.template make<float>(g, g, ch), scope.template make<float>(4 * g, 4 * g, net.detail_channels()));
   }));
   SAMPAN_TRY(one, plan(net.backend, pool, [&](Context<B>& ctx) {
     auto scope = ctx.arena.scope();
     const auto embedding = scope.template make<float>(g, g, ch);
     const auto sparse = scope.template make<float>(1, 2, ch), dense = scope.template make<float>(1, g * g, ch), masks = scope.template make<float>(1, 1, 16 * g * g);
     net.prompt_encoder.encode_dense(ctx, {}, as_map(dense[0], g, g));
-    net.mask_decoder.forward(ctx, {embedding, net.prompt_encoder.dense_pe.view(), sparse, dense}, false, masks, scope.template make<float>(1, 1));
+    net.mask_decoder.forward(ctx, {.embedding = embedding, .dense_pe = net.prompt_encoder.dense_pe.view(), .sparse = sparse, .dense = dense, .detail = scope.template make<float>(4 * g, 4 * g, net.detail_channels())}, false, masks, scope.template make<float>(1, 1));
   }));
+  m.embedding_bytes = std::uint64_t(g * g * (ch + 16 * net.detail_channels())) * sizeof(float);
   m.encode_flop = whole.cost.flop, m.encode_bytes = whole.arena_bytes;
   m.decode_flop = one.cost.flop, m.decode_bytes = one.arena_bytes;
   return m;
@@ -100,6 +102,7 @@ inline Result<Model> load_model(const std::string& path, const LoadOptions& opti
   }
 #if defined(SAMPAN_CUDA)
   if (options.device == Device::cuda) {
+    if (file->contract.network.decoder != weights::DecoderKind::sam) return Error(ErrorCode::unsupported, cat(file->contract.name, ": its decoder runs on device cpu and reference only"));
     SAMPAN_TRY(backend, models::make_cuda(options.isa, options.precision));
     SAMPAN_TRY(state, build(std::move(backend), *file, options));
     return Access::make(std::move(state));

@@ -73,6 +73,7 @@ inline MaskDecoderSizes mask_decoder_sizes(const weights::Contract& c) {
   s.heads = N::kDecoderHeads;
   s.mlp = c.network.decoder_mlp;
   s.iou_hidden = c.network.iou_hidden;
+  if (c.network.decoder == weights::DecoderKind::hq) s.hq_early = c.network.encoder == weights::EncoderKind::sam_vit ? c.network.sam_vit.embed_dim : c.network.tiny_vit.dims[2];
   s.eps = float(c.eps.decoder_ln);
   s.eps_final = float(c.eps.decoder_final_ln);
   s.eps_upscale = float(c.eps.ln2d);
@@ -110,9 +111,20 @@ struct Network {
   Index grid() const { return prompt_encoder.sizes.grid; }
   Index channels() const { return prompt_encoder.sizes.channels; }
 
-  /// image [s, s, 3], normalised and padded -> embedding [g, g, c].
-  void encode(Context<B>& ctx, const View<const float, 3>& image, const View<float, 3>& embedding) const {
-    std::visit([&](const auto& e) { e.forward(ctx, image, embedding); }, encoder);
+  /// Channels of what the decoder wants of an image beside its embedding, a map of four times the grid (SAM-HQ); 0: nothing.
+  Index detail_channels() const { return mask_decoder.hq ? channels() / 8 : 0; }
+
+  /// image [s, s, 3], normalised and padded -> embedding [g, g, c], detail [4g, 4g, detail_channels()].
+  void encode(Context<B>& ctx, const View<const float, 3>& image, const View<float, 3>& embedding, const View<float, 3>& detail = {}) const {
+    std::visit(
+        [&](const auto& e) {
+          if (!mask_decoder.hq) return e.forward(ctx, image, embedding);
+          auto scope = ctx.arena.scope();
+          const auto early = scope.template make<float>(grid(), grid(), e.early_channels());
+          e.forward(ctx, image, embedding, early);
+          mask_decoder.hq->prepare(ctx, embedding, early, detail);
+        },
+        encoder);
   }
 };
 

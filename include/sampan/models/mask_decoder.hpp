@@ -1,45 +1,53 @@
 // SAM's mask decoder: tokens and image embedding through the two-way transformer, upscaling, hypernetwork heads, IoU head.
 // Data flow: image embedding + prompt tokens -> here -> predict/postprocess.hpp.
 // Shapes (b prompts, n tokens each): embedding [g, g, c]; sparse [b, n, c]; dense [b or 1, g*g, c]; masks [b, m, 4g*4g] logits; iou [b, m].
-// m = 1 (token 0, single mask) or 3 (tokens 1..3, multimask); only the requested hypernetworks run.   Cost: 3.6 GFLOP per prompt at g = 64 (kernels.md 2.1).
+// m = 1 (token 0, single mask) or 3 (tokens 1..3, multimask); only the requested hypernetworks run. SAM-HQ adds the mask of its own token to each (hq_head.hpp).   Cost: 3.6 GFLOP per prompt at g = 64 (kernels.md 2.1).
 // Source: segment_anything/modeling/mask_decoder.py. GELU erf in the upscaling, ReLU in the heads, no sigmoid on the IoU.
 #pragma once
-#include <sampan/nn/norm2d.hpp>
-#include <sampan/nn/relu_mlp.hpp>
+#include <sampan/models/hq_head.hpp>
 #include <sampan/nn/two_way_transformer.hpp>
+
+#include <optional>
 
 namespace sampan::inline SAMPAN_ABI::models {
 
 struct MaskDecoderSizes {
   Index channels = 256, grid = 0, masks = 4, depth = 2, heads = 8, mlp = 2048, iou_hidden = 256;
+  Index hq_early = 0;  ///< channels of the encoder's early map; 0: no SAM-HQ decoder
   float eps = 1e-5f, eps_final = 1e-5f, eps_upscale = 1e-6f;
+  Index fixed_tokens() const { return 1 + masks + (hq_early ? 1 : 0); }
 };
 
 /// Views that must stay valid during the call. With a ready image side, embedding and dense may be empty.
 struct MaskDecoderInput {
   View<const float, 3> embedding, dense_pe, sparse, dense;
   nn::ImageSide<const float> side = {};
+  View<const float, 3> detail = {};  ///< SAM-HQ's features of the image, [4g, 4g, c / 8] (HqHead::prepare)
+  bool hq_token_only = false;        ///< SAM-HQ: the mask of its own token alone
 };
 
 template <Backend B>
 struct MaskDecoder {
   MaskDecoderSizes sizes;
-  Tensor<float, 2, B> fixed_tokens;  // iou_token, then mask_tokens [1 + masks, c]
+  Tensor<float, 2, B> fixed_tokens;  // iou_token, mask_tokens [masks, c], hf_token if SAM-HQ
   nn::TwoWayTransformer<B> transformer;
   PackedConvTranspose<B> up0, up3;  // output_upscaling.0, .3
   PackedNorm<B> up1;                // output_upscaling.1
   std::vector<nn::ReluMlp<B>> hyper;
   nn::ReluMlp<B> iou_head;
+  std::optional<HqHead<B>> hq;
 
   static MaskDecoder load(const Loader<B>& w, const MaskDecoderSizes& s) {
     MaskDecoder m;
     m.sizes = s;
     const Index c = s.channels;
     const auto iou = w.template tensor<2>("iou_token.weight", {1, c}), masks = w.template tensor<2>("mask_tokens.weight", {s.masks, c});
-    const auto all = w.template scratch<2>({1 + s.masks, c});
+    const auto hf = s.hq_early ? w.template tensor<2>("hf_token.weight", {1, c}) : View<const float, 2>();
+    const auto all = w.template scratch<2>({s.fixed_tokens(), c});
     for (Index j = 0; w.ok() && j < c; ++j) {
       all(0, j) = iou(0, j);
       for (Index i = 0; i < s.masks; ++i) all(1 + i, j) = masks(i, j);
+      if (s.hq_early) all(1 + s.masks, j) = hf(0, j);
     }
     m.fixed_tokens = w.keep(View<const float, 2>(all));
     m.transformer = nn::TwoWayTransformer<B>::load(w / "transformer", s.depth, c, s.heads, s.mlp, s.eps, s.eps_final);
@@ -49,6 +57,7 @@ struct MaskDecoder {
     m.up3 = w.pack_conv_transpose(up.conv_transpose("3", c / 4, c / 8, 2));
     for (Index i = 0; i < s.masks; ++i) m.hyper.push_back(nn::ReluMlp<B>::load(w / "output_hypernetworks_mlps" / i, c, c, c / 8, 3));
     m.iou_head = nn::ReluMlp<B>::load(w / "iou_prediction_head", c, s.iou_hidden, s.masks, 3);
+    if (s.hq_early) m.hq = HqHead<B>::load(w, c, s.hq_early, s.eps_upscale);
     w.release();
     return m;
   }
@@ -74,11 +83,12 @@ struct MaskDecoder {
   }
 
   void forward(Context<B>& ctx, const MaskDecoderInput& in, bool multimask, const View<float, 3>& masks, const View<float, 2>& iou) const {
-    const Index b = in.sparse.extent(0), n = in.sparse.extent(1), g = sizes.grid, c = sizes.channels, fixed = 1 + sizes.masks;
+    const Index b = in.sparse.extent(0), n = in.sparse.extent(1), g = sizes.grid, c = sizes.channels, fixed = sizes.fixed_tokens();
     const bool ready = !in.side.image.empty();
     const Index first = multimask ? 1 : 0, count = mask_count(multimask), shared = ready ? 1 : in.dense.extent(0);
     const auto whole = [&] { return in.embedding.extent(0) == g && in.embedding.extent(1) == g && in.embedding.extent(2) == c && (shared == 1 || shared == b); };
     if (!ctx.require(b >= 1 && (n == 0 || in.sparse.extent(2) == c) && (ready || whole()), "mask decoder: embedding [g,g,c], sparse [b,n,c], dense [b or 1,g*g,c] disagree") ||
+        !ctx.require(!hq || (in.detail.extent(0) == 4 * g && in.detail.extent(1) == 4 * g && in.detail.extent(2) == c / 8), "mask decoder: SAM-HQ needs detail [4g,4g,c/8]") ||
         !ctx.require(masks.extent(0) == b && masks.extent(1) == count && masks.extent(2) == 16 * g * g && iou.extent(0) == b && iou.extent(1) == count, "mask decoder: masks [b,m,4g*4g] and iou [b,m] disagree"))
       return;
     auto scope = ctx.arena.scope();
@@ -94,24 +104,25 @@ struct MaskDecoder {
     transformer.forward(ctx, queries, ready ? in.side : nn::ImageSide<const float>{.image = image}, in.dense_pe, keys);
 
     const auto all_iou = scope.template make<float>(b, sizes.masks);
-    const auto heads = scope.template make<float>(b, count, c / 8);
+    const auto heads = scope.template make<float>(b, count + (hq ? 1 : 0), c / 8);
     const auto token = [&](Index i) { return View<const float, 2>(queries.data() + i * c, {b, c}, {queries.stride(0), 1}); };
     iou_head.forward(ctx, token(0), all_iou);
     copy(ctx, View<const float, 2>(all_iou.data() + first, {b, count}, {all_iou.stride(0), 1}), iou);
-    for (Index m = 0; m < count; ++m)
-      hyper[std::size_t(first + m)].forward(ctx, token(1 + first + m), View<float, 2>(heads.data() + m * heads.stride(1), {b, c / 8}, {heads.stride(0), 1}));
+    const auto head = [&](Index i) { return View<float, 2>(heads.data() + i * heads.stride(1), {b, c / 8}, {heads.stride(0), 1}); };
+    for (Index m = 0; m < count; ++m) hyper[std::size_t(first + m)].forward(ctx, token(1 + first + m), head(m));
+    if (hq) hq->mlp.forward(ctx, token(fixed - 1), head(count));
 
-    upscale(ctx, keys, heads, masks);
+    upscale(ctx, keys, heads, in, masks);
     ctx.batch = 1;
   }
 
  private:
-  /// keys [b, g*g, c], heads [b, m, c / 8] -> masks [b, m, 4g*4g].
-  void upscale(Context<B>& ctx, const View<const float, 3>& keys, const View<const float, 3>& heads, const View<float, 3>& masks) const {
-    const Index g = sizes.grid, c = sizes.channels;
+  /// keys [b, g*g, c], heads [b, m, c / 8], one more of SAM-HQ behind them -> masks [b, m, 4g*4g].
+  void upscale(Context<B>& ctx, const View<const float, 3>& keys, const View<const float, 3>& heads, const MaskDecoderInput& in, const View<float, 3>& masks) const {
+    const Index g = sizes.grid, c = sizes.channels, m = masks.extent(1);
     const char* name = "mask_decoder.output_upscaling";
     if constexpr (requires { upscale_masks(ctx, up0, up1, up3, keys, g, heads, masks); }) {
-      if (!ctx.traced(up0.name) && !ctx.traced(up1.name) && !ctx.traced(up3.name) && !ctx.traced(name)) return upscale_masks(ctx, up0, up1, up3, keys, g, heads, masks);
+      if (!hq && !ctx.traced(up0.name) && !ctx.traced(up1.name) && !ctx.traced(up3.name) && !ctx.traced(name)) return upscale_masks(ctx, up0, up1, up3, keys, g, heads, masks);
     }
     auto scope = ctx.arena.scope();
     const auto mid = scope.template make<float>(2 * g, 2 * g, c / 4);
@@ -121,7 +132,14 @@ struct MaskDecoder {
       nn::layer_norm_2d(ctx, up1, mid, mid, Activation::gelu_erf);
       conv_transpose2d(ctx, up3, View<const float, 3>(mid), fine, Activation::gelu_erf);
       ctx.tap(name, View<const float, 3>(fine), TraceLayout::nchw);
-      mask_head(ctx, heads[i], tokens(View<const float, 3>(fine)), masks[i]);
+      mask_head(ctx, heads[i].slice(0, 0, m), tokens(View<const float, 3>(fine)), masks[i]);
+      if (!hq) continue;
+      auto inner = ctx.arena.scope();
+      const auto features = inner.template make<float>(4 * g, 4 * g, c / 8);
+      const auto own = inner.template make<float>(1, 16 * g * g);
+      hq->features(ctx, fine, in.detail, features);
+      mask_head(ctx, heads[i].slice(0, m, 1), tokens(View<const float, 3>(features)), own);
+      in.hq_token_only ? copy(ctx, own, masks[i]) : add(ctx, View<const float, 2>(masks[i]), own, masks[i]);
     }
   }
 };

@@ -49,8 +49,10 @@ struct SamVit {
   Extent2 input_size() const { return {sizes.image_size, sizes.image_size}; }
   Extent2 output_grid() const { return {sizes.grid(), sizes.grid()}; }
   Index out_channels() const { return sizes.out; }
+  Index early_channels() const { return sizes.width; }
 
-  void forward(Context<B>& ctx, const View<const float, 3>& image, const View<float, 3>& embedding) const {
+  /// `early` [g, g, width], if not empty, gets the map behind the first global block (SAM-HQ).
+  void forward(Context<B>& ctx, const View<const float, 3>& image, const View<float, 3>& embedding, const View<float, 3>& early = {}) const {
     auto scope = ctx.arena.scope();
     const Index g = sizes.grid();
     const auto x = scope.template make<float>(g, g, sizes.width);
@@ -63,9 +65,10 @@ struct SamVit {
     }
     ctx.tap("image_encoder.patch_embed", View<const float, 3>(x));
     add(ctx, rows, pos_embed.view().template reshape<2>({g * g, sizes.width}), rows);
-    for (const auto& block : blocks) {
-      ctx.step(block.name);
-      block.forward(ctx, x);
+    for (std::size_t i = 0; i < blocks.size(); ++i) {
+      ctx.step(blocks[i].name);
+      blocks[i].forward(ctx, x);
+      if (!early.empty() && Index(i) == sizes.global_blocks[0]) copy(ctx, View<const float, 2>(rows), tokens(early));
     }
     neck.forward(ctx, x, embedding);
     ctx.tap("image_encoder", View<const float, 3>(embedding), TraceLayout::nchw);

@@ -112,8 +112,10 @@ struct TinyVit {
   Extent2 input_size() const { return {sizes.image_size, sizes.image_size}; }
   Extent2 output_grid() const { return {sizes.grid(), sizes.grid()}; }
   Index out_channels() const { return sizes.out; }
+  Index early_channels() const { return sizes.dims[2]; }
 
-  void forward(Context<B>& ctx, const View<const float, 3>& image, const View<float, 3>& embedding) const {
+  /// `early` [g, g, dims[2]], if not empty, gets the map behind layer 1 and its downsample (SAM-HQ).
+  void forward(Context<B>& ctx, const View<const float, 3>& image, const View<float, 3>& embedding, const View<float, 3>& early = {}) const {
     auto scope = ctx.arena.scope();
     const Index h1 = stem_out(image.extent(0)), h2 = stem_out(h1);
     // Two maps in turn, each as large as the largest (the stem's in the published sizes).
@@ -154,6 +156,7 @@ struct TinyVit {
       }
       for (const auto& d : layer.downsample) advance(d);
       span.out(tokens(View<const float, 3>(x)));  // PyTorch: [1, h*w, c]
+      if (!early.empty() && &layer == &layers[1]) copy(ctx, tokens(View<const float, 3>(x)), tokens(early));
     }
     neck.forward(ctx, x, embedding);
     ctx.tap("image_encoder", View<const float, 3>(embedding), TraceLayout::nchw);

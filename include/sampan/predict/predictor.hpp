@@ -53,7 +53,9 @@ struct ModelInfo {
   std::int64_t parameters = 0;
   bool points = false, boxes = false, mask_input = false;  ///< prompts that it was trained with
   bool single_mask = false, multimask = false;             ///< masks per prompt that it can give: one, three
+  bool hq_token = false;                                   ///< SAM-HQ: takes PredictOptions::hq_token_only
   double encode_flop = 0, decode_flop = 0;           ///< useful FLOP of one image, of one box
+  std::uint64_t embedding_bytes = 0;                 ///< what an encoded image keeps for its prompts
   std::uint64_t weight_bytes = 0;                    ///< packed weights in memory
   std::uint64_t encode_bytes = 0, decode_bytes = 0;  ///< activations of set_image (a square image of image_size) and of one box
 };
@@ -95,6 +97,7 @@ enum class Select { iou, first, stability, largest };
 struct PredictOptions {
   bool multimask = false;  ///< three candidates (whole, part, subpart) instead of one
   Select select = Select::iou;
+  bool hq_token_only = false;  ///< SAM-HQ: the mask of its own token alone, without SAM's
 };
 
 /// Is the prompt possible on an image of this size (channels do not matter)? Needs no model, so a slip can be found before any weight is read.

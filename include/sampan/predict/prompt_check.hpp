@@ -40,6 +40,7 @@ inline Status check_capability(const Prompt& p, const ModelInfo& m, const Predic
   if (p.points.empty() && !p.box && p.mask_input.empty() && !m.points) return Error(ErrorCode::invalid_argument, cat(m.name, " needs a box"));
   if (o.multimask && !m.multimask) return unsupported(" gives one mask per prompt, not three; leave multimask off");
   if (!o.multimask && !m.single_mask) return unsupported(" gives three masks per prompt only; switch multimask on");
+  if (o.hq_token_only && !m.hq_token) return unsupported(" has no token of SAM-HQ; leave hq_token_only off");
   if (!p.mask_input.empty() && p.mask_input.size() != std::size_t(m.low_res * m.low_res))
     return Error(ErrorCode::invalid_argument, cat("mask input has ", p.mask_input.size(), " values; low_res_logits of this model are ", m.low_res, "x", m.low_res));
   return {};

@@ -81,7 +81,7 @@ struct SessionState {
     SAMPAN_CHECK(check(image));
     SAMPAN_CHECK(predict::check_window(image, window));
     frame = predict::make_frame(c, {image.size.height, image.size.width});
-    SAMPAN_CHECK(embedding.reserve(g, net.channels()));
+    SAMPAN_CHECK(embedding.reserve(g, net.channels(), net.detail_channels()));
     double start = 0, prepared = 0;
     const std::array<Index, 6> key{0, image.size.width, image.size.height, image.size.channels, Index(image.type), image.row_stride};
     const auto prepare = [&](auto& ctx, const View<float, 3>& input) {
@@ -98,7 +98,7 @@ struct SessionState {
         auto scope = ctx.arena.scope();
         const auto input = scope.template make<float>(s, s, 3);
         prepare(ctx, input);
-        net.encode(ctx, input, embedding.view());
+        net.encode(ctx, input, embedding.view(), embedding.detail());
       }));
     }
     timings = {prepared - start, now_ms() - prepared, 0, 0};
@@ -154,7 +154,9 @@ struct SessionState {
           const auto sparse = inner.template make<float>(b, tokens_each, channels);
           const auto dense = inner.template make<float>(Index(ready ? 0 : 1), g * g, channels);
           for (Index i = 0; i < b; ++i) encode_prompt(ctx, net, prompts[std::size_t(i)], sparse[i]);
-          models::MaskDecoderInput in{embedding.view(), net.prompt_encoder.dense_pe.view(), sparse, dense};
+          models::MaskDecoderInput in{.embedding = embedding.view(), .dense_pe = net.prompt_encoder.dense_pe.view(), .sparse = sparse, .dense = dense};
+          in.detail = embedding.detail();
+          in.hq_token_only = o.hq_token_only;
           if (ready) {
             in.side = net.mask_decoder.image_side(std::as_const(image_side).view().data());
           } else {

@@ -128,16 +128,16 @@ struct VolumeState {
   template <class B>
   Status load_slice(const models::Network<B>& net, std::int64_t z, bool wanted, const Progress* progress) {
     auto& s = session;
-    const std::size_t floats = std::size_t(net.grid() * net.grid() * net.channels());
+    const std::size_t floats = std::size_t(net.grid() * net.grid() * (net.channels() + 16 * net.detail_channels()));
     const auto ready = [&] {
       s.size = source.size;
       s.frame = predict::make_frame(s.model->contract, {source.size.height, source.size.width});
       s.has_image = true;
       s.image_side_ready = false;
     };
-    SAMPAN_CHECK(s.embedding.reserve(net.grid(), net.channels()));
+    SAMPAN_CHECK(s.embedding.reserve(net.grid(), net.channels(), net.detail_channels()));
     if (const auto it = cache.find(z); it != cache.end()) {
-      std::memcpy(s.embedding.view().data(), it->second.embedding.data(), floats * sizeof(float));
+      std::memcpy(s.embedding.all().data(), it->second.embedding.data(), floats * sizeof(float));
       it->second.used = ++clock;
       it->second.wanted = wanted;
       ++stats.from_memory;
@@ -180,7 +180,7 @@ struct VolumeState {
       cache.erase(victim);
     }
     CachedSlice& c = cache[z];
-    const float* from = session.embedding.view().data();
+    const float* from = session.embedding.all().data();
     c.embedding.assign(from, from + floats);
     c.used = ++clock;
     c.wanted = wanted;

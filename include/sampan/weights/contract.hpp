@@ -12,7 +12,7 @@ namespace sampan::inline SAMPAN_ABI::weights {
 
 inline constexpr const char* kContractKey = "sampan.contract";
 /// A record has the lowest version that can say it, so that files without newer parts stay readable by older builds.
-inline constexpr int kContractVersion = 2;
+inline constexpr int kContractVersion = 3;
 
 // Each enum's texts stand in its order in kNames below; they are the words in the file.
 enum class EncoderKind { sam_vit, tiny_vit };
@@ -26,6 +26,11 @@ enum class HookKind {
   none,
   conv_adapter,  ///< SAM-Med2D: channel gate and two strided convolutions beside the MLP
   bottleneck,    ///< finetune-SAM, Medical SAM Adapter: a bottleneck behind the attention, another at half weight beside the MLP
+};
+/// What the mask decoder gives (models/mask_decoder.hpp).
+enum class DecoderKind {
+  sam,  ///< mask 0, or masks 1..3
+  hq,   ///< SAM-HQ: to each of them the mask of its own token is added (models/hq_head.hpp)
 };
 enum class WindowPads {
   after_norm,   ///< windows are cut from the normed map: a missing token is zero (SAM)
@@ -71,6 +76,7 @@ SAMPAN_NAMES(EncoderKind, "sam_vit", "tiny_vit");
 SAMPAN_NAMES(TinyStem, "conv3x3_stride2", "conv1x1_stride1");
 SAMPAN_NAMES(Activation, "gelu_erf");
 SAMPAN_NAMES(HookKind, "none", "conv_adapter", "bottleneck");
+SAMPAN_NAMES(DecoderKind, "sam", "hq");
 SAMPAN_NAMES(WindowPads, "after_norm", "before_norm");
 SAMPAN_NAMES(ImageChannels, "rgb", "bgr", "gray");
 SAMPAN_NAMES(ResizeKind, "pillow_bilinear", "cv2_area", "skimage_cubic_aa", "cv2_nearest", "torch_bilinear");
@@ -116,6 +122,7 @@ struct NetworkSizes {
   int grid = 0;          ///< edge of the image embedding in tokens; low-res masks have 4 * grid
   int out_channels = 0;  ///< of the image embedding = width of prompt tokens and decoder
   int decoder_mlp = 0, iou_hidden = 0;
+  DecoderKind decoder = DecoderKind::sam;
   SamVitSizes sam_vit;    ///< used if encoder is sam_vit
   TinyVitSizes tiny_vit;  ///< used if encoder is tiny_vit
   static constexpr int kMaskTokens = 4, kDecoderDepth = 2, kDecoderHeads = 8;  ///< the same in every supported family
@@ -285,6 +292,7 @@ inline Status check_sizes(const NetworkSizes& n) {
     for (std::size_t i = 0; i < v.hook_blocks.size(); ++i)
       if (v.hook_blocks[i] >= v.depth || (i > 0 && v.hook_blocks[i] <= v.hook_blocks[i - 1])) return refuse("hook_blocks must ascend and stay below depth");
     if ((v.hook == HookKind::none) != v.hook_blocks.empty() || (v.hook == HookKind::none) != (v.hook_hidden == 0)) return refuse("hook, hook_hidden and hook_blocks go together");
+    if (n.decoder == DecoderKind::hq && v.global_blocks.empty()) return refuse("a SAM-HQ decoder takes the map behind the first global block, and there is none");
     if (v.hook == HookKind::conv_adapter && n.grid % 2 != 0) return refuse(cat("a convolutional adapter halves the grid, ", n.grid, " is odd"));
     return {};
   }
@@ -292,6 +300,7 @@ inline Status check_sizes(const NetworkSizes& n) {
   int side = t.stem == TinyStem::conv3x3_stride2 ? n.image_size / 4 : n.image_size;
   for (int s : t.strides) side = (side + s - 1) / s;
   if (side != n.grid || (t.stem == TinyStem::conv3x3_stride2 && n.image_size % 4 != 0)) return refuse(cat("an image of ", n.image_size, " px gives a grid of ", side, ", not ", n.grid));
+  if (n.decoder == DecoderKind::hq && t.strides[2] != 1) return refuse("a SAM-HQ decoder takes the map behind layer 1, which must have the embedding's grid");
   for (std::size_t i = 1; i < 4; ++i)
     if (t.dims[i] % t.heads[i] != 0) return refuse(cat("dims of layer ", i, " must be a multiple of its heads"));
   return {};
@@ -300,6 +309,7 @@ inline Status check_sizes(const NetworkSizes& n) {
 /// The lowest record version that can say all of `c`.
 inline int contract_version(const Contract& c) {
   const NetworkSizes& n = c.network;
+  if (n.decoder != DecoderKind::sam) return 3;
   const bool first = n.sam_vit.hook == HookKind::none && n.sam_vit.pads == WindowPads::after_norm && c.image.channels == ImageChannels::rgb;
   return first ? 1 : 2;
 }
@@ -313,6 +323,7 @@ inline std::string to_json(const Contract& c) {
   const NetworkSizes& n = c.network;
   w.key("network").begin_object().member("encoder", to_text(n.encoder)).member("image_size", n.image_size).member("grid", n.grid);
   w.member("out_channels", n.out_channels).member("decoder_mlp", n.decoder_mlp).member("iou_hidden", n.iou_hidden);
+  if (version >= 3) w.member("decoder", to_text(n.decoder));
   if (n.encoder == EncoderKind::sam_vit) {
     const SamVitSizes& v = n.sam_vit;
     w.member("patch", v.patch).member("embed_dim", v.embed_dim).member("depth", v.depth).member("heads", v.heads).member("mlp_dim", v.mlp_dim);
@@ -363,6 +374,7 @@ inline Result<Contract> parse_contract(std::string_view text) {
   n.integer("out_channels", c.network.out_channels, 16, 4096);
   n.integer("decoder_mlp", c.network.decoder_mlp, 1, 65536);
   n.integer("iou_hidden", c.network.iou_hidden, 1, 65536);
+  if (version >= 3) n.choice("decoder", c.network.decoder);
   if (c.network.encoder == EncoderKind::sam_vit) {
     SamVitSizes& v = c.network.sam_vit;
     n.integer("patch", v.patch, 1, 256);

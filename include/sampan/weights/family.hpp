@@ -1,7 +1,7 @@
 // The families of checkpoints, one row each: what a network's weights mean besides their numbers.
 // Data flow: weights/identify.hpp picks a row from shapes, sampan-convert writes it into the contract record, models/zoo.hpp lists the checkpoints.
 // Sources: facebookresearch/segment-anything (SAM), bowang-lab/MedSAM (MedSAM_Inference.py; branch LiteMedSAM, CVPR24_LiteMedSAM_infer.py),
-// ChaoningZhang/MobileSAM, OpenGVLab/SAM-Med2D (predictor_sammed.py, test.py), halleewong/ScribblePrompt. A new family of a known network is one row here.
+// ChaoningZhang/MobileSAM, xinghaochen/TinySAM, SysCV/sam-hq, OpenGVLab/SAM-Med2D (predictor_sammed.py, test.py), halleewong/ScribblePrompt. A new family of a known network is one row here.
 #pragma once
 #include <sampan/weights/contract.hpp>
 
@@ -17,6 +17,7 @@ struct FamilyRow {
   ImageContract image;
   PromptContract prompt;
   MaskContract mask;
+  DecoderKind decoder = DecoderKind::sam;
 };
 
 namespace detail {
@@ -46,6 +47,7 @@ inline constexpr ImageContract kMed2dEvalImage{.resize = ResizeKind::cv2_nearest
                                                .std = {58.395, 57.12, 57.375},
                                                .channels = ImageChannels::bgr};
 inline constexpr MaskContract kSamMask{.single = true, .multimask = true, .select = MaskSelect::iou, .upsample = UpsampleKind::input_crop_original, .threshold = 0};
+inline constexpr MaskContract kThreeMasks{.single = false, .multimask = true, .select = MaskSelect::iou, .upsample = UpsampleKind::input_crop_original, .threshold = 0};
 }  // namespace detail
 
 inline constexpr FamilyRow kFamilies[] = {
@@ -105,9 +107,15 @@ inline constexpr FamilyRow kFamilies[] = {
       .std = {58.395, 57.12, 57.375},
       .channels = ImageChannels::gray},
      detail::kSamPrompt,
-     {.single = false, .multimask = true, .select = MaskSelect::iou, .upsample = UpsampleKind::input_crop_original, .threshold = 0}},
+     detail::kThreeMasks},
 
     {"mobile_sam", "MobileSAM", "Apache-2.0", EncoderKind::tiny_vit, TinyStem::conv3x3_stride2, detail::kTinyVitEps, detail::kSamImage, detail::kSamPrompt, detail::kSamMask},
+    // The shapes of MobileSAM; its code has no single-mask mode.
+    {"tiny_sam", "TinySAM", "Apache-2.0", EncoderKind::tiny_vit, TinyStem::conv3x3_stride2, detail::kTinyVitEps, detail::kSamImage, detail::kSamPrompt, detail::kThreeMasks},
+
+    // SAM and MobileSAM's encoder with a decoder of its own (models/hq_head.hpp).
+    {"sam_hq", "SAM-HQ", "Apache-2.0", EncoderKind::sam_vit, {}, detail::kSamEps, detail::kSamImage, detail::kSamPrompt, detail::kSamMask, DecoderKind::hq},
+    {"sam_hq_tiny", "Light HQ-SAM", "Apache-2.0", EncoderKind::tiny_vit, TinyStem::conv3x3_stride2, detail::kTinyVitEps, detail::kSamImage, detail::kSamPrompt, detail::kSamMask, DecoderKind::hq},
 };
 
 /// nullptr if unknown.
@@ -130,7 +138,7 @@ inline Contract base_contract(const FamilyRow& f, const NetworkSizes& n, SourceL
   c.layout = layout;
   c.family = f.key;
   c.name = f.display;
-  if (f.key == "sam") {
+  if (f.key == "sam" || f.key == "sam_hq") {
     const SamVitSizes& v = n.sam_vit;
     const char* size = v.embed_dim == 768 && v.depth == 12 ? "B" : v.embed_dim == 1024 && v.depth == 24 ? "L" : v.embed_dim == 1280 && v.depth == 32 ? "H" : nullptr;
     c.name += size ? cat(" ViT-", size) : cat(" ViT ", v.embed_dim, "x", v.depth);

@@ -149,9 +149,12 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
   if (tokens != NetworkSizes::kMaskTokens)
     return Error(ErrorCode::bad_model, cat("mask_decoder.mask_tokens has ", tokens, " rows, ", NetworkSizes::kMaskTokens, " are supported; decoders with one token per class are not"));
   n.out_channels = channels, n.decoder_mlp = mlp, n.iou_hidden = hidden;
+  if (in.has("mask_decoder.hf_token.weight")) n.decoder = DecoderKind::hq;
   SAMPAN_CHECK(check_sizes(n));
   SAMPAN_CHECK(check_complete(rows, n));
-  if (n.encoder == EncoderKind::sam_vit) {
+  if (n.decoder == DecoderKind::hq) {
+    r.family = find_family(n.encoder == EncoderKind::sam_vit ? "sam_hq" : "sam_hq_tiny");
+  } else if (n.encoder == EncoderKind::sam_vit) {
     r.family = find_family(n.sam_vit.hook == HookKind::conv_adapter ? "sam_med2d" : "sam");
     if (n.sam_vit.hook == HookKind::conv_adapter) {
       r.twins = "the predictor's image path; give --family sam_med2d_eval for the one of its evaluation script (BGR, small images centred)";
@@ -161,7 +164,7 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
     r.family = find_family("lite_medsam");
   } else {
     r.family = find_family("mobile_sam");
-    r.twins = "TinySAM has the same shapes, but its code always gives masks 1..3 and never the single mask: use --multimask with it";
+    r.twins = "TinySAM has the same shapes: give --family tiny_sam if this is it";
   }
   return r;
 }

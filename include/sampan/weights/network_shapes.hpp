@@ -163,6 +163,20 @@ inline void mask_decoder_shapes(const ShapeList& m, const NetworkSizes& n) {
   };
   for (int i = 0; i < NetworkSizes::kMaskTokens; ++i) mlp(m / "output_hypernetworks_mlps" / i, c, c, c / 8);
   mlp(m / "iou_prediction_head", c, n.iou_hidden, NetworkSizes::kMaskTokens);
+  if (n.decoder != DecoderKind::hq) return;
+  const std::int64_t early = n.encoder == EncoderKind::sam_vit ? n.sam_vit.embed_dim : n.tiny_vit.dims[2];
+  m.add("hf_token.weight", {1, c});
+  mlp(m / "hf_mlp", c, c, c / 8);
+  const auto upscale = [c](const ShapeList& s, std::int64_t in, std::int64_t mid) {
+    s.conv_transpose("0", in, mid, 2);
+    s.norm("1", mid);
+    s.conv_transpose("3", mid, c / 8, 2);
+  };
+  upscale(m / "compress_vit_feat", early, c);
+  upscale(m / "embedding_encoder", c, c / 4);
+  m.conv("embedding_maskfeature.0", c / 8, c / 4, 3);
+  m.norm("embedding_maskfeature.1", c / 4);
+  m.conv("embedding_maskfeature.3", c / 4, c / 8, 3);
 }
 
 }  // namespace detail
