@@ -92,7 +92,8 @@ inline Result<const weights::FamilyRow*> choose_family(const ConvertOptions& o, 
   const weights::FamilyRow* f = weights::find_family(key);
   if (!f) return unknown_family(key);
   const weights::NetworkSizes& n = r.network.sizes;
-  if (f->encoder != n.encoder || f->decoder != n.decoder || (n.encoder == weights::EncoderKind::tiny_vit && f->stem != n.tiny_vit.stem))
+  const bool three_classes = f->decoder == weights::DecoderKind::classes && n.decoder == weights::DecoderKind::sam;  // with background as many tokens as SAM has
+  if (f->encoder != n.encoder || !(f->decoder == n.decoder || three_classes) || (n.encoder == weights::EncoderKind::tiny_vit && f->stem != n.tiny_vit.stem))
     return Error(ErrorCode::bad_model, cat(c.label, ": has the shapes of ", r.network.family->key, ", not of ", f->key, ": leave --family out or give the right file"));
   return f;
 }
@@ -108,6 +109,7 @@ inline Result<ConvertReport> convert_checkpoint(Checkpoint& c, const ConvertOpti
   report.format = c.format;
   if (folded.pairs) report.notes.push_back(cat(folded.pairs, " low-rank additions of rank ", folded.rank, " were folded into the weights"));
   SAMPAN_TRY(family, detail::choose_family(o, c, r, report.notes));
+  r.network.sizes.decoder = family->decoder;
   if (!c.source.skipped.empty()) report.notes.push_back(cat(c.source.skipped.size(), " entries are no tensors and were left out: ", weights::name_some(c.source.skipped)));
 
   std::vector<weights::TensorSpec> specs;

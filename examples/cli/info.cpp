@@ -31,7 +31,10 @@ std::string listed(const std::vector<std::pair<bool, const char*>>& parts) {
   return s;
 }
 
-std::string prompts_of(bool points, bool boxes, bool mask_input) { return listed({{points, "points"}, {boxes, "boxes"}, {mask_input, "mask input"}}); }
+std::string prompts_of(bool points, bool boxes, bool mask_input) {
+  const std::string s = listed({{points, "points"}, {boxes, "boxes"}, {mask_input, "mask input"}});
+  return s.empty() ? "none" : s;
+}
 
 /// A row of the zoo with the contract of its family; every row has one (tests/unit/zoo_test.cpp).
 const weights::FamilyRow& contract(const models::ZooRow& z) { return *weights::find_family(z.family); }
@@ -40,6 +43,7 @@ const weights::FamilyRow& contract(const models::ZooRow& z) { return *weights::f
 std::string conversion(const models::ZooRow& z) {
   const auto stem = z.file.substr(0, z.file.rfind('.'));
   const bool same = z.file.substr(stem.size()) == ".safetensors";  // the output needs another name than the input
+  if (contract(z).decoder == weights::DecoderKind::classes) return cat("sampan-merge sam_vit_b_01ec64.pth ", z.file, " ", stem, ".safetensors --image-size ", z.image_size);
   return cat("sampan-convert ", z.file, " ", same ? z.name : stem, ".safetensors --family ", z.family);
 }
 
@@ -55,7 +59,7 @@ std::string zoo_text() {
   for (const models::ZooRow& z : models::kZoo) {
     const auto& f = contract(z);
     rows.push_back({std::string(z.name), std::string(z.family), cat(z.image_size, " px"), millions(z.parameters), prompts_of(f.prompt.points, f.prompt.boxes, f.prompt.mask_input),
-                    !f.mask.multimask ? "1" : f.mask.single ? "1 or 3" : "3", std::string(z.licence), cat(z.file, ", ", z.origin)});
+                    f.decoder == weights::DecoderKind::classes ? "labels" : !f.mask.multimask ? "1" : f.mask.single ? "1 or 3" : "3", std::string(z.licence), cat(z.file, ", ", z.origin)});
   }
   std::array<std::size_t, 8> width{};
   for (const auto& row : rows)
@@ -130,7 +134,7 @@ void show_model(const Options& o) {
                                "parameters    ", m.parameters, "\n",
                                "input         ", m.image_size, "x", m.image_size, ": ", m.preprocessing, "\n",
                                "prompts       ", prompts, "\n",
-                               "masks         ", !m.multimask ? "1" : m.single_mask ? "1, or 3 with --multimask" : "3, with --multimask", " per object; logits ", m.low_res, "x", m.low_res, "\n",
+                               "masks         ", m.classes ? cat("a label map of ", m.classes, " classes") : !m.multimask ? "1 per object" : m.single_mask ? "1, or 3 with --multimask, per object" : "3, with --multimask, per object", "; logits ", m.low_res, "x", m.low_res, "\n",
                                "embedding     grid ", m.embedding_grid, "x", m.embedding_grid, "\n",
                                "memory        weights ", mib(m.weight_bytes), ", encode ", mib(m.encode_bytes), ", decode ", mib(m.decode_bytes), "; about ", mib(peak), " for the process, images apart\n",
                                "work          encode ", flops(m.encode_flop), ", decode ", flops(m.decode_flop), " per box\n");

@@ -3,7 +3,7 @@
 // Cheap checks come first, so that a slip costs no minute; nothing is written before everything is computed.
 // Objects go through in small groups: only what is written is kept of them (label map, overlay, numbers; logits if --dump asks).
 #include "commands.hpp"
-#include "report.hpp"
+#include "segment_classes.hpp"
 
 #include <sampan/image/mask_codec.hpp>
 #include <sampan/image/overlay.hpp>
@@ -197,7 +197,15 @@ void run_segment(const Options& o) {
     for (const auto& p : objects) check_geometry(p, image->size());
   }
   const Model model = read_model(o, t);
+  const bool classes = model.info().classes > 0;
+  if (classes) {
+    for (const auto& p : objects)
+      if (!p.prompt.points.empty() || p.prompt.box || !p.mask_file.empty()) check_capability(p, model.info(), {});
+    if (o.multimask || o.hq_token_only || o.select != Masks::iou || !o.dump.empty() || o.trace || !o.prompts_file.empty())
+      usage(cat(model.info().name, " gives each pixel a class: leave --prompts, --multimask, --select, --hq-token-only, --dump and --trace out"));
+  }
   for (auto& p : objects) {
+    if (classes) break;
     check_capability(p, model.info(), {.multimask = o.multimask, .hq_token_only = o.hq_token_only});
     if (!p.mask_file.empty()) p.prompt.mask_input = read_mask_input(p.mask_file, model.info().low_res);
   }
@@ -214,6 +222,7 @@ void run_segment(const Options& o) {
       throw Failure{Exit::bad_file, cat(o.embedding, ": encoded from an image of ", size.width, "x", size.height, " pixels, ", o.image, " is ", image->size().width, "x", image->size().height)};
     for (const auto& p : objects) check_geometry(p, size);
   }
+  if (classes) return segment_classes(o, model, session, image ? &*image : nullptr, t);
   std::optional<Results> results;
   for (int n = 0; n < o.repeat; ++n) {
     if (o.embedding.empty()) encode_image(session, *image, o, n, t);

@@ -22,6 +22,10 @@ const Folder& folder() {
   static const bool made = [] {
     f.model("m.safetensors", tiny_sam({.image = 64}));
     f.model("box.safetensors", tiny_lite_medsam());
+    f.model("classes.safetensors", tiny_samed(5, {.image = 64}));
+    auto hq = sam_sizes({.image = 64});
+    hq.decoder = weights::DecoderKind::hq;
+    f.model("hq.safetensors", random_contract("sam_hq", hq));
     f.rgb("a.png", kHeight, kWidth);
     return true;
   }();
@@ -251,6 +255,48 @@ TEST_CASE("--multimask and --select") {
     paint(map, b.candidates[i].mask, 2);
     CHECK(f.values(cat("both_", i, ".png")) == map);
   }
+}
+
+TEST_CASE("a model of classes gives a label map without prompts") {
+  const Folder& f = folder();
+  Expected e(f, "a.png", "classes.safetensors");
+  const ClassMap m = e.session().class_map();
+  REQUIRE(std::count_if(m.areas.begin(), m.areas.end(), [](std::int64_t n) { return n > 0; }) >= 2);
+  const Words call{"segment", "a.png", "--model", "classes.safetensors"};
+  const Document j = Document::parse(f.ok(call + Words{"-o", "classes.png", "--overlay", "classes_overlay.png", "--json"}).out);
+  CHECK(f.values("classes.png") == std::vector<int>(m.labels.begin(), m.labels.end()));
+  REQUIRE(j["objects"].size() == 4);
+  for (std::size_t c = 1; c < 5; ++c) {
+    CAPTURE(c);
+    const Document& o = j["objects"][c - 1];
+    CHECK(o["label"] == c);
+    CHECK(o["area"] == m.areas[c]);
+    CHECK(o["box"].is_null() == (m.areas[c] == 0));
+    std::int64_t inside = 0;
+    for (std::int64_t y = 0; y < m.height; ++y)
+      for (std::int64_t x = 0; x < m.width; ++x)
+        if (m.labels[std::size_t(y * m.width + x)] == c) inside += double(x) >= o["box"][0] && double(y) >= o["box"][1] && double(x) < o["box"][2] && double(y) < o["box"][3];
+    CHECK(inside == m.areas[c]);
+  }
+  CHECK(f.values("classes_overlay.png") != f.values("a.png"));
+  f.ok({"encode", "a.png", "--model", "classes.safetensors", "-o", "classes_e.safetensors"});
+  f.ok({"segment", "--embedding", "classes_e.safetensors", "--model", "classes.safetensors", "-o", "classes_again.png"});
+  CHECK(f.values("classes_again.png") == f.values("classes.png"));
+  CHECK(f.run(call + Words{"--box", kTextA, "-o", "no.png"}).err.find("takes no prompts") != std::string::npos);
+  CHECK(f.run(call + Words{"--multimask", "-o", "no.png"}).code == 2);
+  CHECK_FALSE(fs::exists(f / "no.png"));
+  CHECK(f.ok({"info", "classes.safetensors"}).out.find("5 classes") != std::string::npos);
+}
+
+TEST_CASE("--hq-token-only is SAM-HQ's") {
+  const Folder& f = folder();
+  Expected e(f, "a.png", "hq.safetensors");
+  f.ok({"segment", "a.png", "--model", "hq.safetensors", "--box", kTextA, "--hq-token-only", "-o", "own.png"});
+  f.ok({"segment", "a.png", "--model", "hq.safetensors", "--box", kTextA, "-o", "sum.png"});
+  CHECK(f.values("own.png") == scaled(e({.box = kA}, {.hq_token_only = true}).mask(), 255));
+  CHECK(f.values("sum.png") == scaled(e({.box = kA}).mask(), 255));
+  CHECK(f.values("own.png") != f.values("sum.png"));
+  CHECK(f.run(segment({"--box", kTextA, "--hq-token-only"})).err.find("no token of SAM-HQ") != std::string::npos);
 }
 
 TEST_CASE("--dump holds PyTorch's shapes, all masks whatever --select says") {

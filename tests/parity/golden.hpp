@@ -2,6 +2,7 @@
 // Data flow: tests/parity/goldens/*.safetensors -> here -> *_test.cpp. The format is described in tests/parity/README.md.
 // Tolerance: e is PyTorch's own float32 error against float64, measured when the golden was made. Ours may be 2 e against float64, so 3 e + floor against the golden.
 #pragma once
+#include "support/levels.hpp"
 #include "support/model_file.hpp"
 
 #include <sampan/core/trace.hpp>
@@ -160,11 +161,11 @@ struct Place {
   std::string name;
   LoadOptions options;
 };
-/// Every level of the fast backend on this machine; the scalar definition too where the network is small.
+/// Every level of the fast backend on this machine whose f32 kernels differ; the scalar definition too where the network is small.
 inline std::vector<Place> places(bool with_reference) {
   std::vector<Place> out;
   if (with_reference) out.push_back({"reference", {.device = Device::reference, .threads = 1}});
-  for (const auto& isa : available_isas()) out.push_back({isa, {.threads = 2, .isa = isa}});
+  for (const Cpu& b : f32_levels()) out.push_back({isa_name(b.isa), {.threads = 2, .isa = isa_name(b.isa)}});
   return out;
 }
 

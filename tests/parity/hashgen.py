@@ -175,8 +175,8 @@ def tinyvit_shapes(dims, depths, heads, windows, stem, classes=0):
     return L
 
 
-def decoder_shapes(out=256):
-    """Prompt encoder (17 tensors) and mask decoder (120 tensors) of SAM 1."""
+def decoder_shapes(out=256, masks=4):
+    """Prompt encoder (17 tensors) and mask decoder (120 tensors) of SAM 1; `masks`: tokens, another number in decoders of classes."""
     L = Shapes(); p = "prompt_encoder."
     L.one(p + "pe_layer.positional_encoding_gaussian_matrix", 2, out // 2)
     for i in range(4): L.one(f"{p}point_embeddings.{i}.weight", 1, out)
@@ -194,13 +194,13 @@ def decoder_shapes(out=256):
         L.wb(b + "mlp.lin1", 2048, out); L.wb(b + "mlp.lin2", out, 2048); L.wb(b + "norm3", out); L.wb(b + "norm4", out)
         att(b + "cross_attn_image_to_token", out // 2)
     att(t + "final_attn_token_to_image", out // 2); L.wb(t + "norm_final_attn", out)
-    L.one(m + "iou_token.weight", 1, out); L.one(m + "mask_tokens.weight", 4, out)
+    L.one(m + "iou_token.weight", 1, out); L.one(m + "mask_tokens.weight", masks, out)
 
     def wt(n, i, o): L.one(n + ".weight", i, o, 2, 2); L.one(n + ".bias", o)      # ConvTranspose2d: (in, out, kh, kw)
     wt(m + "output_upscaling.0", out, out // 4); L.wb(m + "output_upscaling.1", out // 4); wt(m + "output_upscaling.3", out // 4, out // 8)
-    for i in range(4):
+    for i in range(masks):
         for j, (a, b) in enumerate(((out, out), (out, out), (out // 8, out))): L.wb(f"{m}output_hypernetworks_mlps.{i}.layers.{j}", a, b)
-    for j, (a, b) in enumerate(((256, out), (256, 256), (4, 256))): L.wb(f"{m}iou_prediction_head.layers.{j}", a, b)
+    for j, (a, b) in enumerate(((256, out), (256, 256), (masks, 256))): L.wb(f"{m}iou_prediction_head.layers.{j}", a, b)
     return L
 
 

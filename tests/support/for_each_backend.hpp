@@ -9,6 +9,7 @@
 #pragma once
 #include "support/error_bound.hpp"
 #include "support/guard_buffer.hpp"
+#include "support/levels.hpp"
 #include "support/sanitizers.hpp"
 
 #include <sampan/cpu/cpu_backend.hpp>
@@ -54,17 +55,12 @@ struct CpuLevel {
   std::string name;
   Cpu backend;
 };
-/// The levels of Cpu that this machine can run and whose kernels differ; SAMPAN_ISA names one to run it alone.
+/// The levels of Cpu that this machine can run and whose f32 kernels differ (levels.hpp).
 inline std::list<CpuLevel>& cpu_levels() {
   static std::list<CpuLevel> levels = [] {
     std::list<CpuLevel> l;
-    const char* only = std::getenv("SAMPAN_ISA");
-    for (int i = 0; !kCuda && i < kIsaCount; ++i) {
-      const Cpu b{.isa = Isa(i)};
-      if (!isa_available(b.isa) || (only && std::string(only) != isa_name(b.isa))) continue;
-      const bool known = std::any_of(l.begin(), l.end(), [&](const CpuLevel& other) { return &other.backend.kernels() == &b.kernels(); });
-      if (!known) l.push_back({isa_name(b.isa), b});
-    }
+    if constexpr (!kCuda)
+      for (const Cpu& b : f32_levels()) l.push_back({isa_name(b.isa), b});
     return l;
   }();
   return levels;

@@ -78,6 +78,12 @@ inline weights::Contract tiny_med2d(std::string_view family = "sam_med2d", const
   for (int i = 0; i < s.depth; ++i) n.sam_vit.hook_blocks.push_back(i);
   return random_contract(family, n);
 }
+/// SAM's encoder with a decoder of `classes` tokens, background included.
+inline weights::Contract tiny_samed(int classes = 5, const SamConfig& s = {}) {
+  auto n = sam_sizes(s);
+  n.decoder = weights::DecoderKind::classes, n.mask_tokens = classes;
+  return random_contract("samed", n);
+}
 inline weights::Contract tiny_lite_medsam(TinyVitConfig t = {}) { return random_contract("lite_medsam", tiny_vit_sizes(t)); }
 inline weights::Contract tiny_mobile_sam(TinyVitConfig t = {.stem = weights::TinyStem::conv3x3_stride2, .image = 128}) { return random_contract("mobile_sam", tiny_vit_sizes(t)); }
 

@@ -27,6 +27,13 @@ weights::NetworkSizes hq(weights::NetworkSizes n) {
   return n;
 }
 
+weights::NetworkSizes samed() {
+  auto n = sam(768, 12, 12, {2, 5, 8, 11});
+  n.image_size = 512, n.grid = 32;
+  n.decoder = weights::DecoderKind::classes, n.mask_tokens = 9;
+  return n;
+}
+
 weights::NetworkSizes slim77() {
   auto n = sam(168, 12, 12, {2, 5, 8, 11});
   n.sam_vit.mlp_dim = 696;
@@ -54,6 +61,7 @@ TEST_CASE("every checkpoint of the zoo has a family, its licence, and the number
                                   parameters(med2d()),
                                   parameters(tiny_vit_sizes(tiny_vit_5m(weights::TinyStem::conv1x1_stride1))),
                                   parameters(tiny_vit_sizes(tiny_vit_5m(weights::TinyStem::conv3x3_stride2))),
+                                  parameters(samed()),
                                   parameters(tiny_vit_sizes(tiny_vit_5m(weights::TinyStem::conv3x3_stride2))),
                                   parameters(hq(sam(768, 12, 12, {2, 5, 8, 11}))),
                                   parameters(hq(sam(1024, 24, 16, {5, 11, 17, 23}))),

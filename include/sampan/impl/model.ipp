@@ -54,6 +54,7 @@ Result<ModelInfo> describe(const models::Network<B>& net, const weights::Contrac
   m.mask_input = c.prompt.mask_input;
   m.single_mask = c.mask.single;
   m.multimask = c.mask.multimask;
+  m.classes = n.decoder == weights::DecoderKind::classes ? n.mask_tokens : 0;
   m.hq_token = n.decoder == weights::DecoderKind::hq;
   const Index g = net.grid(), s = net.image_size(), ch = net.channels();
   SAMPAN_TRY(whole, plan(net.backend, pool, [&](Context<B>& ctx) {
@@ -63,9 +64,9 @@ Result<ModelInfo> describe(const models::Network<B>& net, const weights::Contrac
   SAMPAN_TRY(one, plan(net.backend, pool, [&](Context<B>& ctx) {
     auto scope = ctx.arena.scope();
     const auto embedding = scope.template make<float>(g, g, ch);
-    const auto sparse = scope.template make<float>(1, 2, ch), dense = scope.template make<float>(1, g * g, ch), masks = scope.template make<float>(1, 1, 16 * g * g);
+    const auto sparse = scope.template make<float>(1, 2, ch), dense = scope.template make<float>(1, g * g, ch), masks = scope.template make<float>(1, net.mask_decoder.mask_count(false), 16 * g * g);
     net.prompt_encoder.encode_dense(ctx, {}, as_map(dense[0], g, g));
-    net.mask_decoder.forward(ctx, {.embedding = embedding, .dense_pe = net.prompt_encoder.dense_pe.view(), .sparse = sparse, .dense = dense, .detail = scope.template make<float>(4 * g, 4 * g, net.detail_channels())}, false, masks, scope.template make<float>(1, 1));
+    net.mask_decoder.forward(ctx, {.embedding = embedding, .dense_pe = net.prompt_encoder.dense_pe.view(), .sparse = sparse, .dense = dense, .detail = scope.template make<float>(4 * g, 4 * g, net.detail_channels())}, false, masks, scope.template make<float>(1, net.mask_decoder.mask_count(false)));
   }));
   m.embedding_bytes = std::uint64_t(g * g * (ch + 16 * net.detail_channels())) * sizeof(float);
   m.encode_flop = whole.cost.flop, m.encode_bytes = whole.arena_bytes;

@@ -41,6 +41,10 @@ SAMPAN_INLINE Result<Prediction> Session::try_predict(const Prompt& prompt, cons
   });
 }
 
+SAMPAN_INLINE Status Session::try_class_map(ClassMap& out) noexcept {
+  return detail::guarded([&] { return detail::with_network(*state_, [&](const auto& net) { return state_->class_map(net, out); }); });
+}
+
 SAMPAN_INLINE Status Session::try_save_embedding(const std::string& path) const noexcept {
   return detail::guarded([&]() -> Status {
     if (!state_->has_image) return Error(ErrorCode::invalid_argument, "save_embedding: the session holds no image");

@@ -68,7 +68,8 @@ inline MaskDecoderSizes mask_decoder_sizes(const weights::Contract& c) {
   MaskDecoderSizes s;
   s.channels = c.network.out_channels;
   s.grid = c.network.grid;
-  s.masks = N::kMaskTokens;
+  s.masks = c.network.mask_tokens;
+  s.classes = c.network.decoder == weights::DecoderKind::classes;
   s.depth = N::kDecoderDepth;
   s.heads = N::kDecoderHeads;
   s.mlp = c.network.decoder_mlp;

@@ -1,7 +1,7 @@
 // SAM's mask decoder: tokens and image embedding through the two-way transformer, upscaling, hypernetwork heads, IoU head.
 // Data flow: image embedding + prompt tokens -> here -> predict/postprocess.hpp.
 // Shapes (b prompts, n tokens each): embedding [g, g, c]; sparse [b, n, c]; dense [b or 1, g*g, c]; masks [b, m, 4g*4g] logits; iou [b, m].
-// m = 1 (token 0, single mask) or 3 (tokens 1..3, multimask); only the requested hypernetworks run. SAM-HQ adds the mask of its own token to each (hq_head.hpp).   Cost: 3.6 GFLOP per prompt at g = 64 (kernels.md 2.1).
+// m = 1 (token 0, single mask), 3 (tokens 1..3, multimask), or all (one token per class); only the requested hypernetworks run. SAM-HQ adds the mask of its own token to each (hq_head.hpp).   Cost: 3.6 GFLOP per prompt at g = 64 (kernels.md 2.1).
 // Source: segment_anything/modeling/mask_decoder.py. GELU erf in the upscaling, ReLU in the heads, no sigmoid on the IoU.
 #pragma once
 #include <sampan/models/hq_head.hpp>
@@ -13,6 +13,7 @@ namespace sampan::inline SAMPAN_ABI::models {
 
 struct MaskDecoderSizes {
   Index channels = 256, grid = 0, masks = 4, depth = 2, heads = 8, mlp = 2048, iou_hidden = 256;
+  bool classes = false;  ///< one token per class: all masks are given
   Index hq_early = 0;  ///< channels of the encoder's early map; 0: no SAM-HQ decoder
   float eps = 1e-5f, eps_final = 1e-5f, eps_upscale = 1e-6f;
   Index fixed_tokens() const { return 1 + masks + (hq_early ? 1 : 0); }
@@ -62,7 +63,7 @@ struct MaskDecoder {
     return m;
   }
 
-  Index mask_count(bool multimask) const { return multimask ? sizes.masks - 1 : 1; }
+  Index mask_count(bool multimask) const { return sizes.classes ? sizes.masks : multimask ? sizes.masks - 1 : 1; }
 
   /// What prompts without a mask share, as views into `memory` of image_side_floats(): kept per image, filled by prepare_image.
   Index image_side_floats() const { return sizes.grid * sizes.grid * (sizes.channels + 3 * (sizes.channels / 2)); }
@@ -85,7 +86,7 @@ struct MaskDecoder {
   void forward(Context<B>& ctx, const MaskDecoderInput& in, bool multimask, const View<float, 3>& masks, const View<float, 2>& iou) const {
     const Index b = in.sparse.extent(0), n = in.sparse.extent(1), g = sizes.grid, c = sizes.channels, fixed = sizes.fixed_tokens();
     const bool ready = !in.side.image.empty();
-    const Index first = multimask ? 1 : 0, count = mask_count(multimask), shared = ready ? 1 : in.dense.extent(0);
+    const Index first = multimask && !sizes.classes ? 1 : 0, count = mask_count(multimask), shared = ready ? 1 : in.dense.extent(0);
     const auto whole = [&] { return in.embedding.extent(0) == g && in.embedding.extent(1) == g && in.embedding.extent(2) == c && (shared == 1 || shared == b); };
     if (!ctx.require(b >= 1 && (n == 0 || in.sparse.extent(2) == c) && (ready || whole()), "mask decoder: embedding [g,g,c], sparse [b,n,c], dense [b or 1,g*g,c] disagree") ||
         !ctx.require(!hq || (in.detail.extent(0) == 4 * g && in.detail.extent(1) == 4 * g && in.detail.extent(2) == c / 8), "mask decoder: SAM-HQ needs detail [4g,4g,c/8]") ||

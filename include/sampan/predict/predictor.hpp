@@ -53,6 +53,7 @@ struct ModelInfo {
   std::int64_t parameters = 0;
   bool points = false, boxes = false, mask_input = false;  ///< prompts that it was trained with
   bool single_mask = false, multimask = false;             ///< masks per prompt that it can give: one, three
+  int classes = 0;                                         ///< of a decoder with one token per class, background included: class_map() and no prompts; else 0
   bool hq_token = false;                                   ///< SAM-HQ: takes PredictOptions::hq_token_only
   double encode_flop = 0, decode_flop = 0;           ///< useful FLOP of one image, of one box
   std::uint64_t embedding_bytes = 0;                 ///< what an encoded image keeps for its prompts
@@ -133,6 +134,13 @@ struct Prediction {
   float score() const { return best().predicted_iou; }
 };
 
+/// A class for each pixel of the original image, row-major; 0 is background.
+struct ClassMap {
+  std::int64_t width = 0, height = 0;
+  std::vector<std::uint8_t> labels;
+  std::vector<std::int64_t> areas;  ///< pixels of each class
+};
+
 /// Milliseconds of the last calls.
 struct Timings {
   double preprocess = 0, encode = 0, decode = 0, postprocess = 0;
@@ -155,6 +163,9 @@ class Session {
   /// Several objects of one image; equal prompts are decoded together. `out` has one entry per prompt.
   Status try_predict_into(std::span<const Prompt> prompts, std::span<Prediction> out, const PredictOptions& options = {}) noexcept;
 
+  /// The whole image by a model whose decoder has one token per class (ModelInfo::classes > 0); `out` keeps its memory. Error{unsupported} for other models.
+  Status try_class_map(ClassMap& out) noexcept;
+
   /// Writes what decoding needs (safetensors: image_embedding [1,c,g,g] and sizes) / reads it back for the same model.
   Status try_save_embedding(const std::string& path) const noexcept;
   Status try_load_embedding(const std::string& path) noexcept;
@@ -166,6 +177,11 @@ class Session {
   Prediction predict(const Prompt& prompt, const PredictOptions& options = {}) { return try_predict(prompt, options).value(); }
   void predict_into(const Prompt& prompt, Prediction& out, const PredictOptions& options = {}) { try_predict_into(prompt, out, options).value(); }
   void predict_into(std::span<const Prompt> prompts, std::span<Prediction> out, const PredictOptions& options = {}) { try_predict_into(prompts, out, options).value(); }
+  ClassMap class_map() {
+    ClassMap out;
+    try_class_map(out).value();
+    return out;
+  }
   void save_embedding(const std::string& path) const { try_save_embedding(path).value(); }
   void load_embedding(const std::string& path) { try_load_embedding(path).value(); }
 #endif

@@ -8,6 +8,7 @@
 #include <sampan/ops/resize_cv2_area.hpp>
 #include <sampan/ops/resize_cv2_nearest.hpp>
 #include <sampan/ops/resize_pillow_bilinear.hpp>
+#include <sampan/ops/resize_scipy_zoom.hpp>
 #include <sampan/ops/resize_skimage_cubic.hpp>
 #include <sampan/ops/resize_torch_bilinear.hpp>
 #include <sampan/predict/frame.hpp>
@@ -43,6 +44,25 @@ View<const std::uint8_t, 3> order_channels(Context<B>& ctx, Arena::Scope& scope,
   return out;
 }
 
+/// Grey pixels in [0, 1] through 224 x 224, which is skipped where a side's size is already right, as SAMed's script does.
+template <class B>
+void zoom_via_224(Context<B>& ctx, const View<const float, 3>& unit, const View<float, 3>& input) {
+  auto scope = ctx.arena.scope();
+  const auto plane = [&](Index h, Index w) { return scope.template make<float>(h, w); };
+  const auto in = plane(unit.extent(0), unit.extent(1)), between = plane(224, 224), out = plane(input.extent(0), input.extent(1));
+  if (ctx.begin({0, 8.0 * double(in.size())}))
+    for (Index i = 0; i < in.size(); ++i) in.data()[i] = unit.data()[3 * i];
+  const auto zoom = [&](const View<float, 2>& from, const View<float, 2>& to) {
+    if (same_extents(from, to)) return from;
+    resize_scipy_zoom(ctx, View<const float, 2>(from), to);
+    return to;
+  };
+  const auto done = zoom(zoom(in, between), out);
+  if (ctx.begin({0, 16.0 * double(done.size())}))
+    for (Index i = 0; i < done.size(); ++i)
+      for (Index k = 0; k < 3; ++k) input.data()[3 * i + k] = done.data()[i];
+}
+
 /// Images that are resized as floats of [0, 1]: no rounding between resize and normalisation.
 template <class B>
 void prepare_float(Context<B>& ctx, const weights::Contract& c, const View<const std::uint8_t, 3>& pixels, const View<float, 3>& input) {
@@ -52,7 +72,7 @@ void prepare_float(Context<B>& ctx, const weights::Contract& c, const View<const
     for (Index y = 0; y < pixels.extent(0); ++y)
       for (Index x = 0; x < pixels.extent(1); ++x)
         for (Index k = 0; k < 3; ++k) unit(y, x, k) = float(pixels(y, x, k)) / 255.0f;
-  resize_torch_bilinear(ctx, View<const float, 3>(unit), input);
+  c.image.resize == weights::ResizeKind::scipy_zoom_224 ? zoom_via_224(ctx, View<const float, 3>(unit), input) : resize_torch_bilinear(ctx, View<const float, 3>(unit), input);
   if (!ctx.begin({2.0 * double(input.size()), 8.0 * double(input.size())})) return;
   for (Index y = 0; y < input.extent(0); ++y)
     for (Index x = 0; x < input.extent(1); ++x)
@@ -64,14 +84,15 @@ template <class B>
 void prepare_image(Context<B>& ctx, const weights::Contract& c, const ImageView& image, const std::optional<WindowLevel>& window, const InputFrame& frame, const View<float, 3>& input) {
   auto scope = ctx.arena.scope();
   const auto rgb = order_channels(ctx, scope, c.image.channels, rgb_bytes(ctx, scope, image, window));
-  if (c.image.resize == weights::ResizeKind::torch_bilinear) return prepare_float(ctx, c, rgb, input);
+  if (c.image.resize == weights::ResizeKind::torch_bilinear || c.image.resize == weights::ResizeKind::scipy_zoom_224) return prepare_float(ctx, c, rgb, input);
   const auto resized = scope.template make<std::uint8_t>(frame.resized.height, frame.resized.width, 3);
   switch (c.image.resize) {
     case weights::ResizeKind::pillow_bilinear: resize_pillow_bilinear(ctx, rgb, resized); break;
     case weights::ResizeKind::cv2_area: resize_cv2_area(ctx, rgb, resized); break;
     case weights::ResizeKind::skimage_cubic_aa: resize_skimage_cubic_aa(ctx, rgb, resized); break;
     case weights::ResizeKind::cv2_nearest: resize_cv2_nearest(ctx, rgb, resized); break;
-    case weights::ResizeKind::torch_bilinear: break;
+    case weights::ResizeKind::torch_bilinear:
+    case weights::ResizeKind::scipy_zoom_224: break;
   }
   View<float, 3> part = input;
   if (frame.top || frame.left) {

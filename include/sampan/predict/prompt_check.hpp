@@ -34,6 +34,7 @@ inline Status check_geometry(const Prompt& p, const ImageSize& size) {
 inline Status check_capability(const Prompt& p, const ModelInfo& m, const PredictOptions& o) {
   const auto unsupported = [&](std::string_view what) { return Error(ErrorCode::unsupported, cat(m.name, what)); };
   const auto untrained = [&](std::string_view what) { return unsupported(cat(" takes no ", what, "; it was trained with ", m.boxes ? "boxes" : "points", " only")); };
+  if (m.classes) return unsupported(cat(" takes no prompts: it gives each pixel one of ", m.classes, " classes (class_map)"));
   if (!p.points.empty() && !m.points) return untrained("points");
   if (p.box && !m.boxes) return untrained("boxes");
   if (!p.mask_input.empty() && !m.mask_input) return untrained("mask input");

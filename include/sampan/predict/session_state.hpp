@@ -6,6 +6,7 @@
 #pragma once
 #include <sampan/core/sha256.hpp>
 #include <sampan/predict/embedding.hpp>
+#include <sampan/predict/class_map.hpp>
 #include <sampan/predict/model_state.hpp>
 #include <sampan/predict/postprocess.hpp>
 #include <sampan/predict/preprocess.hpp>
@@ -138,39 +139,64 @@ struct SessionState {
     if constexpr (on_device<B>) {
       return decode_on_device(*this, net, prompts, out, o);
     } else {
-      const Prompt& first = prompts[0];
-      const Index b = Index(prompts.size()), g = net.grid(), low = 4 * g, channels = net.channels();
-      const Index tokens_each = models::PromptEncoder<B>::token_count(Index(first.points.size()), first.box.has_value()), masks = net.mask_decoder.mask_count(o.multimask);
-      const bool ready = shares_image_side<B>() && first.mask_input.empty();
-      double start = 0, decoded = 0;
-      if (ready) SAMPAN_CHECK(prepare_image_side(net));
-      SAMPAN_CHECK(run(net.backend, decode_key(prompts, o), nullptr, [&](Context<B>& ctx) {
-        start = now_ms();
-        auto scope = ctx.arena.scope();
-        const auto logits = scope.template make<float>(b, masks, low * low);
-        const auto iou = scope.template make<float>(b, masks);
-        {
-          auto inner = ctx.arena.scope();
-          const auto sparse = inner.template make<float>(b, tokens_each, channels);
-          const auto dense = inner.template make<float>(Index(ready ? 0 : 1), g * g, channels);
-          for (Index i = 0; i < b; ++i) encode_prompt(ctx, net, prompts[std::size_t(i)], sparse[i]);
-          models::MaskDecoderInput in{.embedding = embedding.view(), .dense_pe = net.prompt_encoder.dense_pe.view(), .sparse = sparse, .dense = dense};
-          in.detail = embedding.detail();
-          in.hq_token_only = o.hq_token_only;
-          if (ready) {
-            in.side = net.mask_decoder.image_side(std::as_const(image_side).view().data());
-          } else {
-            net.prompt_encoder.encode_dense(ctx, View<const float, 2>(first.mask_input.data(), {first.mask_input.empty() ? 0 : low, low}), as_map(dense[0], g, g));
-          }
-          net.mask_decoder.forward(ctx, in, o.multimask, logits, iou);
-        }
-        decoded = now_ms();
-        finish_predictions(ctx, logits, iou, low, out, o);
-      }));
-      timings.decode += decoded - start;
-      timings.postprocess += now_ms() - decoded;
-      return {};
+      return decode_with(net, prompts, o, [&](Context<B>& ctx, const View<const float, 3>& logits, const View<const float, 2>& iou) { finish_predictions(ctx, logits, iou, 4 * net.grid(), out, o); });
     }
+  }
+
+  /// A model of classes: no prompt, all tokens.
+  template <class B>
+  Status class_map(const models::Network<B>& net, ClassMap& out) {
+    if (!model->info.classes) return Error(ErrorCode::unsupported, cat("class_map: ", model->info.name, " has no token per class; ask it with prompts (predict)"));
+    if (!has_image) return Error(ErrorCode::invalid_argument, "class_map: the session holds no image; call set_image or load_embedding first");
+    timings.decode = timings.postprocess = 0;
+    if constexpr (on_device<B>) {
+      return Error(ErrorCode::unsupported, "class_map: runs on device cpu and reference only");  // models of classes are not loaded there
+    } else {
+      const Prompt none;
+      const Index low = 4 * net.grid();
+      return decode_with(net, std::span<const Prompt>(&none, 1), {}, [&](Context<B>& ctx, const View<const float, 3>& logits, const View<const float, 2>&) {
+        const View<const float, 3> maps(logits.data(), {logits.extent(1), low, low});
+        ctx.tap("low_res_logits", maps);
+        predict::finish_labels(ctx, frame, maps, out);
+      });
+    }
+  }
+
+  /// Runs the decoder and then finish(ctx, logits [b, masks, low * low], iou [b, masks]).
+  template <class B, class F>
+  Status decode_with(const models::Network<B>& net, std::span<const Prompt> prompts, const PredictOptions& o, F&& finish) {
+    const Prompt& first = prompts[0];
+    const Index b = Index(prompts.size()), g = net.grid(), low = 4 * g, channels = net.channels();
+    const Index tokens_each = models::PromptEncoder<B>::token_count(Index(first.points.size()), first.box.has_value()), masks = net.mask_decoder.mask_count(o.multimask);
+    const bool ready = shares_image_side<B>() && first.mask_input.empty();
+    double start = 0, decoded = 0;
+    if (ready) SAMPAN_CHECK(prepare_image_side(net));
+    SAMPAN_CHECK(run(net.backend, decode_key(prompts, o), nullptr, [&](Context<B>& ctx) {
+      start = now_ms();
+      auto scope = ctx.arena.scope();
+      const auto logits = scope.template make<float>(b, masks, low * low);
+      const auto iou = scope.template make<float>(b, masks);
+      {
+        auto inner = ctx.arena.scope();
+        const auto sparse = inner.template make<float>(b, tokens_each, channels);
+        const auto dense = inner.template make<float>(Index(ready ? 0 : 1), g * g, channels);
+        for (Index i = 0; i < b; ++i) encode_prompt(ctx, net, prompts[std::size_t(i)], sparse[i]);
+        models::MaskDecoderInput in{.embedding = embedding.view(), .dense_pe = net.prompt_encoder.dense_pe.view(), .sparse = sparse, .dense = dense};
+        in.detail = embedding.detail();
+        in.hq_token_only = o.hq_token_only;
+        if (ready) {
+          in.side = net.mask_decoder.image_side(std::as_const(image_side).view().data());
+        } else {
+          net.prompt_encoder.encode_dense(ctx, View<const float, 2>(first.mask_input.data(), {first.mask_input.empty() ? 0 : low, low}), as_map(dense[0], g, g));
+        }
+        net.mask_decoder.forward(ctx, in, o.multimask, logits, iou);
+      }
+      decoded = now_ms();
+      finish(ctx, View<const float, 3>(logits), View<const float, 2>(iou));
+    }));
+    timings.decode += decoded - start;
+    timings.postprocess += now_ms() - decoded;
+    return {};
   }
 
   /// What the arena of a decode depends on.

@@ -31,6 +31,7 @@ enum class HookKind {
 enum class DecoderKind {
   sam,  ///< mask 0, or masks 1..3
   hq,   ///< SAM-HQ: to each of them the mask of its own token is added (models/hq_head.hpp)
+  classes,  ///< SAMed: one token per class, background first; no prompts, a class for each pixel
 };
 enum class WindowPads {
   after_norm,   ///< windows are cut from the normed map: a missing token is zero (SAM)
@@ -41,7 +42,10 @@ enum class ImageChannels {
   bgr,   ///< fed in reverse order under the constants of RGB, as cv2.imread leaves it
   gray,  ///< luma, three times
 };
-enum class ResizeKind { pillow_bilinear, cv2_area, skimage_cubic_aa, cv2_nearest, torch_bilinear };
+enum class ResizeKind {
+  pillow_bilinear, cv2_area, skimage_cubic_aa, cv2_nearest, torch_bilinear,
+  scipy_zoom_224,  ///< floats by scipy.ndimage.zoom of order 3, to 224 x 224 and from there to the input (SAMed)
+};
 enum class PadKind {
   none,          ///< the image fills the square input, aspect ratio not kept
   right_bottom,  ///< longest side fills the input, zeros to the right and below
@@ -61,6 +65,7 @@ enum class UpsampleKind {
   input_crop_original,    ///< low-res logits -> input size -> crop the padding -> original size, then compare
   crop_low_original,      ///< crop the padding at low resolution -> original size, then compare
   sigmoid_then_original,  ///< sigmoid at low resolution -> original size, then compare
+  input_argmax_zoom,      ///< classes: low-res logits -> input size, largest class, nearest pixel of the original by scipy's zoom
 };
 enum class SourceLayout { meta_sam, hf_sam, tiny_vit_sam };
 
@@ -76,16 +81,16 @@ SAMPAN_NAMES(EncoderKind, "sam_vit", "tiny_vit");
 SAMPAN_NAMES(TinyStem, "conv3x3_stride2", "conv1x1_stride1");
 SAMPAN_NAMES(Activation, "gelu_erf");
 SAMPAN_NAMES(HookKind, "none", "conv_adapter", "bottleneck");
-SAMPAN_NAMES(DecoderKind, "sam", "hq");
+SAMPAN_NAMES(DecoderKind, "sam", "hq", "classes");
 SAMPAN_NAMES(WindowPads, "after_norm", "before_norm");
 SAMPAN_NAMES(ImageChannels, "rgb", "bgr", "gray");
-SAMPAN_NAMES(ResizeKind, "pillow_bilinear", "cv2_area", "skimage_cubic_aa", "cv2_nearest", "torch_bilinear");
+SAMPAN_NAMES(ResizeKind, "pillow_bilinear", "cv2_area", "skimage_cubic_aa", "cv2_nearest", "torch_bilinear", "scipy_zoom_224");
 SAMPAN_NAMES(PadKind, "none", "right_bottom", "centre_small");
 SAMPAN_NAMES(NormaliseKind, "mean_std", "min_max");
 SAMPAN_NAMES(PadOrder, "normalise_then_pad", "pad_then_normalise");
 SAMPAN_NAMES(CoordinateKind, "scale_per_axis", "truncate_single_factor");
 SAMPAN_NAMES(MaskSelect, "iou", "first", "stability", "largest");
-SAMPAN_NAMES(UpsampleKind, "input_crop_original", "crop_low_original", "sigmoid_then_original");
+SAMPAN_NAMES(UpsampleKind, "input_crop_original", "crop_low_original", "sigmoid_then_original", "input_argmax_zoom");
 SAMPAN_NAMES(SourceLayout, "meta_sam", "hf_sam", "tiny_vit_sam");
 #undef SAMPAN_NAMES
 }  // namespace detail
@@ -123,9 +128,10 @@ struct NetworkSizes {
   int out_channels = 0;  ///< of the image embedding = width of prompt tokens and decoder
   int decoder_mlp = 0, iou_hidden = 0;
   DecoderKind decoder = DecoderKind::sam;
+  int mask_tokens = 4;    ///< 4, but for decoders of classes
   SamVitSizes sam_vit;    ///< used if encoder is sam_vit
   TinyVitSizes tiny_vit;  ///< used if encoder is tiny_vit
-  static constexpr int kMaskTokens = 4, kDecoderDepth = 2, kDecoderHeads = 8;  ///< the same in every supported family
+  static constexpr int kDecoderDepth = 2, kDecoderHeads = 8;  ///< the same in every supported family
   friend bool operator==(const NetworkSizes&, const NetworkSizes&) = default;
 };
 
@@ -283,6 +289,7 @@ class FieldReader {
 inline Status check_sizes(const NetworkSizes& n) {
   const auto refuse = [](std::string_view what) { return Error(ErrorCode::bad_model, cat("network sizes: ", what)); };
   if (n.out_channels % 16 != 0) return refuse(cat("out_channels ", n.out_channels, " must be a multiple of 16 (8 decoder heads at half width)"));
+  if (n.decoder != DecoderKind::classes && n.mask_tokens != 4) return refuse(cat(n.mask_tokens, " mask tokens: 4 are supported, other numbers in decoders of classes only"));
   if (n.encoder == EncoderKind::sam_vit) {
     const SamVitSizes& v = n.sam_vit;
     if (v.patch * n.grid != n.image_size) return refuse(cat("image_size ", n.image_size, " must be patch ", v.patch, " times grid ", n.grid));
@@ -323,7 +330,7 @@ inline std::string to_json(const Contract& c) {
   const NetworkSizes& n = c.network;
   w.key("network").begin_object().member("encoder", to_text(n.encoder)).member("image_size", n.image_size).member("grid", n.grid);
   w.member("out_channels", n.out_channels).member("decoder_mlp", n.decoder_mlp).member("iou_hidden", n.iou_hidden);
-  if (version >= 3) w.member("decoder", to_text(n.decoder));
+  if (version >= 3) w.member("decoder", to_text(n.decoder)).member("mask_tokens", n.mask_tokens);
   if (n.encoder == EncoderKind::sam_vit) {
     const SamVitSizes& v = n.sam_vit;
     w.member("patch", v.patch).member("embed_dim", v.embed_dim).member("depth", v.depth).member("heads", v.heads).member("mlp_dim", v.mlp_dim);
@@ -374,7 +381,10 @@ inline Result<Contract> parse_contract(std::string_view text) {
   n.integer("out_channels", c.network.out_channels, 16, 4096);
   n.integer("decoder_mlp", c.network.decoder_mlp, 1, 65536);
   n.integer("iou_hidden", c.network.iou_hidden, 1, 65536);
-  if (version >= 3) n.choice("decoder", c.network.decoder);
+  if (version >= 3) {
+    n.choice("decoder", c.network.decoder);
+    n.integer("mask_tokens", c.network.mask_tokens, 2, 256);
+  }
   if (c.network.encoder == EncoderKind::sam_vit) {
     SamVitSizes& v = c.network.sam_vit;
     n.integer("patch", v.patch, 1, 256);
@@ -428,7 +438,9 @@ inline Result<Contract> parse_contract(std::string_view text) {
   for (auto* inner : {&source, &n, &eps, &image, &prompt, &mask}) SAMPAN_CHECK(inner->finish());
   SAMPAN_CHECK(check_sizes(c.network));
   if (c.image.keep_aspect != (c.image.pad == PadKind::right_bottom)) return Error(ErrorCode::bad_model, "contract record: image.pad must be right_bottom exactly if image.keep_aspect is true");
-  if (!c.mask.single && !c.mask.multimask) return Error(ErrorCode::bad_model, "contract record: mask.single and mask.multimask are both false");
+  const bool classes = c.network.decoder == DecoderKind::classes;
+  if (classes != (c.mask.upsample == UpsampleKind::input_argmax_zoom)) return Error(ErrorCode::bad_model, "contract record: mask.upsample must be input_argmax_zoom exactly if network.decoder is classes");
+  if (!classes && !c.mask.single && !c.mask.multimask) return Error(ErrorCode::bad_model, "contract record: mask.single and mask.multimask are both false");
   return c;
 }
 

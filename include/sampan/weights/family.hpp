@@ -113,6 +113,25 @@ inline constexpr FamilyRow kFamilies[] = {
     // The shapes of MobileSAM; its code has no single-mask mode.
     {"tiny_sam", "TinySAM", "Apache-2.0", EncoderKind::tiny_vit, TinyStem::conv3x3_stride2, detail::kTinyVitEps, detail::kSamImage, detail::kSamPrompt, detail::kThreeMasks},
 
+    // SAM's encoder with LoRA folded in, a token per class, no prompts; CT windowed to [0, 1] before.
+    {"samed",
+     "SAMed",
+     "MIT",
+     EncoderKind::sam_vit,
+     {},
+     detail::kSamEps,
+     {.resize = ResizeKind::scipy_zoom_224,
+      .keep_aspect = false,
+      .pad = PadKind::none,
+      .order = PadOrder::normalise_then_pad,
+      .normalise = NormaliseKind::mean_std,
+      .mean = {0, 0, 0},
+      .std = {255, 255, 255},
+      .channels = ImageChannels::gray},
+     {.coordinates = CoordinateKind::scale_per_axis, .points = false, .boxes = false, .mask_input = false},
+     {.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::input_argmax_zoom, .threshold = 0},
+     DecoderKind::classes},
+
     // SAM and MobileSAM's encoder with a decoder of its own (models/hq_head.hpp).
     {"sam_hq", "SAM-HQ", "Apache-2.0", EncoderKind::sam_vit, {}, detail::kSamEps, detail::kSamImage, detail::kSamPrompt, detail::kSamMask, DecoderKind::hq},
     {"sam_hq_tiny", "Light HQ-SAM", "Apache-2.0", EncoderKind::tiny_vit, TinyStem::conv3x3_stride2, detail::kTinyVitEps, detail::kSamImage, detail::kSamPrompt, detail::kSamMask, DecoderKind::hq},

@@ -146,13 +146,17 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
   SAMPAN_TRY(mlp, in.extent("mask_decoder.transformer.layers.0.mlp.lin1.weight", 2, 0));
   SAMPAN_TRY(hidden, in.extent("mask_decoder.iou_prediction_head.layers.0.weight", 2, 0));
   SAMPAN_TRY(tokens, in.extent("mask_decoder.mask_tokens.weight", 2, 0));
-  if (tokens != NetworkSizes::kMaskTokens)
-    return Error(ErrorCode::bad_model, cat("mask_decoder.mask_tokens has ", tokens, " rows, ", NetworkSizes::kMaskTokens, " are supported; decoders with one token per class are not"));
   n.out_channels = channels, n.decoder_mlp = mlp, n.iou_hidden = hidden;
   if (in.has("mask_decoder.hf_token.weight")) n.decoder = DecoderKind::hq;
+  else if (tokens != 4) n.decoder = DecoderKind::classes;
+  n.mask_tokens = tokens;
   SAMPAN_CHECK(check_sizes(n));
   SAMPAN_CHECK(check_complete(rows, n));
-  if (n.decoder == DecoderKind::hq) {
+  if (n.decoder == DecoderKind::classes) {
+    if (n.encoder != EncoderKind::sam_vit) return Error(ErrorCode::bad_model, cat("mask_decoder.mask_tokens has ", tokens, " rows, one per class; with a TinyViT encoder 4 are supported"));
+    r.family = find_family("samed");
+    r.twins = cat("one token per class, ", tokens - 1, " and background, with SAMed's image path");
+  } else if (n.decoder == DecoderKind::hq) {
     r.family = find_family(n.encoder == EncoderKind::sam_vit ? "sam_hq" : "sam_hq_tiny");
   } else if (n.encoder == EncoderKind::sam_vit) {
     r.family = find_family(n.sam_vit.hook == HookKind::conv_adapter ? "sam_med2d" : "sam");

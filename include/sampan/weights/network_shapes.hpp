@@ -152,7 +152,7 @@ inline void mask_decoder_shapes(const ShapeList& m, const NetworkSizes& n) {
   attention(m / "transformer.final_attn_token_to_image", c / 2);
   m.norm("transformer.norm_final_attn", c);
   m.add("iou_token.weight", {1, c});
-  m.add("mask_tokens.weight", {NetworkSizes::kMaskTokens, c});
+  m.add("mask_tokens.weight", {n.mask_tokens, c});
   m.conv_transpose("output_upscaling.0", c, c / 4, 2);
   m.norm("output_upscaling.1", c / 4);
   m.conv_transpose("output_upscaling.3", c / 4, c / 8, 2);
@@ -161,8 +161,8 @@ inline void mask_decoder_shapes(const ShapeList& m, const NetworkSizes& n) {
     s.linear("layers.1", hidden, hidden);
     s.linear("layers.2", hidden, out);
   };
-  for (int i = 0; i < NetworkSizes::kMaskTokens; ++i) mlp(m / "output_hypernetworks_mlps" / i, c, c, c / 8);
-  mlp(m / "iou_prediction_head", c, n.iou_hidden, NetworkSizes::kMaskTokens);
+  for (int i = 0; i < n.mask_tokens; ++i) mlp(m / "output_hypernetworks_mlps" / i, c, c, c / 8);
+  mlp(m / "iou_prediction_head", c, n.iou_hidden, n.mask_tokens);
   if (n.decoder != DecoderKind::hq) return;
   const std::int64_t early = n.encoder == EncoderKind::sam_vit ? n.sam_vit.embed_dim : n.tiny_vit.dims[2];
   m.add("hf_token.weight", {1, c});

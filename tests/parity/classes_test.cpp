@@ -1,0 +1,84 @@
+// Models with one token per class against PyTorch: a SAM base and a file of LoRA matrices through sampan-merge's own function, then the whole image to labels.
+#include "parity/golden.hpp"
+
+#include "weights_tools/merge.hpp"
+
+using namespace sampan;
+using namespace sampan::test;
+
+namespace {
+
+std::vector<float> record_of(const Trace& trace, const std::string& name, std::vector<std::int64_t>& shape) {
+  for (const auto& r : trace.records())
+    if (r.name == name) {
+      shape = r.shape;
+      return r.data;
+    }
+  FAIL("no record of ", name);
+  return {};
+}
+
+}  // namespace
+
+TEST_CASE("parity: SAMed, base and LoRA merged, labels of an image") {
+  const Golden g = Golden::committed("samed_tiny128");
+  const auto config = g.meta("config");
+  const auto seed = g.meta("seed").get<std::uint64_t>();
+  TempFolder folder;
+  NamedShapes base, tuned;
+  for (const auto& t : g.weight_shapes()) (t.name.rfind("image_encoder.", 0) == 0 ? base : tuned).push_back(t);
+  for (const auto& t : tuned)  // a base has SAM's own decoder, which the fine-tune's replaces
+    if (t.name.rfind("prompt_encoder.", 0) == 0 || t.name.rfind("mask_decoder.transformer.", 0) == 0) base.push_back(t);
+  base.push_back({"mask_decoder.mask_tokens.weight", {4, 256}});
+  REQUIRE(write_unconverted(folder.file("base.safetensors"), base, seed));
+  REQUIRE(write_unconverted(folder.file("lora.safetensors"), tuned, seed));
+  const std::string path = folder.file("samed.safetensors");
+  const auto report = tools::merge({.base = folder.file("base.safetensors"), .tuned = folder.file("lora.safetensors"), .output = path, .family = {}, .image_size = config["img"].get<int>()});
+  REQUIRE_MESSAGE(report, report.error().what());
+  CHECK(report->contract.family == "samed");
+  CHECK(report->contract.network.mask_tokens == config["classes"].get<int>());
+
+  const auto info = g.meta("image");
+  const ImageSize size{info["width"], info["height"], info["channels"]};
+  const auto pixels = g.bytes("image_u8"), wanted = g.bytes("labels");
+  for (const Place& place : places(true)) {
+    CAPTURE(place.name);
+    auto model = Model::try_load(path, place.options);
+    REQUIRE_MESSAGE(model, model.error().what());
+    CHECK(model->info().classes == config["classes"].get<int>());
+    Session session(*model);
+    ClassMap map;
+    CHECK(session.try_class_map(map).error().code() == ErrorCode::invalid_argument);  // no image yet
+    Trace trace({"input", "low_res_logits", "image_encoder.blocks.*"});
+    session.set_trace(&trace);
+    session.set_image({pixels.data(), size});
+    session.class_map();
+    double logits = 0;
+    std::vector<std::int64_t> shape;
+    for (const char* name : {"input", "image_encoder.blocks.0", "image_encoder.blocks.1", "low_res_logits"}) {
+      const auto values = record_of(trace, name, shape);
+      logits = check_tensor(g, name, values, shape);
+    }
+    CHECK(logits <= 1e-4);
+    session.set_trace(nullptr);
+    session.set_image({pixels.data(), size});
+    const auto embedding = session.try_image_embedding();
+    REQUIRE(embedding);
+    const std::int64_t grid = model->info().embedding_grid;
+    const double e = check_tensor(g, "image_embedding", *embedding, {1, 256, grid, grid});
+    CHECK(e <= 1e-5);
+    REQUIRE(session.try_class_map(map));
+    CHECK(map.width == size.width);
+    CHECK(map.height == size.height);
+    REQUIRE(map.labels.size() == wanted.size());
+    std::int64_t differ = 0, counted = 0;
+    for (std::size_t i = 0; i < wanted.size(); ++i) differ += map.labels[i] != wanted[i];
+    for (std::size_t c = 0; c < map.areas.size(); ++c) counted += map.areas[c] == std::count(map.labels.begin(), map.labels.end(), std::uint8_t(c));
+    CHECK(differ <= g.meta("classes")["near_tie_pixels"].get<std::int64_t>());
+    CHECK(counted == model->info().classes);
+    const auto refused = session.try_predict({.box = Box{1, 1, 20, 20}});
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().message().find("class_map") != std::string::npos);
+    parity_table().push_back({"SAMed, LoRA, 6 classes, 128 px", place.name, short_error(e), short_error(logits), "labels " + std::to_string(1 - double(differ) / double(wanted.size())).substr(0, 6)});
+  }
+}
