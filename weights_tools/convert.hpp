@@ -109,7 +109,6 @@ inline Result<ConvertReport> convert_checkpoint(Checkpoint& c, const ConvertOpti
   report.format = c.format;
   if (folded.pairs) report.notes.push_back(cat(folded.pairs, " low-rank additions of rank ", folded.rank, " were folded into the weights"));
   SAMPAN_TRY(family, detail::choose_family(o, c, r, report.notes));
-  r.network.sizes.decoder = family->decoder;
   if (!c.source.skipped.empty()) report.notes.push_back(cat(c.source.skipped.size(), " entries are no tensors and were left out: ", weights::name_some(c.source.skipped)));
 
   std::vector<weights::TensorSpec> specs;

@@ -307,6 +307,8 @@ Options parse_arguments(int argc, const char* const* argv) {
   volume.add_option("--min-size", w.min_size, "components below this volume go")->type_name("ML")->group("Result");
   volume.add_option("-o", o.output, "the labels; .dcm is a segmentation of a DICOM scan")->type_name("OUT.nii.gz|.nii|.nrrd|.npz|.dcm")->group("Output");
   volume.add_option("--provenance", w.provenance, "how the labels were made; default OUT.json beside OUT")->type_name("FILE.json | none")->group("Output");
+  volume.add_option("--montage", w.montage, "a picture of up to 24 slices with their labels")->type_name("M.png")->group("Output");
+  volume.add_option("--animation", w.animation, "all labelled slices one after another, as an animated PNG for browsers")->type_name("A.png")->group("Output");
   volume.add_flag("--keep-patient", w.keep_patient, "name, id and dates of the DICOM files go into a .dcm output")->group("Output");
   volume.add_option("--cache", w.cache, "keeps encoded slices, so that another run, or one after a crash, encodes nothing twice")->type_name("FOLDER")->group("Engine");
   add_console(volume, o, r);

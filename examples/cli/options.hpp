@@ -26,7 +26,7 @@ struct TraceRequest {
 /// What only `volume` takes, as given; volume.cpp reads it.
 struct VolumeWords {
   std::vector<std::string> boxes, points;
-  std::string plane = "axial", recipe, series, frame, cache, overlap = "later", min_size, provenance;
+  std::string plane = "axial", recipe, series, frame, cache, overlap = "later", min_size, provenance, montage, animation;
   bool interpolate = false, largest = false, fill_holes = false, fill_gaps = false, keep_patient = false;
 };
 

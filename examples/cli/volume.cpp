@@ -8,6 +8,7 @@
 
 #include "examples/medical/clean.hpp"
 #include "examples/medical/dicom_seg.hpp"
+#include "examples/medical/montage.hpp"
 #include "examples/medical/read_volume.hpp"
 #include "examples/medical/recipe.hpp"
 
@@ -217,6 +218,23 @@ Report prompts_report(const std::vector<VolumeObjectPrompt>& objects, const medi
   return all;
 }
 
+/// --montage and --animation, of the first plane.
+void draw_pictures(const Options& o, const View3& v, const medical::LabelMap& labels, OutputFiles& files) {
+  if (o.volume.montage.empty() && o.volume.animation.empty()) return;
+  std::vector<std::uint8_t> png;
+  if (!o.volume.montage.empty()) {
+    must(medical::Album(v.reader, v.plan, labels, {.side = 256}).montage(png), Source::arguments);
+    files.bytes(o.volume.montage, png);
+  }
+  if (o.volume.animation.empty()) return;
+  ProgressSink sink(o, "animation");
+  const Progress progress = sink.progress();
+  const Status drawn = medical::Album(v.reader, v.plan, labels, {.side = 512}).animation(png, [&](double done) { return !progress.report || progress.report(progress.user, "slice", done); });
+  if (!drawn && drawn.error().code() == ErrorCode::cancelled) throw Cancelled{};
+  must(Status(drawn), Source::arguments);
+  files.bytes(o.volume.animation, png);
+}
+
 /// How much is left for encoded slices, and what the model may take. Throws Failure{refused} before anything large is asked for.
 std::uint64_t budget_without_scan(const Options& o, const Plan& p, const Scan& s) {
   const std::uint64_t limit = o.load.max_memory;
@@ -236,6 +254,8 @@ void run_volume(const Options& o) {
   for (const std::string& path : {o.image, o.model, o.prompts_file}) outputs.input(path);
   outputs.output("-o", o.output);
   if (!plan.provenance.empty()) outputs.output("--provenance", plan.provenance);
+  if (!o.volume.montage.empty()) outputs.png("--montage", o.volume.montage);
+  if (!o.volume.animation.empty()) outputs.png("--animation", o.volume.animation);
 
   const double start = now_ms();
   Scan scan = read_scan(o, plan);
@@ -366,6 +386,7 @@ void run_volume(const Options& o) {
     const std::string text = provenance.dump(2, ' ', false, Report::error_handler_t::replace) + "\n";
     files.bytes(plan.provenance, as_bytes(text));
   }
+  draw_pictures(o, *views[0], labels, files);
   files.commit();
   if (o.json) {
     Report j;

@@ -343,7 +343,7 @@ TEST_CASE("SIGINT stops between layers, leaves no file, and ends by the signal")
   f.model("m.safetensors", tiny_sam({.image = 64}));
   f.rgb("a.png", 48, 64);
   const auto before = f.files();
-  const Ran r = f.run({"segment", "a.png", "--model", "m.safetensors", "-o", "out.png", "--box", "4,4,30,30", "--repeat", "10000", "--progress", "json"}, {.interrupt = true});
+  const Ran r = f.run({"segment", "a.png", "--model", "m.safetensors", "-o", "out.png", "--box", "4,4,30,30", "--repeat", "10000", "--progress", "json"}, {.signal = SIGINT});
   CHECK(r.signal == SIGINT);
   CHECK(r.err.rfind("{", 0) == 0);
   const std::string last = "\nsampan: stopped by SIGINT, nothing was written\n";

@@ -36,7 +36,7 @@ struct Ran {
 
 struct How {
   std::string program = "sampan";
-  bool interrupt = false;  ///< send SIGINT as soon as something stands on stderr (--progress json)
+  int signal = 0;          ///< send this one as soon as something stands on stderr (--progress json)
   std::string out = {};    ///< where stdout goes instead of Ran::out
 };
 
@@ -114,11 +114,11 @@ class Folder {
     int status = 0;
     pid_t ended = 0;
     std::error_code none_yet;
-    while (how.interrupt && ended == 0 && (!fs::exists(err) || fs::file_size(err, none_yet) == 0)) {
+    while (how.signal && ended == 0 && (!fs::exists(err) || fs::file_size(err, none_yet) == 0)) {
       usleep(1000);
       ended = waitpid(child, &status, WNOHANG);
     }
-    if (how.interrupt && ended == 0) kill(child, SIGINT);
+    if (how.signal && ended == 0) kill(child, how.signal);
     if (ended == 0) ended = waitpid(child, &status, 0);
     REQUIRE(ended == child);
     Ran r;

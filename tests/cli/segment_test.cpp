@@ -470,7 +470,7 @@ TEST_CASE("info") {
   CHECK(Document::parse(f.ok({"info", "--json"}).out)["version"] == SAMPAN_VERSION);
 }
 
-TEST_CASE("info without a file lists the zoo, and its conversions are calls that sampan-convert knows") {
+TEST_CASE("info without a file lists the zoo, and its conversions are calls that sampan-convert and sampan-merge know") {
   const Folder& f = folder();
   const std::string text = f.ok({"info"}).out;
   const Document zoo = Document::parse(f.ok({"info", "--json"}).out)["zoo"];
@@ -504,7 +504,7 @@ TEST_CASE("info without a file lists the zoo, and its conversions are calls that
     Words call;
     for (std::string w; words >> w;) call.push_back(w);
     REQUIRE(call.size() > 2);
-    CHECK(call[1] == row.file);
+    CHECK(std::find(call.begin(), call.end(), row.file) != call.end());
     const Ran r = f.run(Words(call.begin() + 1, call.end()), {.program = call[0]});
     CHECK_MESSAGE(r.code == 3, r.err);
   }

@@ -292,7 +292,7 @@ TEST_CASE("volume: overlap and tidying") {
 TEST_CASE("volume: a stopped run leaves only its cache, and the next one goes on from there") {
   const Folder& f = folder();
   const Words words = volume(kFull + kBox + Words{"-o", "stop.nii.gz", "--cache", "encoded", "--progress", "json"});
-  const Ran stopped = f.run(words, {.interrupt = true});
+  const Ran stopped = f.run(words, {.signal = SIGINT});
   CHECK(stopped.signal == SIGINT);
   CHECK_FALSE(fs::exists(f / "stop.nii.gz"));
   CHECK_FALSE(fs::exists(f / "stop.nii.gz.json"));
@@ -310,6 +310,37 @@ TEST_CASE("volume: a stopped run leaves only its cache, and the next one goes on
   CHECK(third["slices"]["from_folder"] == 8);
   CHECK(read_text(f / "again.nii.gz") == read_text(f / "stop.nii.gz"));
   fs::remove_all(f / "encoded");
+}
+
+TEST_CASE("volume: killed without warning, the next run encodes only what was not kept, and the labels are those of an undisturbed run") {
+  const Folder& f = folder();
+  const Words call = volume(kFull + kBox + Words{"--cache", "killed", "-o", "killed.nii", "--provenance", "none", "--progress", "json", "--json"});
+  const Ran r = f.run(call, {.signal = SIGKILL});
+  CHECK(r.signal == SIGKILL);
+  CHECK_FALSE(fs::exists(f / "killed.nii"));
+  const Document j = Document::parse(f.ok(call).out);
+  const int slices = j["slices"]["encoded"].get<int>() + j["slices"]["from_folder"].get<int>();
+  CHECK(slices == 9);  // 3 to 11
+  CHECK(j["slices"]["from_folder"].get<int>() >= 0);
+  f.ok(volume(kFull + kBox + Words{"-o", "undisturbed.nii", "--provenance", "none"}));
+  CHECK(read_text(f / "killed.nii") == read_text(f / "undisturbed.nii"));
+  // Nothing but whole slices is left in the folder for good: a third run finds them all.
+  const Document again = Document::parse(f.ok(call).out);
+  CHECK(again["slices"]["encoded"] == 0);
+  CHECK(again["slices"]["from_folder"] == 9);
+}
+
+TEST_CASE("volume: a montage and an animation beside the labels") {
+  const Folder& f = folder();
+  f.ok(volume(kFull + kBox + Words{"-o", "shown.nii", "--provenance", "none", "--montage", "montage.png", "--animation", "animation.png"}));
+  const Image montage = f.image("montage.png"), still = f.image("animation.png");
+  CHECK(montage.size().width == 6 * (kR + 4) - 4);  // steps of 0.8 and 0.9 mm: 40 x 41 pixels
+  CHECK(still.size().width == kR);
+  CHECK(still.size().height == 41);
+  const std::string bytes = read_text(f / "animation.png");
+  CHECK(bytes.find("acTL") < bytes.find("IDAT"));
+  check_refused(f.run(volume(kFull + kBox + Words{"-o", "x.nii", "--montage", "m.jpg"})), 2, ".png");
+  check_refused(f.run(volume(kFull + kBox + Words{"-o", "x.nii", "--montage", "m.png", "--animation", "m.png"})), 2, "same file");
 }
 
 TEST_CASE("volume: --max-memory is asked before the work, and a small one only means more encoding") {

@@ -57,7 +57,7 @@ TEST_CASE("names of SAM's sizes") {
   CHECK(base_contract(*find_family("sam"), n).name == "SAM ViT 168x12 256 px");
   CHECK(base_contract(*find_family("medsam"), n).name == "MedSAM");
   CHECK_FALSE(find_family("nothing"));
-  CHECK(family_list() == "sam, medsam, lite_medsam, sam_med2d, sam_med2d_eval, scribbleprompt, mobile_sam");
+  CHECK(family_list() == "sam, medsam, lite_medsam, sam_med2d, sam_med2d_eval, scribbleprompt, mobile_sam, tiny_sam, samed, sam_hq, sam_hq_tiny");
 }
 
 TEST_CASE("a record has the lowest version that can say it") {

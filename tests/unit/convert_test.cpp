@@ -250,8 +250,8 @@ TEST_CASE("verify finds what was changed") {
   file.replace(file.find("sampan.contract"), 15, "sampan.contrast");
   expect(file, "no contract record");
   file = good;
-  file.replace(file.find("\\\"version\\\":1"), 13, "\\\"version\\\":3");
-  expect(file, "version 3");
+  file.replace(file.find("\\\"version\\\":1"), 13, "\\\"version\\\":9");
+  expect(file, "version 9");
   expect(good.substr(0, good.size() - 1), "truncated", ErrorCode::bad_file);
   expect("", "too few", ErrorCode::bad_file);
   CHECK(verify_model(dir.path("nothing")).error().code() == ErrorCode::io);

@@ -144,7 +144,7 @@ TEST_CASE("wrong files") {
       {"a missing tensor", [&](Rows& r) { r.erase(r.begin() + 5); }, "1 tensor missing: image_encoder.blocks.0.attn.rel_pos_h"},
       {"surplus", [&](Rows& r) { r.push_back({"mask_decoder.extra", {1}}); }, "1 tensor of another network: mask_decoder.extra"},
       {"transposed weight", [&](Rows& r) { std::swap(row(r, e + "blocks.2.mlp.lin1.weight").shape[0], row(r, e + "blocks.2.mlp.lin1.weight").shape[1]); }, "lin1.weight is [96,384], expected [384,96]"},
-      {"K+1 class tokens, heads of four", [&](Rows& r) { row(r, "mask_decoder.mask_tokens.weight").shape = {9, 256}; }, "20 tensors missing"},
+      {"K+1 class tokens, heads of four", [&](Rows& r) { row(r, "mask_decoder.mask_tokens.weight").shape = {9, 256}; }, "30 tensors missing"},
       {"huge extent", [&](Rows& r) { row(r, e + "neck.0.weight").shape[0] = std::int64_t(1) << 40; }, "extents from 1 to 65536"},
       {"huge grid and patch", [&](Rows& r) { row(r, e + "pos_embed").shape = {1, 65536, 65536, 96}, row(r, e + "patch_embed.proj.weight").shape = {96, 3, 65536, 65536}; }, "at most 512 and 256"},
       {"zero extent", [&](Rows& r) { row(r, e + "pos_embed").shape = {1, 0, 0, 96}; }, "extents from 1 to 65536"},

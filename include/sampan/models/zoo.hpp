@@ -27,7 +27,7 @@ inline constexpr ZooRow kZoo[] = {
     {"sam-med2d_b.pth", "SAM-Med2D", "sam_med2d", 271'242'032, 256, "Apache-2.0", "OpenGVLab/SAM-Med2D"},
     {"lite_medsam.pth", "LiteMedSAM", "lite_medsam", 9'801'412, 256, "Apache-2.0", "bowang-lab/MedSAM, branch LiteMedSAM"},
     {"mobile_sam.pt", "MobileSAM", "mobile_sam", 9'818'564, 1024, "Apache-2.0", "ChaoningZhang/MobileSAM"},
-    {"epoch_159.pth", "SAMed (Synapse)", "samed", 0, 512, "MIT", "hitachinsk/SAMed"},
+    {"epoch_159.pth", "SAMed (Synapse)", "samed", 92'045'269, 512, "MIT", "hitachinsk/SAMed"},
     {"tinysam.pth", "TinySAM", "tiny_sam", 9'818'564, 1024, "Apache-2.0", "xinghaochen/TinySAM"},
     {"sam_hq_vit_b.pth", "SAM-HQ ViT-B", "sam_hq", 94'806'832, 1024, "Apache-2.0", "SysCV/sam-hq"},
     {"sam_hq_vit_l.pth", "SAM-HQ ViT-L", "sam_hq", 313'676'336, 1024, "Apache-2.0", "SysCV/sam-hq"},

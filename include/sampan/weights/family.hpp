@@ -165,6 +165,7 @@ inline Contract base_contract(const FamilyRow& f, const NetworkSizes& n, SourceL
   }
   c.licence = f.licence;
   c.network = n;
+  c.network.decoder = f.decoder;
   c.eps = f.eps;
   if (layout == SourceLayout::hf_sam) c.eps.decoder_ln = 1e-6;  // Hugging Face's SamModel: norm1..4 with its layer_norm_eps; its final norm keeps PyTorch's default
   c.image = f.image;
