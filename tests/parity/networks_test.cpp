@@ -26,6 +26,14 @@ weights::Contract contract_of(const nlohmann::json& c) {
     }
     return random_contract(profile.empty() ? "sam" : profile, n);
   }
+  if (c.at("family") == "plain_vit") {
+    auto n = sam_sizes({.image = c["img"], .channels = kUsualChannels, .decoder_mlp = kUsualDecoderMlp, .iou_hidden = kUsualIouHidden});
+    n.encoder = weights::EncoderKind::plain_vit;
+    n.decoder = weights::DecoderKind::efficient_sam;
+    n.sam_vit = {};
+    n.plain_vit = {16, c["embed"], c["depth"], c["heads"], c["mlp"], c["pos_grid"]};
+    return random_contract("efficient_sam", n);
+  }
   const bool wide = c.at("stem") == "3x3_s2";
   TinyVitConfig t = tiny_vit_5m(wide ? weights::TinyStem::conv3x3_stride2 : weights::TinyStem::conv1x1_stride1);
   return random_contract(wide ? "mobile_sam" : "lite_medsam", tiny_vit_sizes(t));
@@ -147,6 +155,7 @@ TEST_CASE("parity: bottleneck adapters") { run_network("sam_bottleneck_tiny160",
 TEST_CASE("parity: bottleneck adapters, windows before the norm") { run_network("sam_msa_tiny160", "SAM with bottlenecks (Medical SAM Adapter)", true); }
 TEST_CASE("parity: ScribblePrompt-SAM") { run_network("scribbleprompt_tiny128", "ScribblePrompt path, 60 clicks", true); }
 TEST_CASE("parity: SlimSAM, head size 14") { run_network("slimsam_head14", "SAM ViT 42x2, head size 14", true); }
+TEST_CASE("parity: EfficientSAM") { run_network("efficient_sam_tiny256", "EfficientSAM 128x2, 256 px", true); }
 TEST_CASE("parity: MobileSAM, 1024 px") { run_network("mobile_sam_phantom", "MobileSAM, 1024 px", false); }
 TEST_CASE("parity: MobileSAM on a CT slice") {
   if (shared_data().empty()) {

@@ -1,6 +1,6 @@
 // Whole models with random weights, small enough to run in milliseconds, and their files as sampan-convert would write them.
 // Data flow: a test states sizes -> NetworkSizes -> Contract (the family's row of weights/family.hpp) -> values from support/hashgen.hpp -> a safetensors file.
-// tiny_sam(): SAM's ViT of any size; tiny_lite_medsam(), tiny_mobile_sam(): TinyViT with small widths; *_5m(): the published sizes.
+// tiny_sam(): SAM's ViT of any size; tiny_efficient_sam(): a plain ViT; tiny_lite_medsam(), tiny_mobile_sam(): TinyViT with small widths; *_5m(): the published sizes.
 // Cost: hashing about 100 M values/s, twice (the contract record holds the digest of the data). Deliberately absent: PyTorch files.
 #pragma once
 #include "support/hashgen.hpp"
@@ -60,6 +60,22 @@ inline weights::NetworkSizes tiny_vit_sizes(const TinyVitConfig& t) {
   return n;
 }
 
+struct PlainVitConfig {
+  int width = 64, depth = 2, heads = 2, image = 128, pos_grid = 5;
+  int channels = 32, decoder_mlp = 64, iou_hidden = 32;
+};
+/// EfficientSAM-Ti (192, 3 heads) and -S (384, 6 heads) as published.
+inline PlainVitConfig efficient_sam_12(int width) { return {width, 12, width / 64, 1024, 14, kUsualChannels, kUsualDecoderMlp, kUsualIouHidden}; }
+inline weights::NetworkSizes plain_vit_sizes(const PlainVitConfig& p) {
+  weights::NetworkSizes n;
+  n.encoder = weights::EncoderKind::plain_vit;
+  n.decoder = weights::DecoderKind::efficient_sam;
+  n.image_size = p.image, n.grid = p.image / 16;
+  n.out_channels = p.channels, n.decoder_mlp = p.decoder_mlp, n.iou_hidden = p.iou_hidden;
+  n.plain_vit = {16, p.width, p.depth, p.heads, 4 * p.width, p.pos_grid};
+  return n;
+}
+
 /// The family's published contract on a network of any size. `family` is a key of weights/family.hpp.
 inline weights::Contract random_contract(std::string_view family, const weights::NetworkSizes& n) {
   weights::Contract c = weights::base_contract(*weights::find_family(family), n);
@@ -78,6 +94,7 @@ inline weights::Contract tiny_med2d(std::string_view family = "sam_med2d", const
   for (int i = 0; i < s.depth; ++i) n.sam_vit.hook_blocks.push_back(i);
   return random_contract(family, n);
 }
+inline weights::Contract tiny_efficient_sam(const PlainVitConfig& p = {}) { return random_contract("efficient_sam", plain_vit_sizes(p)); }
 inline weights::Contract tiny_lite_medsam(TinyVitConfig t = {}) { return random_contract("lite_medsam", tiny_vit_sizes(t)); }
 inline weights::Contract tiny_mobile_sam(TinyVitConfig t = {.stem = weights::TinyStem::conv3x3_stride2, .image = 128}) { return random_contract("mobile_sam", tiny_vit_sizes(t)); }
 

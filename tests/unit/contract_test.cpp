@@ -1,4 +1,6 @@
 // weights/contract.hpp and weights/family.hpp: the record reads back, and every field that is missing, unknown or out of range is an error with its path.
+#include "support/tiny_model.hpp"
+
 #include <doctest/doctest.h>
 #include <sampan/weights/family.hpp>
 
@@ -24,8 +26,17 @@ NetworkSizes tiny(TinyStem stem) {
   return n;
 }
 
+NetworkSizes published(const FamilyRow& f) {
+  switch (f.encoder) {
+    case EncoderKind::sam_vit: return sam_b();
+    case EncoderKind::tiny_vit: return tiny(f.stem);
+    case EncoderKind::plain_vit: return test::plain_vit_sizes(test::efficient_sam_12(192));
+  }
+  return {};
+}
+
 Contract example(const FamilyRow& f) {
-  Contract c = base_contract(f, f.encoder == EncoderKind::sam_vit ? sam_b() : tiny(f.stem));
+  Contract c = base_contract(f, published(f));
   c.source_file = "a \"b\".pth", c.source_sha256 = "00ff", c.converter = "sampan-convert x", c.data_sha256 = "ff00", c.layout = SourceLayout::hf_sam;
   return c;
 }
@@ -56,8 +67,9 @@ TEST_CASE("names of SAM's sizes") {
   n.sam_vit.embed_dim = 168;
   CHECK(base_contract(*find_family("sam"), n).name == "SAM ViT 168x12 256 px");
   CHECK(base_contract(*find_family("medsam"), n).name == "MedSAM");
+  CHECK(base_contract(*find_family("efficient_sam"), test::plain_vit_sizes(test::efficient_sam_12(384))).name == "EfficientSAM-S");
   CHECK_FALSE(find_family("nothing"));
-  CHECK(family_list() == "sam, medsam, lite_medsam, sam_med2d, sam_med2d_eval, scribbleprompt, mobile_sam");
+  CHECK(family_list() == "sam, medsam, lite_medsam, sam_med2d, sam_med2d_eval, scribbleprompt, mobile_sam, efficient_sam");
 }
 
 TEST_CASE("a record has the lowest version that can say it") {
@@ -85,6 +97,24 @@ TEST_CASE("a record has the lowest version that can say it") {
   CHECK(parse_contract(to_json(base_contract(sam, n))).error().message().find("halves the grid") != std::string::npos);
 }
 
+TEST_CASE("the light networks' records are of version 3, and their sizes are checked") {
+  struct Case {
+    std::string text, says;
+  };
+  const std::string plain = to_json(example(*find_family("efficient_sam")));
+  CHECK(plain.find("\"version\":3") != std::string::npos);
+  const Case cases[] = {{with(plain, "\"grid\":64", "\"grid\":63"), "patch 16 times grid 63"},
+                        {with(plain, "\"heads\":3", "\"heads\":5"), "multiple of heads"},
+                        {with(plain, "\"pos_grid\":14", "\"pos_grid\":0"), "network.pos_grid"},
+                        {with(plain, "\"decoder\":\"efficient_sam\"", "\"decoder\":\"sam3\""), "network.decoder"},
+                        {with(plain, "\"version\":3", "\"version\":2"), "unknown to this build"}};
+  for (const Case& c : cases) {
+    const auto r = parse_contract(c.text);
+    REQUIRE_FALSE_MESSAGE(r.ok(), c.says);
+    CHECK_MESSAGE(r.error().message().find(c.says) != std::string::npos, r.error().message());
+  }
+}
+
 TEST_CASE("what the families disagree on") {
   const FamilyRow &sam = *find_family("sam"), &med = *find_family("medsam"), &lite = *find_family("lite_medsam"), &mobile = *find_family("mobile_sam");
   CHECK(sam.eps.encoder_ln == 1e-6);
@@ -106,6 +136,10 @@ TEST_CASE("what the families disagree on") {
   CHECK(eval.image.pad == PadKind::centre_small);
   CHECK(scribble.image.channels == ImageChannels::gray);
   CHECK_FALSE(scribble.mask.single);
+  const FamilyRow& efficient = *find_family("efficient_sam");
+  CHECK(efficient.image.resize == ResizeKind::torch_bilinear);
+  CHECK(efficient.mask.upsample == UpsampleKind::bicubic_original);
+  CHECK_FALSE(efficient.prompt.mask_input);
 }
 
 TEST_CASE("a wrong record is refused with the path of the field") {
@@ -117,7 +151,7 @@ TEST_CASE("a wrong record is refused with the path of the field") {
       {"", "JSON"},
       {"[]", "an object is needed"},
       {"{}", "version"},
-      {with(good, "\"version\":1", "\"version\":3"), "version 3, this build reads up to version 2"},
+      {with(good, "\"version\":1", "\"version\":4"), "version 4, this build reads up to version 3"},
       {with(good, "\"version\":1", "\"version\":2"), "network.hook: is missing"},
       {with(good, "\"version\":1", "\"version\":0"), "version"},
       {with(good, "\"version\":1", "\"version\":\"1\""), "version"},

@@ -1,4 +1,6 @@
 // weights/identify.hpp and weights/network_shapes.hpp: sizes back from shapes; parameter totals of published files; wrong files are told what is wrong.
+#include "support/tiny_model.hpp"
+
 #include <doctest/doctest.h>
 #include <sampan/weights/identify.hpp>
 
@@ -109,6 +111,19 @@ TEST_CASE("families and twins") {
   const auto m = identify(expected_tensors(tiny(TinyStem::conv3x3_stride2)));
   CHECK(m->family->key == "mobile_sam");
   CHECK(m->twins.find("TinySAM") != std::string::npos);
+}
+
+TEST_CASE("the light networks come back from their shapes") {
+  for (const int width : {192, 384}) {
+    const NetworkSizes n = test::plain_vit_sizes(test::efficient_sam_12(width));
+    const auto id = identify(expected_tensors(n));
+    REQUIRE_MESSAGE(id, id.error().message());
+    CHECK(id->sizes == n);
+    CHECK(id->family->key == "efficient_sam");
+  }
+  auto rows = expected_tensors(test::plain_vit_sizes(test::efficient_sam_12(192)));
+  row(rows, "image_encoder.pos_embed").shape = {1, 196, 192};
+  CHECK(identify(rows).error().message().find("a class token and a square grid") != std::string::npos);
 }
 
 TEST_CASE("wrong files") {

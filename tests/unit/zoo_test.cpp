@@ -48,7 +48,9 @@ TEST_CASE("every checkpoint of the zoo has a family, its licence, and the number
                                   parameters(slim77()),
                                   parameters(med2d()),
                                   parameters(tiny_vit_sizes(tiny_vit_5m(weights::TinyStem::conv1x1_stride1))),
-                                  parameters(tiny_vit_sizes(tiny_vit_5m(weights::TinyStem::conv3x3_stride2)))};
+                                  parameters(tiny_vit_sizes(tiny_vit_5m(weights::TinyStem::conv3x3_stride2))),
+                                  parameters(plain_vit_sizes(efficient_sam_12(192))),
+                                  parameters(plain_vit_sizes(efficient_sam_12(384)))};
   REQUIRE(std::size(models::kZoo) == std::size(counted));
   for (std::size_t i = 0; i < std::size(counted); ++i) {
     const auto& row = models::kZoo[i];

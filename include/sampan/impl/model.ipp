@@ -33,6 +33,22 @@ inline std::string preprocessing_text(const weights::Contract& c) {
   return s;
 }
 
+inline std::string encoder_text(const weights::NetworkSizes& n) {
+  switch (n.encoder) {
+    case weights::EncoderKind::sam_vit: {
+      const auto& v = n.sam_vit;
+      return cat("sam_vit: width ", v.embed_dim, ", depth ", v.depth, ", ", v.heads, " heads, window ", v.window, ", ", v.global_blocks.size(), " global blocks",
+                 v.hook == weights::HookKind::none ? std::string() : cat(", ", weights::to_text(v.hook), " of width ", v.hook_hidden, " in ", v.hook_blocks.size(), " blocks"));
+    }
+    case weights::EncoderKind::tiny_vit: {
+      const auto& t = n.tiny_vit;
+      return cat("tiny_vit: widths ", t.dims[0], ",", t.dims[1], ",", t.dims[2], ",", t.dims[3], ", stem ", weights::to_text(t.stem));
+    }
+    case weights::EncoderKind::plain_vit: return cat("plain_vit: width ", n.plain_vit.embed_dim, ", depth ", n.plain_vit.depth, ", ", n.plain_vit.heads, " heads, every block global");
+  }
+  return {};
+}
+
 template <class B>
 Result<ModelInfo> describe(const models::Network<B>& net, const weights::Contract& c, const TensorTable& table, ThreadPool& pool) {
   ModelInfo m;
@@ -40,10 +56,7 @@ Result<ModelInfo> describe(const models::Network<B>& net, const weights::Contrac
   m.name = c.name;
   m.licence = c.licence;
   const auto& n = c.network;
-  m.encoder = n.encoder == weights::EncoderKind::sam_vit
-                  ? cat("sam_vit: width ", n.sam_vit.embed_dim, ", depth ", n.sam_vit.depth, ", ", n.sam_vit.heads, " heads, window ", n.sam_vit.window, ", ", n.sam_vit.global_blocks.size(), " global blocks",
-                        n.sam_vit.hook == weights::HookKind::none ? std::string() : cat(", ", weights::to_text(n.sam_vit.hook), " of width ", n.sam_vit.hook_hidden, " in ", n.sam_vit.hook_blocks.size(), " blocks"))
-                  : cat("tiny_vit: widths ", n.tiny_vit.dims[0], ",", n.tiny_vit.dims[1], ",", n.tiny_vit.dims[2], ",", n.tiny_vit.dims[3], ", stem ", weights::to_text(n.tiny_vit.stem));
+  m.encoder = encoder_text(n);
   m.preprocessing = preprocessing_text(c);
   m.image_size = n.image_size;
   m.embedding_grid = n.grid;
@@ -52,6 +65,7 @@ Result<ModelInfo> describe(const models::Network<B>& net, const weights::Contrac
   m.points = c.prompt.points;
   m.boxes = c.prompt.boxes;
   m.mask_input = c.prompt.mask_input;
+  m.most_tokens = net.prompt_encoder.sizes.fixed_tokens;
   m.single_mask = c.mask.single;
   m.multimask = c.mask.multimask;
   const Index g = net.grid(), s = net.image_size(), ch = net.channels();

@@ -22,19 +22,27 @@ inline SamVitSizes sam_vit_sizes(const weights::Contract& c) {
   const auto& v = n.sam_vit;
   SamVitSizes s;
   s.image_size = n.image_size;
+  s.out = n.out_channels;
+  s.eps = float(c.eps.encoder_ln);
+  s.eps_neck = float(c.eps.ln2d);
+  if (n.encoder == weights::EncoderKind::plain_vit) {
+    const auto& p = n.plain_vit;
+    s.patch = p.patch, s.width = p.embed_dim, s.depth = p.depth, s.heads = p.heads, s.mlp = p.mlp_dim;
+    s.rel_pos = false;
+    s.class_grid = p.pos_grid;
+    for (Index i = 0; i < s.depth; ++i) s.global_blocks.push_back(i);
+    return s;
+  }
   s.patch = v.patch;
   s.width = v.embed_dim;
   s.depth = v.depth;
   s.heads = v.heads;
   s.mlp = v.mlp_dim;
   s.window = v.window;
-  s.out = n.out_channels;
   s.global_blocks.assign(v.global_blocks.begin(), v.global_blocks.end());
   s.hook = {v.hook, v.hook_hidden};
   s.hook_blocks.assign(v.hook_blocks.begin(), v.hook_blocks.end());
   s.pads = v.pads == weights::WindowPads::before_norm ? PadRule::before_norm : PadRule::after_norm;
-  s.eps = float(c.eps.encoder_ln);
-  s.eps_neck = float(c.eps.ln2d);
   return s;
 }
 
@@ -60,7 +68,8 @@ inline TinyVitSizes tiny_vit_sizes(const weights::Contract& c) {
 }
 
 inline PromptEncoderSizes prompt_encoder_sizes(const weights::Contract& c) {
-  return {.channels = c.network.out_channels, .grid = c.network.grid, .image_size = c.network.image_size, .eps = float(c.eps.ln2d)};
+  return {.channels = c.network.out_channels, .grid = c.network.grid, .image_size = c.network.image_size, .fixed_tokens = c.network.decoder == weights::DecoderKind::efficient_sam ? kEfficientSamTokens : 0,
+          .eps = float(c.eps.ln2d)};
 }
 
 inline MaskDecoderSizes mask_decoder_sizes(const weights::Contract& c) {
@@ -76,6 +85,10 @@ inline MaskDecoderSizes mask_decoder_sizes(const weights::Contract& c) {
   s.eps = float(c.eps.decoder_ln);
   s.eps_final = float(c.eps.decoder_final_ln);
   s.eps_upscale = float(c.eps.ln2d);
+  if (c.network.decoder == weights::DecoderKind::efficient_sam) {
+    s.efficient = true;
+    s.eps_upscale = float(c.eps.decoder_ln);  // nn.GroupNorm's default, like nn.LayerNorm's
+  }
   return s;
 }
 
@@ -91,8 +104,7 @@ struct Network {
     Network n{std::move(backend), {}, {}, {}};
     typename Loader<B>::Load load{table, n.backend, {}, {}, {}};
     const Loader<B> w(load);
-    const bool vit = c.network.encoder == weights::EncoderKind::sam_vit;
-    if (vit) {
+    if (c.network.encoder != weights::EncoderKind::tiny_vit) {
       n.encoder.template emplace<SamVit<B>>(SamVit<B>::load(w / "image_encoder", sam_vit_sizes(c)));
     } else {
       n.encoder.template emplace<TinyVit<B>>(TinyVit<B>::load(w / "image_encoder", tiny_vit_sizes(c)));

@@ -27,6 +27,8 @@ inline constexpr ZooRow kZoo[] = {
     {"sam-med2d_b.pth", "SAM-Med2D", "sam_med2d", 271'242'032, 256, "Apache-2.0", "OpenGVLab/SAM-Med2D"},
     {"lite_medsam.pth", "LiteMedSAM", "lite_medsam", 9'801'412, 256, "Apache-2.0", "bowang-lab/MedSAM, branch LiteMedSAM"},
     {"mobile_sam.pt", "MobileSAM", "mobile_sam", 9'818'564, 1024, "Apache-2.0", "ChaoningZhang/MobileSAM"},
+    {"efficient_sam_vitt.pt", "EfficientSAM-Ti", "efficient_sam", 10'223'460, 1024, "Apache-2.0", "yformer/EfficientSAM"},
+    {"efficient_sam_vits.pt", "EfficientSAM-S", "efficient_sam", 26'413'284, 1024, "Apache-2.0", "yformer/EfficientSAM"},
 };
 
 }  // namespace sampan::inline SAMPAN_ABI::models

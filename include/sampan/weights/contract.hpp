@@ -12,10 +12,14 @@ namespace sampan::inline SAMPAN_ABI::weights {
 
 inline constexpr const char* kContractKey = "sampan.contract";
 /// A record has the lowest version that can say it, so that files without newer parts stay readable by older builds.
-inline constexpr int kContractVersion = 2;
+inline constexpr int kContractVersion = 3;
 
 // Each enum's texts stand in its order in kNames below; they are the words in the file.
-enum class EncoderKind { sam_vit, tiny_vit };
+enum class EncoderKind { sam_vit, tiny_vit, plain_vit };
+enum class DecoderKind {
+  sam,
+  efficient_sam,  ///< six tokens always, GELU, self-attention with a residual everywhere, a norm over whole maps (nn/two_way_transformer.hpp, models/mask_decoder.hpp)
+};
 enum class TinyStem {
   conv3x3_stride2,  ///< two 3x3 convolutions with stride 2 (MobileSAM): image / 4
   conv1x1_stride1,  ///< two 1x1 convolutions (LiteMedSAM): the image's own resolution
@@ -56,8 +60,9 @@ enum class UpsampleKind {
   input_crop_original,    ///< low-res logits -> input size -> crop the padding -> original size, then compare
   crop_low_original,      ///< crop the padding at low resolution -> original size, then compare
   sigmoid_then_original,  ///< sigmoid at low resolution -> original size, then compare
+  bicubic_original,       ///< low-res logits -> original size, bicubic, no padding to crop; then compare with >= instead of >
 };
-enum class SourceLayout { meta_sam, hf_sam, tiny_vit_sam };
+enum class SourceLayout { meta_sam, hf_sam, tiny_vit_sam, efficient_sam };
 
 namespace detail {
 template <class E>
@@ -67,7 +72,8 @@ struct Names;
   struct Names<E> {                                              \
     static constexpr std::string_view kAll[] = {__VA_ARGS__};    \
   }
-SAMPAN_NAMES(EncoderKind, "sam_vit", "tiny_vit");
+SAMPAN_NAMES(EncoderKind, "sam_vit", "tiny_vit", "plain_vit");
+SAMPAN_NAMES(DecoderKind, "sam", "efficient_sam");
 SAMPAN_NAMES(TinyStem, "conv3x3_stride2", "conv1x1_stride1");
 SAMPAN_NAMES(Activation, "gelu_erf");
 SAMPAN_NAMES(HookKind, "none", "conv_adapter", "bottleneck");
@@ -79,8 +85,8 @@ SAMPAN_NAMES(NormaliseKind, "mean_std", "min_max");
 SAMPAN_NAMES(PadOrder, "normalise_then_pad", "pad_then_normalise");
 SAMPAN_NAMES(CoordinateKind, "scale_per_axis", "truncate_single_factor");
 SAMPAN_NAMES(MaskSelect, "iou", "first", "stability", "largest");
-SAMPAN_NAMES(UpsampleKind, "input_crop_original", "crop_low_original", "sigmoid_then_original");
-SAMPAN_NAMES(SourceLayout, "meta_sam", "hf_sam", "tiny_vit_sam");
+SAMPAN_NAMES(UpsampleKind, "input_crop_original", "crop_low_original", "sigmoid_then_original", "bicubic_original");
+SAMPAN_NAMES(SourceLayout, "meta_sam", "hf_sam", "tiny_vit_sam", "efficient_sam");
 #undef SAMPAN_NAMES
 }  // namespace detail
 
@@ -110,6 +116,13 @@ struct TinyVitSizes {
   friend bool operator==(const TinyVitSizes&, const TinyVitSizes&) = default;
 };
 
+/// EfficientSAM's ViT: every block global, no relative positions, a position table made for another grid, with a class token.
+struct PlainVitSizes {
+  int patch = 0, embed_dim = 0, depth = 0, heads = 0, mlp_dim = 0;
+  int pos_grid = 0;  ///< of the stored table, which has 1 + pos_grid^2 rows
+  friend bool operator==(const PlainVitSizes&, const PlainVitSizes&) = default;
+};
+
 struct NetworkSizes {
   EncoderKind encoder = EncoderKind::sam_vit;
   int image_size = 0;    ///< edge of the square model input in pixels; also the prompt encoder's coordinate frame
@@ -118,6 +131,8 @@ struct NetworkSizes {
   int decoder_mlp = 0, iou_hidden = 0;
   SamVitSizes sam_vit;    ///< used if encoder is sam_vit
   TinyVitSizes tiny_vit;  ///< used if encoder is tiny_vit
+  PlainVitSizes plain_vit;  ///< used if encoder is plain_vit
+  DecoderKind decoder = DecoderKind::sam;
   static constexpr int kMaskTokens = 4, kDecoderDepth = 2, kDecoderHeads = 8;  ///< the same in every supported family
   friend bool operator==(const NetworkSizes&, const NetworkSizes&) = default;
 };
@@ -288,6 +303,12 @@ inline Status check_sizes(const NetworkSizes& n) {
     if (v.hook == HookKind::conv_adapter && n.grid % 2 != 0) return refuse(cat("a convolutional adapter halves the grid, ", n.grid, " is odd"));
     return {};
   }
+  if (n.encoder == EncoderKind::plain_vit) {
+    const PlainVitSizes& v = n.plain_vit;
+    if (v.patch * n.grid != n.image_size) return refuse(cat("image_size ", n.image_size, " must be patch ", v.patch, " times grid ", n.grid));
+    if (v.embed_dim % v.heads != 0) return refuse(cat("embed_dim ", v.embed_dim, " must be a multiple of heads ", v.heads));
+    return {};
+  }
   const TinyVitSizes& t = n.tiny_vit;
   int side = t.stem == TinyStem::conv3x3_stride2 ? n.image_size / 4 : n.image_size;
   for (int s : t.strides) side = (side + s - 1) / s;
@@ -300,6 +321,8 @@ inline Status check_sizes(const NetworkSizes& n) {
 /// The lowest record version that can say all of `c`.
 inline int contract_version(const Contract& c) {
   const NetworkSizes& n = c.network;
+  const bool newer = n.encoder > EncoderKind::tiny_vit || n.decoder != DecoderKind::sam || c.mask.upsample == UpsampleKind::bicubic_original;
+  if (newer) return 3;
   const bool first = n.sam_vit.hook == HookKind::none && n.sam_vit.pads == WindowPads::after_norm && c.image.channels == ImageChannels::rgb;
   return first ? 1 : 2;
 }
@@ -313,11 +336,15 @@ inline std::string to_json(const Contract& c) {
   const NetworkSizes& n = c.network;
   w.key("network").begin_object().member("encoder", to_text(n.encoder)).member("image_size", n.image_size).member("grid", n.grid);
   w.member("out_channels", n.out_channels).member("decoder_mlp", n.decoder_mlp).member("iou_hidden", n.iou_hidden);
+  if (version >= 3) w.member("decoder", to_text(n.decoder));
   if (n.encoder == EncoderKind::sam_vit) {
     const SamVitSizes& v = n.sam_vit;
     w.member("patch", v.patch).member("embed_dim", v.embed_dim).member("depth", v.depth).member("heads", v.heads).member("mlp_dim", v.mlp_dim);
     w.member("window", v.window).list("global_blocks", v.global_blocks);
     if (version >= 2) w.member("hook", to_text(v.hook)).member("hook_hidden", v.hook_hidden).list("hook_blocks", v.hook_blocks).member("pads", to_text(v.pads));
+  } else if (n.encoder == EncoderKind::plain_vit) {
+    const PlainVitSizes& v = n.plain_vit;
+    w.member("patch", v.patch).member("embed_dim", v.embed_dim).member("depth", v.depth).member("heads", v.heads).member("mlp_dim", v.mlp_dim).member("pos_grid", v.pos_grid);
   } else {
     const TinyVitSizes& t = n.tiny_vit;
     w.member("stem", to_text(t.stem)).list("dims", t.dims).list("depths", t.depths).list("heads", t.heads).list("windows", t.windows).list("strides", t.strides);
@@ -363,6 +390,7 @@ inline Result<Contract> parse_contract(std::string_view text) {
   n.integer("out_channels", c.network.out_channels, 16, 4096);
   n.integer("decoder_mlp", c.network.decoder_mlp, 1, 65536);
   n.integer("iou_hidden", c.network.iou_hidden, 1, 65536);
+  if (version >= 3) n.choice("decoder", c.network.decoder);
   if (c.network.encoder == EncoderKind::sam_vit) {
     SamVitSizes& v = c.network.sam_vit;
     n.integer("patch", v.patch, 1, 256);
@@ -378,6 +406,14 @@ inline Result<Contract> parse_contract(std::string_view text) {
       n.integers("hook_blocks", v.hook_blocks, 0, 255);
       n.choice("pads", v.pads);
     }
+  } else if (c.network.encoder == EncoderKind::plain_vit) {
+    PlainVitSizes& v = c.network.plain_vit;
+    n.integer("patch", v.patch, 1, 256);
+    n.integer("embed_dim", v.embed_dim, 1, 16384);
+    n.integer("depth", v.depth, 1, 256);
+    n.integer("heads", v.heads, 1, 256);
+    n.integer("mlp_dim", v.mlp_dim, 1, 65536);
+    n.integer("pos_grid", v.pos_grid, 1, 512);
   } else {
     TinyVitSizes& t = c.network.tiny_vit;
     n.choice("stem", t.stem);

@@ -1,7 +1,7 @@
 // The families of checkpoints, one row each: what a network's weights mean besides their numbers.
 // Data flow: weights/identify.hpp picks a row from shapes, sampan-convert writes it into the contract record, models/zoo.hpp lists the checkpoints.
 // Sources: facebookresearch/segment-anything (SAM), bowang-lab/MedSAM (MedSAM_Inference.py; branch LiteMedSAM, CVPR24_LiteMedSAM_infer.py),
-// ChaoningZhang/MobileSAM, OpenGVLab/SAM-Med2D (predictor_sammed.py, test.py), halleewong/ScribblePrompt. A new family of a known network is one row here.
+// ChaoningZhang/MobileSAM, OpenGVLab/SAM-Med2D (predictor_sammed.py, test.py), halleewong/ScribblePrompt, yformer/EfficientSAM. A new family of a known network is one row here.
 #pragma once
 #include <sampan/weights/contract.hpp>
 
@@ -108,6 +108,23 @@ inline constexpr FamilyRow kFamilies[] = {
      {.single = false, .multimask = true, .select = MaskSelect::iou, .upsample = UpsampleKind::input_crop_original, .threshold = 0}},
 
     {"mobile_sam", "MobileSAM", "Apache-2.0", EncoderKind::tiny_vit, TinyStem::conv3x3_stride2, detail::kTinyVitEps, detail::kSamImage, detail::kSamPrompt, detail::kSamMask},
+
+    // A plain ViT of 1024 px; a stretched float image, up to six points or box corners, always three masks, bicubic at the end.
+    {"efficient_sam",
+     "EfficientSAM",
+     "Apache-2.0",
+     EncoderKind::plain_vit,
+     {},
+     detail::kSamEps,
+     {.resize = ResizeKind::torch_bilinear,
+      .keep_aspect = false,
+      .pad = PadKind::none,
+      .order = PadOrder::normalise_then_pad,
+      .normalise = NormaliseKind::mean_std,
+      .mean = {123.675, 116.28, 103.53},
+      .std = {58.395, 57.12, 57.375}},
+     {.coordinates = CoordinateKind::scale_per_axis, .points = true, .boxes = true, .mask_input = false},
+     {.single = false, .multimask = true, .select = MaskSelect::iou, .upsample = UpsampleKind::bicubic_original, .threshold = 0}},
 };
 
 /// nullptr if unknown.
@@ -136,6 +153,8 @@ inline Contract base_contract(const FamilyRow& f, const NetworkSizes& n, SourceL
     c.name += size ? cat(" ViT-", size) : cat(" ViT ", v.embed_dim, "x", v.depth);
     if (n.image_size != 1024) c.name += cat(" ", n.image_size, " px");
   }
+  if (f.key == "efficient_sam" && n.plain_vit.embed_dim == 192) c.name += "-Ti";
+  if (f.key == "efficient_sam" && n.plain_vit.embed_dim == 384) c.name += "-S";
   c.licence = f.licence;
   c.network = n;
   c.eps = f.eps;

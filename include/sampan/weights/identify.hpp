@@ -125,6 +125,25 @@ inline Status identify_tiny_vit(const ShapeIndex& in, NetworkSizes& n) {
   return {};
 }
 
+/// EfficientSAM. Nothing in the file tells heads and input size: the published widths have heads of 64 and inputs of 1024 px.
+inline Status identify_plain_vit(const ShapeIndex& in, NetworkSizes& n) {
+  const std::string e = "image_encoder.";
+  PlainVitSizes& v = n.plain_vit;
+  SAMPAN_TRY(rows, in.extent(e + "pos_embed", 3, 1));
+  SAMPAN_TRY(width, in.extent(e + "pos_embed", 3, 2));
+  SAMPAN_TRY(patch, in.extent(e + "patch_embed.proj.weight", 4, 2));
+  SAMPAN_TRY(mlp, in.extent(e + "blocks.0.mlp.lin1.weight", 2, 0));
+  int side = 1;
+  while (side * side < rows - 1) ++side;
+  if (side * side + 1 != rows) return Error(ErrorCode::bad_model, cat("image_encoder.pos_embed has ", rows, " rows, a class token and a square grid are needed"));
+  if (width % 64 != 0 || patch > 256 || 1024 % patch != 0) return Error(ErrorCode::bad_model, cat("image_encoder: a width of ", width, " and patches of ", patch, " px; multiples of 64 and divisors of 1024 are supported"));
+  v = {patch, width, in.count(e + "blocks.", ".norm1.weight"), width / 64, mlp, side};
+  n.image_size = 1024;
+  n.grid = 1024 / patch;
+  n.decoder = DecoderKind::efficient_sam;
+  return {};
+}
+
 }  // namespace detail
 
 /// `rows` holds all tensors of the checkpoint in PyTorch's (Meta's) names. On success every tensor was checked: none missing, none surplus, each of right shape.
@@ -136,6 +155,9 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
   if (in.has("image_encoder.patch_embed.seq.0.c.weight")) {
     n.encoder = EncoderKind::tiny_vit;
     SAMPAN_CHECK(detail::identify_tiny_vit(in, n));
+  } else if (in.has("image_encoder.pos_embed") && in.find("image_encoder.pos_embed")->size() == 3 && !in.has("prompt_encoder.no_mask_embed.weight")) {
+    n.encoder = EncoderKind::plain_vit;
+    SAMPAN_CHECK(detail::identify_plain_vit(in, n));
   } else if (in.has("image_encoder.pos_embed")) {
     n.encoder = EncoderKind::sam_vit;
     SAMPAN_CHECK(detail::identify_sam_vit(in, n));
@@ -157,6 +179,8 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
       r.twins = "the predictor's image path; give --family sam_med2d_eval for the one of its evaluation script (BGR, small images centred)";
     } else if (n.sam_vit.embed_dim == 768 && n.sam_vit.depth == 12 && n.image_size == 1024) r.twins = "MedSAM and ScribblePrompt-SAM have the same shapes: give --family medsam or scribbleprompt if this is one of them";
     else if (n.sam_vit.embed_dim == 768 && n.image_size == 256) r.twins = "SAM-Med2D without adapters has the same shapes: give --family sam_med2d if this is one";
+  } else if (n.encoder == EncoderKind::plain_vit) {
+    r.family = find_family("efficient_sam");
   } else if (n.tiny_vit.stem == TinyStem::conv1x1_stride1) {
     r.family = find_family("lite_medsam");
   } else {

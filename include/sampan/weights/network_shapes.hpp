@@ -122,10 +122,29 @@ inline void tiny_vit_shapes(const ShapeList& e, const NetworkSizes& n) {
   neck_shapes(e, t.dims[3], n.out_channels);
 }
 
-inline void prompt_encoder_shapes(const ShapeList& p, std::int64_t c) {
+inline void plain_vit_shapes(const ShapeList& e, const NetworkSizes& n) {
+  const PlainVitSizes& v = n.plain_vit;
+  const std::int64_t c = v.embed_dim;
+  e.add("pos_embed", {1, 1 + std::int64_t(v.pos_grid) * v.pos_grid, c});
+  e.conv("patch_embed.proj", 3, c, v.patch);
+  for (int i = 0; i < v.depth; ++i) {
+    const ShapeList b = e / "blocks" / i;
+    b.norm("norm1", c);
+    b.linear("attn.qkv", c, 3 * c);
+    b.linear("attn.proj", c, c);
+    b.norm("norm2", c);
+    b.linear("mlp.lin1", c, v.mlp_dim);
+    b.linear("mlp.lin2", v.mlp_dim, c);
+  }
+  neck_shapes(e, c, n.out_channels);
+}
+
+inline void prompt_encoder_shapes(const ShapeList& p, std::int64_t c, DecoderKind kind) {
   p.add("pe_layer.positional_encoding_gaussian_matrix", {2, c / 2});
-  for (int i = 0; i < 4; ++i) p.add(cat("point_embeddings.", i, ".weight"), {1, c});
+  const bool efficient = kind == DecoderKind::efficient_sam;  // no background label, no mask input
+  for (int i = efficient ? 1 : 0; i < 4; ++i) p.add(cat("point_embeddings.", i, ".weight"), {1, c});
   p.add("not_a_point_embed.weight", {1, c});
+  if (efficient) return;
   p.conv("mask_downscaling.0", 1, 4, 2);
   p.norm("mask_downscaling.1", 4);
   p.conv("mask_downscaling.3", 4, 16, 2);
@@ -171,8 +190,12 @@ inline void mask_decoder_shapes(const ShapeList& m, const NetworkSizes& n) {
 inline std::vector<TensorShape> expected_tensors(const NetworkSizes& n) {
   std::vector<TensorShape> rows;
   const detail::ShapeList encoder(rows, "image_encoder.");
-  n.encoder == EncoderKind::sam_vit ? detail::sam_vit_shapes(encoder, n) : detail::tiny_vit_shapes(encoder, n);
-  detail::prompt_encoder_shapes({rows, "prompt_encoder."}, n.out_channels);
+  switch (n.encoder) {
+    case EncoderKind::sam_vit: detail::sam_vit_shapes(encoder, n); break;
+    case EncoderKind::tiny_vit: detail::tiny_vit_shapes(encoder, n); break;
+    case EncoderKind::plain_vit: detail::plain_vit_shapes(encoder, n); break;
+  }
+  detail::prompt_encoder_shapes({rows, "prompt_encoder."}, n.out_channels, n.decoder);
   detail::mask_decoder_shapes({rows, "mask_decoder."}, n);
   return rows;
 }
