@@ -1,11 +1,11 @@
-"""Reference networks of the light 2D family: EfficientSAM. Own code from the published formulas, Apache-2.0.
+"""Reference networks of the light 2D family: EfficientSAM, EfficientViT-SAM. Own code from the published formulas, Apache-2.0.
 
-What: build_efficient_sam() -> torch.nn.Module with image_encoder, prompt_encoder, mask_decoder under the project's tensor names (weights/maps/efficient_sam.hpp maps the
+What: build_efficient_vit_sam() around the encoder of the PyPI package efficientsam 1.0.0 (mit-han-lab/efficientvit); build_efficient_sam() -> torch.nn.Module with image_encoder, prompt_encoder, mask_decoder under the project's tensor names (weights/maps/efficient_sam.hpp maps the
       publisher's), and EfficientPipe, its pre- and post-processing.
 Where: cases_light.py. Nothing is copied, and nothing here shares code with the engine; the position encoding is segment-anything's.
 Not here: weights (hashgen.py).
 """
-import math
+import math, sys
 
 import numpy as np
 import torch
@@ -164,6 +164,43 @@ class GeluDecoder(nn.Module):
         masks = torch.stack([torch.einsum("c,chw->hw", head(q[1 + i]), up) for i, head in enumerate(self.output_hypernetworks_mlps)])
         kept = slice(1, 4) if multi else slice(0, 1)
         return masks[kept], self.iou_prediction_head(q[0])[kept]
+
+
+# ---- EfficientViT-SAM ------------------------------------------------------------------------------------------------
+
+LARGE = dict(block_list=None, expand_list=None, fewer_norm_list=None)
+EXTRA_LARGE = dict(block_list=["res", "fmb", "fmb", "fmb", "att@3", "att@3"], expand_list=[1, 4, 4, 4, 4, 6], fewer_norm_list=[False] * 4 + [True] * 2)
+
+
+def build_efficient_vit_sam(kind, widths, depths, head_width, head_depth, grid, prompt):
+    """The package's backbone and neck in free sizes, SAM's decoder in a frame of `prompt` px; eps 1e-6 everywhere, as its builder sets it."""
+    for name in ("Compose", "ToTensor", "Normalize"): setattr(sys.modules["torchvision.transforms"], name, None)
+    from efficientsam.models.efficientvit.backbone import EfficientViTLargeBackbone
+    from efficientsam.models.efficientvit.sam import EfficientViTSamImageEncoder, SamNeck
+    from efficientsam.models.nn.norm import set_norm_eps
+    from efficientsam.models.nn.ops import UpSampleLayer
+    large = kind == "large"
+    backbone = EfficientViTLargeBackbone(list(widths), list(depths), **(LARGE if large else EXTRA_LARGE))
+    last = len(widths) - 1
+    enc = EfficientViTSamImageEncoder(backbone, SamNeck([f"stage{last - i}" for i in range(3)], [widths[last - i] for i in range(3)], head_width, head_depth, 1 if large else 4, "fmb"))
+    for m in enc.modules():
+        if isinstance(m, UpSampleLayer): m.size = [grid, grid]        # the package writes 64 into the code
+    net = rn._whole(enc, prompt, grid)
+    set_norm_eps(net, 1e-6)
+    return net
+
+
+def shapes_of(net): return [(k, tuple(v.shape)) for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")]
+
+
+class FramedPipe:
+    """SAM's path, the image shown at `size` px, prompts and masks in the frame of net.input_size."""
+
+    def __init__(self, size): self.size = size
+
+    def prep(self, img, frame): return rp.sam_prep(img, self.size)[1], rp.sam_prep(img, frame)[2]
+
+    def predict(self, net, emb, new, old, **p): return rp.sam_predict(net, emb, new, old, **p)
 
 
 def build_efficient_sam(embed, depth, heads, img, mlp, pos_grid):

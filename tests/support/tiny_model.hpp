@@ -1,6 +1,6 @@
 // Whole models with random weights, small enough to run in milliseconds, and their files as sampan-convert would write them.
 // Data flow: a test states sizes -> NetworkSizes -> Contract (the family's row of weights/family.hpp) -> values from support/hashgen.hpp -> a safetensors file.
-// tiny_sam(): SAM's ViT of any size; tiny_efficient_sam(): a plain ViT; tiny_lite_medsam(), tiny_mobile_sam(): TinyViT with small widths; *_5m(): the published sizes.
+// tiny_sam(): SAM's ViT of any size; tiny_efficient_sam(): a plain ViT; tiny_efficient_vit(): EfficientViT; tiny_lite_medsam(), tiny_mobile_sam(): TinyViT with small widths; *_5m(): the published sizes.
 // Cost: hashing about 100 M values/s, twice (the contract record holds the digest of the data). Deliberately absent: PyTorch files.
 #pragma once
 #include "support/hashgen.hpp"
@@ -76,6 +76,32 @@ inline weights::NetworkSizes plain_vit_sizes(const PlainVitConfig& p) {
   return n;
 }
 
+struct EfficientVitConfig {
+  weights::EfficientVitKind kind = weights::EfficientVitKind::large;
+  std::vector<int> widths{8, 12, 16, 24, 32}, depths{1, 1, 1, 1, 1};
+  int head_width = 16, head_depth = 1, image = 128, prompt = 256;
+  int channels = 32, decoder_mlp = 64, iou_hidden = 32;
+};
+/// EfficientViT-SAM as published: "L0", "L1", "L2", "XL0", "XL1".
+inline EfficientVitConfig efficient_vit_published(std::string_view name) {
+  const bool large = name[0] == 'L';
+  EfficientVitConfig e{.kind = large ? weights::EfficientVitKind::large : weights::EfficientVitKind::extra_large, .widths = {32, 64, 128, 256, 512}};
+  if (!large) e.widths.push_back(1024);
+  e.depths = name == "L0" ? std::vector{1, 1, 1, 4, 4} : name == "L1" ? std::vector{1, 1, 1, 6, 6} : name == "L2" ? std::vector{1, 2, 2, 8, 8} : name == "XL0" ? std::vector{0, 1, 1, 2, 3, 3} : std::vector{1, 2, 2, 4, 6, 6};
+  e.head_width = 256, e.head_depth = name == "L0" ? 4 : name == "L1" ? 8 : name == "XL0" ? 6 : 12;
+  e.image = large ? 512 : 1024, e.prompt = large ? 1024 : 0;
+  e.channels = kUsualChannels, e.decoder_mlp = kUsualDecoderMlp, e.iou_hidden = kUsualIouHidden;
+  return e;
+}
+inline weights::NetworkSizes efficient_vit_sizes(const EfficientVitConfig& e) {
+  weights::NetworkSizes n;
+  n.encoder = weights::EncoderKind::efficient_vit;
+  n.image_size = e.image, n.prompt_size = e.prompt, n.grid = (4 * e.image) >> e.widths.size();
+  n.out_channels = e.channels, n.decoder_mlp = e.decoder_mlp, n.iou_hidden = e.iou_hidden;
+  n.efficient_vit = {e.kind, e.widths, e.depths, e.head_width, e.head_depth};
+  return n;
+}
+
 /// The family's published contract on a network of any size. `family` is a key of weights/family.hpp.
 inline weights::Contract random_contract(std::string_view family, const weights::NetworkSizes& n) {
   weights::Contract c = weights::base_contract(*weights::find_family(family), n);
@@ -95,6 +121,7 @@ inline weights::Contract tiny_med2d(std::string_view family = "sam_med2d", const
   return random_contract(family, n);
 }
 inline weights::Contract tiny_efficient_sam(const PlainVitConfig& p = {}) { return random_contract("efficient_sam", plain_vit_sizes(p)); }
+inline weights::Contract tiny_efficient_vit(const EfficientVitConfig& e = {}) { return random_contract("efficientvit_sam", efficient_vit_sizes(e)); }
 inline weights::Contract tiny_lite_medsam(TinyVitConfig t = {}) { return random_contract("lite_medsam", tiny_vit_sizes(t)); }
 inline weights::Contract tiny_mobile_sam(TinyVitConfig t = {.stem = weights::TinyStem::conv3x3_stride2, .image = 128}) { return random_contract("mobile_sam", tiny_vit_sizes(t)); }
 

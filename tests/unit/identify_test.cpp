@@ -121,6 +121,13 @@ TEST_CASE("the light networks come back from their shapes") {
     CHECK(id->sizes == n);
     CHECK(id->family->key == "efficient_sam");
   }
+  for (const char* name : {"L0", "L1", "L2", "XL0", "XL1"}) {
+    const NetworkSizes n = test::efficient_vit_sizes(test::efficient_vit_published(name));
+    const auto id = identify(expected_tensors(n));
+    REQUIRE_MESSAGE(id, id.error().message());
+    CHECK(id->sizes == n);
+    CHECK(id->family->key == "efficientvit_sam");
+  }
   auto rows = expected_tensors(test::plain_vit_sizes(test::efficient_sam_12(192)));
   row(rows, "image_encoder.pos_embed").shape = {1, 196, 192};
   CHECK(identify(rows).error().message().find("a class token and a square grid") != std::string::npos);

@@ -50,7 +50,12 @@ TEST_CASE("every checkpoint of the zoo has a family, its licence, and the number
                                   parameters(tiny_vit_sizes(tiny_vit_5m(weights::TinyStem::conv1x1_stride1))),
                                   parameters(tiny_vit_sizes(tiny_vit_5m(weights::TinyStem::conv3x3_stride2))),
                                   parameters(plain_vit_sizes(efficient_sam_12(192))),
-                                  parameters(plain_vit_sizes(efficient_sam_12(384)))};
+                                  parameters(plain_vit_sizes(efficient_sam_12(384))),
+                                  parameters(efficient_vit_sizes(efficient_vit_published("L0"))),
+                                  parameters(efficient_vit_sizes(efficient_vit_published("L1"))),
+                                  parameters(efficient_vit_sizes(efficient_vit_published("L2"))),
+                                  parameters(efficient_vit_sizes(efficient_vit_published("XL0"))),
+                                  parameters(efficient_vit_sizes(efficient_vit_published("XL1")))};
   REQUIRE(std::size(models::kZoo) == std::size(counted));
   for (std::size_t i = 0; i < std::size(counted); ++i) {
     const auto& row = models::kZoo[i];

@@ -44,6 +44,12 @@ inline std::string encoder_text(const weights::NetworkSizes& n) {
       const auto& t = n.tiny_vit;
       return cat("tiny_vit: widths ", t.dims[0], ",", t.dims[1], ",", t.dims[2], ",", t.dims[3], ", stem ", weights::to_text(t.stem));
     }
+    case weights::EncoderKind::efficient_vit: {
+      std::string widths, depths;
+      for (int v : n.efficient_vit.widths) widths += cat(widths.empty() ? "" : ",", v);
+      for (int v : n.efficient_vit.depths) depths += cat(depths.empty() ? "" : ",", v);
+      return cat("efficient_vit: ", weights::to_text(n.efficient_vit.kind), ", widths ", widths, ", depths ", depths, ", neck of ", n.efficient_vit.head_depth, " blocks");
+    }
     case weights::EncoderKind::plain_vit: return cat("plain_vit: width ", n.plain_vit.embed_dim, ", depth ", n.plain_vit.depth, ", ", n.plain_vit.heads, " heads, every block global");
   }
   return {};

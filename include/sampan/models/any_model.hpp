@@ -7,6 +7,7 @@
 #  include <sampan/cuda/cuda_backend.hpp>
 #endif
 // The layers behind: qualified calls find only the overloads above.
+#include <sampan/models/efficient_vit.hpp>
 #include <sampan/models/mask_decoder.hpp>
 #include <sampan/models/prompt_encoder.hpp>
 #include <sampan/models/sam_vit.hpp>
@@ -67,8 +68,12 @@ inline TinyVitSizes tiny_vit_sizes(const weights::Contract& c) {
   return s;
 }
 
+inline EfficientVitSizes efficient_vit_sizes(const weights::Contract& c) {
+  return {.image_size = c.network.image_size, .grid = c.network.grid, .out = c.network.out_channels, .backbone = c.network.efficient_vit, .eps_bn = float(c.eps.bn), .eps_norm = float(c.eps.ln2d)};
+}
+
 inline PromptEncoderSizes prompt_encoder_sizes(const weights::Contract& c) {
-  return {.channels = c.network.out_channels, .grid = c.network.grid, .image_size = c.network.image_size, .fixed_tokens = c.network.decoder == weights::DecoderKind::efficient_sam ? kEfficientSamTokens : 0,
+  return {.channels = c.network.out_channels, .grid = c.network.grid, .image_size = c.network.frame_size(), .fixed_tokens = c.network.decoder == weights::DecoderKind::efficient_sam ? kEfficientSamTokens : 0,
           .eps = float(c.eps.ln2d)};
 }
 
@@ -95,7 +100,7 @@ inline MaskDecoderSizes mask_decoder_sizes(const weights::Contract& c) {
 template <Backend B>
 struct Network {
   B backend;
-  std::variant<SamVit<B>, TinyVit<B>> encoder;
+  std::variant<SamVit<B>, TinyVit<B>, EfficientVit<B>> encoder;
   PromptEncoder<B> prompt_encoder;
   MaskDecoder<B> mask_decoder;
 
@@ -104,10 +109,12 @@ struct Network {
     Network n{std::move(backend), {}, {}, {}};
     typename Loader<B>::Load load{table, n.backend, {}, {}, {}};
     const Loader<B> w(load);
-    if (c.network.encoder != weights::EncoderKind::tiny_vit) {
-      n.encoder.template emplace<SamVit<B>>(SamVit<B>::load(w / "image_encoder", sam_vit_sizes(c)));
-    } else {
-      n.encoder.template emplace<TinyVit<B>>(TinyVit<B>::load(w / "image_encoder", tiny_vit_sizes(c)));
+    const Loader<B> e = w / "image_encoder";
+    switch (c.network.encoder) {
+      case weights::EncoderKind::sam_vit:
+      case weights::EncoderKind::plain_vit: n.encoder.template emplace<SamVit<B>>(SamVit<B>::load(e, sam_vit_sizes(c))); break;
+      case weights::EncoderKind::tiny_vit: n.encoder.template emplace<TinyVit<B>>(TinyVit<B>::load(e, tiny_vit_sizes(c))); break;
+      case weights::EncoderKind::efficient_vit: n.encoder.template emplace<EfficientVit<B>>(EfficientVit<B>::load(e, efficient_vit_sizes(c))); break;
     }
     n.prompt_encoder = PromptEncoder<B>::load(w.exact() / "prompt_encoder", prompt_encoder_sizes(c));
     n.mask_decoder = MaskDecoder<B>::load(w.exact() / "mask_decoder", mask_decoder_sizes(c));

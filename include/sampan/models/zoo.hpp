@@ -29,6 +29,11 @@ inline constexpr ZooRow kZoo[] = {
     {"mobile_sam.pt", "MobileSAM", "mobile_sam", 9'818'564, 1024, "Apache-2.0", "ChaoningZhang/MobileSAM"},
     {"efficient_sam_vitt.pt", "EfficientSAM-Ti", "efficient_sam", 10'223'460, 1024, "Apache-2.0", "yformer/EfficientSAM"},
     {"efficient_sam_vits.pt", "EfficientSAM-S", "efficient_sam", 26'413'284, 1024, "Apache-2.0", "yformer/EfficientSAM"},
+    {"efficientvit_sam_l0.pt", "EfficientViT-SAM-L0", "efficientvit_sam", 34'816'016, 512, "Apache-2.0", "mit-han-lab/efficientvit"},
+    {"efficientvit_sam_l1.pt", "EfficientViT-SAM-L1", "efficientvit_sam", 47'682'576, 512, "Apache-2.0", "mit-han-lab/efficientvit"},
+    {"efficientvit_sam_l2.pt", "EfficientViT-SAM-L2", "efficientvit_sam", 61'372'176, 512, "Apache-2.0", "mit-han-lab/efficientvit"},
+    {"efficientvit_sam_xl0.pt", "EfficientViT-SAM-XL0", "efficientvit_sam", 117'011'728, 1024, "Apache-2.0", "mit-han-lab/efficientvit"},
+    {"efficientvit_sam_xl1.pt", "EfficientViT-SAM-XL1", "efficientvit_sam", 203'440'912, 1024, "Apache-2.0", "mit-han-lab/efficientvit"},
 };
 
 }  // namespace sampan::inline SAMPAN_ABI::models

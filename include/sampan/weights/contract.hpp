@@ -15,7 +15,7 @@ inline constexpr const char* kContractKey = "sampan.contract";
 inline constexpr int kContractVersion = 3;
 
 // Each enum's texts stand in its order in kNames below; they are the words in the file.
-enum class EncoderKind { sam_vit, tiny_vit, plain_vit };
+enum class EncoderKind { sam_vit, tiny_vit, plain_vit, efficient_vit };
 enum class DecoderKind {
   sam,
   efficient_sam,  ///< six tokens always, GELU, self-attention with a residual everywhere, a norm over whole maps (nn/two_way_transformer.hpp, models/mask_decoder.hpp)
@@ -24,7 +24,14 @@ enum class TinyStem {
   conv3x3_stride2,  ///< two 3x3 convolutions with stride 2 (MobileSAM): image / 4
   conv1x1_stride1,  ///< two 1x1 convolutions (LiteMedSAM): the image's own resolution
 };
-enum class Activation { gelu_erf };
+enum class EfficientVitKind {
+  large,        ///< five stages; L0, L1, L2
+  extra_large,  ///< six; XL0, XL1
+};
+enum class Activation {
+  gelu_erf,
+  gelu_tanh,  ///< efficient_vit's encoder; decoders have the other
+};
 /// What stands beside the blocks of a SAM ViT (nn/block_hooks.hpp).
 enum class HookKind {
   none,
@@ -62,7 +69,7 @@ enum class UpsampleKind {
   sigmoid_then_original,  ///< sigmoid at low resolution -> original size, then compare
   bicubic_original,       ///< low-res logits -> original size, bicubic, no padding to crop; then compare with >= instead of >
 };
-enum class SourceLayout { meta_sam, hf_sam, tiny_vit_sam, efficient_sam };
+enum class SourceLayout { meta_sam, hf_sam, tiny_vit_sam, efficient_sam, efficientvit_sam };
 
 namespace detail {
 template <class E>
@@ -72,10 +79,11 @@ struct Names;
   struct Names<E> {                                              \
     static constexpr std::string_view kAll[] = {__VA_ARGS__};    \
   }
-SAMPAN_NAMES(EncoderKind, "sam_vit", "tiny_vit", "plain_vit");
+SAMPAN_NAMES(EncoderKind, "sam_vit", "tiny_vit", "plain_vit", "efficient_vit");
+SAMPAN_NAMES(EfficientVitKind, "large", "extra_large");
 SAMPAN_NAMES(DecoderKind, "sam", "efficient_sam");
 SAMPAN_NAMES(TinyStem, "conv3x3_stride2", "conv1x1_stride1");
-SAMPAN_NAMES(Activation, "gelu_erf");
+SAMPAN_NAMES(Activation, "gelu_erf", "gelu_tanh");
 SAMPAN_NAMES(HookKind, "none", "conv_adapter", "bottleneck");
 SAMPAN_NAMES(WindowPads, "after_norm", "before_norm");
 SAMPAN_NAMES(ImageChannels, "rgb", "bgr", "gray");
@@ -86,7 +94,7 @@ SAMPAN_NAMES(PadOrder, "normalise_then_pad", "pad_then_normalise");
 SAMPAN_NAMES(CoordinateKind, "scale_per_axis", "truncate_single_factor");
 SAMPAN_NAMES(MaskSelect, "iou", "first", "stability", "largest");
 SAMPAN_NAMES(UpsampleKind, "input_crop_original", "crop_low_original", "sigmoid_then_original", "bicubic_original");
-SAMPAN_NAMES(SourceLayout, "meta_sam", "hf_sam", "tiny_vit_sam", "efficient_sam");
+SAMPAN_NAMES(SourceLayout, "meta_sam", "hf_sam", "tiny_vit_sam", "efficient_sam", "efficientvit_sam");
 #undef SAMPAN_NAMES
 }  // namespace detail
 
@@ -123,16 +131,40 @@ struct PlainVitSizes {
   friend bool operator==(const PlainVitSizes&, const PlainVitSizes&) = default;
 };
 
+/// EfficientViT's stages: a block that halves the map, then `depth` residual ones. Everything else follows from the kind (stages_of).
+struct EfficientVitSizes {
+  EfficientVitKind kind = EfficientVitKind::large;
+  std::vector<int> widths, depths;     ///< per stage; stage 0 is a convolution of stride 2 and residual blocks
+  int head_width = 0, head_depth = 0;  ///< of the neck
+  static constexpr int kHead = 32;     ///< channels of a query, key or value
+  friend bool operator==(const EfficientVitSizes&, const EfficientVitSizes&) = default;
+};
+struct EfficientVitStage {
+  enum Block { res, fused, inverted, attention } block;  ///< ResBlock, FusedMBConv, MBConv, LiteMLA with MBConv; the last two have one norm, at their end
+  int expand;       ///< of its residual blocks; 4 times that in the first block
+  int kernel = 0;   ///< of LiteMLA's second scale
+};
+inline std::vector<EfficientVitStage> stages_of(EfficientVitKind kind) {
+  using S = EfficientVitStage;
+  if (kind == EfficientVitKind::large) return {{S::res, 1}, {S::fused, 4}, {S::fused, 4}, {S::inverted, 4}, {S::attention, 6, 5}};
+  return {{S::res, 1}, {S::fused, 4}, {S::fused, 4}, {S::fused, 4}, {S::attention, 4, 3}, {S::attention, 6, 3}};
+}
+/// FusedMBConvs in the neck.
+constexpr int neck_expand_of(EfficientVitKind kind) { return kind == EfficientVitKind::large ? 1 : 4; }
+
 struct NetworkSizes {
   EncoderKind encoder = EncoderKind::sam_vit;
-  int image_size = 0;    ///< edge of the square model input in pixels; also the prompt encoder's coordinate frame
+  int image_size = 0;    ///< edge of the square model input in pixels
+  int prompt_size = 0;   ///< edge of the frame that prompts and masks live in; 0: image_size (EfficientViT-SAM: 1024 beside an input of 512)
   int grid = 0;          ///< edge of the image embedding in tokens; low-res masks have 4 * grid
   int out_channels = 0;  ///< of the image embedding = width of prompt tokens and decoder
   int decoder_mlp = 0, iou_hidden = 0;
   SamVitSizes sam_vit;    ///< used if encoder is sam_vit
   TinyVitSizes tiny_vit;  ///< used if encoder is tiny_vit
   PlainVitSizes plain_vit;  ///< used if encoder is plain_vit
+  EfficientVitSizes efficient_vit;  ///< used if encoder is efficient_vit
   DecoderKind decoder = DecoderKind::sam;
+  int frame_size() const { return prompt_size ? prompt_size : image_size; }
   static constexpr int kMaskTokens = 4, kDecoderDepth = 2, kDecoderHeads = 8;  ///< the same in every supported family
   friend bool operator==(const NetworkSizes&, const NetworkSizes&) = default;
 };
@@ -309,6 +341,18 @@ inline Status check_sizes(const NetworkSizes& n) {
     if (v.embed_dim % v.heads != 0) return refuse(cat("embed_dim ", v.embed_dim, " must be a multiple of heads ", v.heads));
     return {};
   }
+  if (n.encoder == EncoderKind::efficient_vit) {
+    const EfficientVitSizes& v = n.efficient_vit;
+    const auto stages = stages_of(v.kind);
+    if (v.widths.size() != stages.size() || v.depths.size() != stages.size()) return refuse(cat("widths and depths must have ", stages.size(), " entries"));
+    for (std::size_t i = 0; i < stages.size(); ++i) {
+      if (v.depths[i] < 0 || v.depths[i] > 64) return refuse("depths from 0 to 64 are possible");
+      if (stages[i].block == EfficientVitStage::attention && v.widths[i] % EfficientVitSizes::kHead != 0) return refuse(cat("widths of stage ", i, " must be a multiple of ", EfficientVitSizes::kHead));
+    }
+    const int strides = 1 << stages.size();
+    if (n.image_size % strides != 0 || n.image_size * 4 != n.grid * strides) return refuse(cat("an image of ", n.image_size, " px gives no grid of ", n.grid, " with ", stages.size(), " stages"));
+    return {};
+  }
   const TinyVitSizes& t = n.tiny_vit;
   int side = t.stem == TinyStem::conv3x3_stride2 ? n.image_size / 4 : n.image_size;
   for (int s : t.strides) side = (side + s - 1) / s;
@@ -321,7 +365,7 @@ inline Status check_sizes(const NetworkSizes& n) {
 /// The lowest record version that can say all of `c`.
 inline int contract_version(const Contract& c) {
   const NetworkSizes& n = c.network;
-  const bool newer = n.encoder > EncoderKind::tiny_vit || n.decoder != DecoderKind::sam || c.mask.upsample == UpsampleKind::bicubic_original;
+  const bool newer = n.encoder > EncoderKind::tiny_vit || n.decoder != DecoderKind::sam || n.prompt_size != 0 || c.mask.upsample == UpsampleKind::bicubic_original;
   if (newer) return 3;
   const bool first = n.sam_vit.hook == HookKind::none && n.sam_vit.pads == WindowPads::after_norm && c.image.channels == ImageChannels::rgb;
   return first ? 1 : 2;
@@ -336,7 +380,7 @@ inline std::string to_json(const Contract& c) {
   const NetworkSizes& n = c.network;
   w.key("network").begin_object().member("encoder", to_text(n.encoder)).member("image_size", n.image_size).member("grid", n.grid);
   w.member("out_channels", n.out_channels).member("decoder_mlp", n.decoder_mlp).member("iou_hidden", n.iou_hidden);
-  if (version >= 3) w.member("decoder", to_text(n.decoder));
+  if (version >= 3) w.member("decoder", to_text(n.decoder)).member("prompt_size", n.prompt_size);
   if (n.encoder == EncoderKind::sam_vit) {
     const SamVitSizes& v = n.sam_vit;
     w.member("patch", v.patch).member("embed_dim", v.embed_dim).member("depth", v.depth).member("heads", v.heads).member("mlp_dim", v.mlp_dim);
@@ -345,6 +389,9 @@ inline std::string to_json(const Contract& c) {
   } else if (n.encoder == EncoderKind::plain_vit) {
     const PlainVitSizes& v = n.plain_vit;
     w.member("patch", v.patch).member("embed_dim", v.embed_dim).member("depth", v.depth).member("heads", v.heads).member("mlp_dim", v.mlp_dim).member("pos_grid", v.pos_grid);
+  } else if (n.encoder == EncoderKind::efficient_vit) {
+    const EfficientVitSizes& v = n.efficient_vit;
+    w.member("kind", to_text(v.kind)).list("widths", v.widths).list("depths", v.depths).member("head_width", v.head_width).member("head_depth", v.head_depth);
   } else {
     const TinyVitSizes& t = n.tiny_vit;
     w.member("stem", to_text(t.stem)).list("dims", t.dims).list("depths", t.depths).list("heads", t.heads).list("windows", t.windows).list("strides", t.strides);
@@ -390,7 +437,7 @@ inline Result<Contract> parse_contract(std::string_view text) {
   n.integer("out_channels", c.network.out_channels, 16, 4096);
   n.integer("decoder_mlp", c.network.decoder_mlp, 1, 65536);
   n.integer("iou_hidden", c.network.iou_hidden, 1, 65536);
-  if (version >= 3) n.choice("decoder", c.network.decoder);
+  if (version >= 3) n.choice("decoder", c.network.decoder), n.integer("prompt_size", c.network.prompt_size, 0, 8192);
   if (c.network.encoder == EncoderKind::sam_vit) {
     SamVitSizes& v = c.network.sam_vit;
     n.integer("patch", v.patch, 1, 256);
@@ -414,6 +461,13 @@ inline Result<Contract> parse_contract(std::string_view text) {
     n.integer("heads", v.heads, 1, 256);
     n.integer("mlp_dim", v.mlp_dim, 1, 65536);
     n.integer("pos_grid", v.pos_grid, 1, 512);
+  } else if (c.network.encoder == EncoderKind::efficient_vit) {
+    EfficientVitSizes& v = c.network.efficient_vit;
+    n.choice("kind", v.kind);
+    n.integers("widths", v.widths, 1, 4096);
+    n.integers("depths", v.depths, 0, 64);
+    n.integer("head_width", v.head_width, 1, 4096);
+    n.integer("head_depth", v.head_depth, 0, 64);
   } else {
     TinyVitSizes& t = c.network.tiny_vit;
     n.choice("stem", t.stem);
@@ -451,6 +505,8 @@ inline Result<Contract> parse_contract(std::string_view text) {
   SAMPAN_CHECK(r.finish());
   for (auto* inner : {&source, &n, &eps, &image, &prompt, &mask}) SAMPAN_CHECK(inner->finish());
   SAMPAN_CHECK(check_sizes(c.network));
+  if ((c.activation == Activation::gelu_tanh) != (c.network.encoder == EncoderKind::efficient_vit)) return Error(ErrorCode::bad_model, "contract record: activation gelu_tanh belongs to encoder efficient_vit");
+  if (c.network.prompt_size && c.image.pad == PadKind::centre_small) return Error(ErrorCode::bad_model, "contract record: image.pad centre_small needs prompts in the frame of the image");
   if (c.image.keep_aspect != (c.image.pad == PadKind::right_bottom)) return Error(ErrorCode::bad_model, "contract record: image.pad must be right_bottom exactly if image.keep_aspect is true");
   if (!c.mask.single && !c.mask.multimask) return Error(ErrorCode::bad_model, "contract record: mask.single and mask.multimask are both false");
   return c;

@@ -1,7 +1,7 @@
 // The families of checkpoints, one row each: what a network's weights mean besides their numbers.
 // Data flow: weights/identify.hpp picks a row from shapes, sampan-convert writes it into the contract record, models/zoo.hpp lists the checkpoints.
 // Sources: facebookresearch/segment-anything (SAM), bowang-lab/MedSAM (MedSAM_Inference.py; branch LiteMedSAM, CVPR24_LiteMedSAM_infer.py),
-// ChaoningZhang/MobileSAM, OpenGVLab/SAM-Med2D (predictor_sammed.py, test.py), halleewong/ScribblePrompt, yformer/EfficientSAM. A new family of a known network is one row here.
+// ChaoningZhang/MobileSAM, OpenGVLab/SAM-Med2D (predictor_sammed.py, test.py), halleewong/ScribblePrompt, yformer/EfficientSAM, mit-han-lab/efficientvit. A new family of a known network is one row here.
 #pragma once
 #include <sampan/weights/contract.hpp>
 
@@ -22,6 +22,7 @@ struct FamilyRow {
 namespace detail {
 inline constexpr Eps kSamEps{.encoder_ln = 1e-6, .decoder_ln = 1e-5, .decoder_final_ln = 1e-5, .ln2d = 1e-6, .bn = 1e-5};
 inline constexpr Eps kTinyVitEps{.encoder_ln = 1e-5, .decoder_ln = 1e-5, .decoder_final_ln = 1e-5, .ln2d = 1e-6, .bn = 1e-5};
+inline constexpr Eps kEfficientVitEps{.encoder_ln = 1e-6, .decoder_ln = 1e-6, .decoder_final_ln = 1e-6, .ln2d = 1e-6, .bn = 1e-6};  // set_norm_eps(1e-6) of its builder
 inline constexpr ImageContract kSamImage{.resize = ResizeKind::pillow_bilinear,
                                          .keep_aspect = true,
                                          .pad = PadKind::right_bottom,
@@ -125,6 +126,9 @@ inline constexpr FamilyRow kFamilies[] = {
       .std = {58.395, 57.12, 57.375}},
      {.coordinates = CoordinateKind::scale_per_axis, .points = true, .boxes = true, .mask_input = false},
      {.single = false, .multimask = true, .select = MaskSelect::iou, .upsample = UpsampleKind::bicubic_original, .threshold = 0}},
+
+    // Convolutions and linear attention on an image of 512 (L) or 1024 px (XL); prompts and masks live in 1024 px either way.
+    {"efficientvit_sam", "EfficientViT-SAM", "Apache-2.0", EncoderKind::efficient_vit, {}, detail::kEfficientVitEps, detail::kSamImage, detail::kSamPrompt, detail::kSamMask},
 };
 
 /// nullptr if unknown.
@@ -155,6 +159,13 @@ inline Contract base_contract(const FamilyRow& f, const NetworkSizes& n, SourceL
   }
   if (f.key == "efficient_sam" && n.plain_vit.embed_dim == 192) c.name += "-Ti";
   if (f.key == "efficient_sam" && n.plain_vit.embed_dim == 384) c.name += "-S";
+  if (n.encoder == EncoderKind::efficient_vit && f.encoder == n.encoder) {
+    const EfficientVitSizes& v = n.efficient_vit;
+    const bool xl = v.kind == EfficientVitKind::extra_large;
+    const int which = !xl && v.depths.size() == 5 ? (v.depths[3] == 4 ? 0 : v.depths[3] == 6 ? 1 : v.depths[3] == 8 ? 2 : -1) : xl && v.depths.size() == 6 ? (v.depths[3] == 2 ? 0 : v.depths[3] == 4 ? 1 : -1) : -1;
+    c.name += which < 0 ? std::string() : cat(xl ? " XL" : " L", which);
+    c.activation = Activation::gelu_tanh;
+  }
   c.licence = f.licence;
   c.network = n;
   c.eps = f.eps;

@@ -144,6 +144,31 @@ inline Status identify_plain_vit(const ShapeIndex& in, NetworkSizes& n) {
   return {};
 }
 
+/// EfficientViT-SAM. The number of stages tells the kind, and the kind the input's size: 512 or 1024 px, prompts in 1024 px.
+inline Status identify_efficient_vit(const ShapeIndex& in, NetworkSizes& n) {
+  const std::string stages = "image_encoder.backbone.stages.", middle = "image_encoder.neck.middle.op_list.";
+  EfficientVitSizes& v = n.efficient_vit;
+  v.kind = in.has(stages + "5.op_list.0.main.point_conv.conv.weight") ? EfficientVitKind::extra_large : EfficientVitKind::large;
+  const auto blocks = stages_of(v.kind);
+  for (std::size_t s = 0; s < blocks.size(); ++s) {
+    const std::string ops = cat(stages, s, ".op_list.");
+    SAMPAN_TRY(width, in.extent(ops + (s == 0 ? "0.conv.weight" : "0.main.point_conv.conv.weight"), 4, 0));
+    const bool attention = blocks[s].block == EfficientVitStage::attention;
+    const char* telling = s == 0 ? ".main.conv1.conv.weight" : attention ? ".context_module.main.qkv.conv.weight" : ".main.point_conv.conv.weight";
+    int depth = 0;
+    while (depth < 64 && in.has(cat(ops, depth + 1, telling))) ++depth;
+    v.widths.push_back(width);
+    v.depths.push_back(depth);
+  }
+  SAMPAN_TRY(head, in.extent("image_encoder.neck.input_ops.0.op_list.0.conv.weight", 4, 0));
+  v.head_width = head;
+  v.head_depth = in.count(middle, ".main.spatial_conv.conv.weight");
+  n.image_size = v.kind == EfficientVitKind::large ? 512 : 1024;
+  n.prompt_size = v.kind == EfficientVitKind::large ? 1024 : 0;
+  n.grid = 64;
+  return {};
+}
+
 }  // namespace detail
 
 /// `rows` holds all tensors of the checkpoint in PyTorch's (Meta's) names. On success every tensor was checked: none missing, none surplus, each of right shape.
@@ -155,6 +180,9 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
   if (in.has("image_encoder.patch_embed.seq.0.c.weight")) {
     n.encoder = EncoderKind::tiny_vit;
     SAMPAN_CHECK(detail::identify_tiny_vit(in, n));
+  } else if (in.has("image_encoder.backbone.stages.0.op_list.0.conv.weight")) {
+    n.encoder = EncoderKind::efficient_vit;
+    SAMPAN_CHECK(detail::identify_efficient_vit(in, n));
   } else if (in.has("image_encoder.pos_embed") && in.find("image_encoder.pos_embed")->size() == 3 && !in.has("prompt_encoder.no_mask_embed.weight")) {
     n.encoder = EncoderKind::plain_vit;
     SAMPAN_CHECK(detail::identify_plain_vit(in, n));
@@ -164,7 +192,8 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
   } else {
     return Error(ErrorCode::bad_model, "neither image_encoder.pos_embed (SAM) nor image_encoder.patch_embed.seq.0.c.weight (TinyViT) is among the tensors");
   }
-  SAMPAN_TRY(channels, in.extent("image_encoder.neck.0.weight", 4, 0));
+  const bool one_norm = n.encoder == EncoderKind::efficient_vit;  // its neck ends in a norm of its own
+  SAMPAN_TRY(channels, in.extent(one_norm ? "image_encoder.norm.weight" : "image_encoder.neck.0.weight", one_norm ? 1 : 4, 0));
   SAMPAN_TRY(mlp, in.extent("mask_decoder.transformer.layers.0.mlp.lin1.weight", 2, 0));
   SAMPAN_TRY(hidden, in.extent("mask_decoder.iou_prediction_head.layers.0.weight", 2, 0));
   SAMPAN_TRY(tokens, in.extent("mask_decoder.mask_tokens.weight", 2, 0));
@@ -181,6 +210,8 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
     else if (n.sam_vit.embed_dim == 768 && n.image_size == 256) r.twins = "SAM-Med2D without adapters has the same shapes: give --family sam_med2d if this is one";
   } else if (n.encoder == EncoderKind::plain_vit) {
     r.family = find_family("efficient_sam");
+  } else if (n.encoder == EncoderKind::efficient_vit) {
+    r.family = find_family("efficientvit_sam");
   } else if (n.tiny_vit.stem == TinyStem::conv1x1_stride1) {
     r.family = find_family("lite_medsam");
   } else {

@@ -3,6 +3,7 @@
 #pragma once
 #include <sampan/weights/family.hpp>
 #include <sampan/weights/maps/efficient_sam.hpp>
+#include <sampan/weights/maps/efficientvit_sam.hpp>
 #include <sampan/weights/maps/hf_sam.hpp>
 #include <sampan/weights/maps/lite_medsam.hpp>
 #include <sampan/weights/maps/meta_sam.hpp>
@@ -20,6 +21,7 @@ inline constexpr KeyMap kKeyMaps[] = {
     {SourceLayout::hf_sam, "vision_encoder.patch_embed.projection.", kHfSamRows},
     {SourceLayout::tiny_vit_sam, "image_encoder.patch_embed.seq.", kTinyVitSamRows},
     {SourceLayout::efficient_sam, "prompt_encoder.bbox_top_left_embeddings.", kEfficientSamRows},
+    {SourceLayout::efficientvit_sam, "image_encoder.backbone.stages.", kEfficientVitSamRows},
     {SourceLayout::meta_sam, "image_encoder.patch_embed.proj.", kMetaSamRows},
 };
 
@@ -35,7 +37,6 @@ inline constexpr UnsupportedRow kUnsupportedNetworks[] = {
     {"w_a_000", "a SAMed LoRA file without the network it belongs to (sampan-merge adds it to its base)"},
     {"lora_A", "a file of LoRA matrices"},
     {"linear_a_q", "a SAM with unmerged LoRA matrices (sampan-convert folds them)"},
-    {"image_encoder.backbone.stages.", "an EfficientViT-SAM checkpoint"},
     {"image_encoder.features.", "an EdgeSAM checkpoint"},
     {"image_encoder.post_pos_embed", "a SAMUS checkpoint"},
 };
