@@ -1,4 +1,4 @@
-"""Goldens of the light networks: EfficientSAM, EfficientViT-SAM. Own code, Apache-2.0.
+"""Goldens of the light networks: EfficientSAM, EfficientViT-SAM, EdgeSAM. Own code, Apache-2.0.
 
 What: one function per golden, its docstring says what it proves. Where: between reflight.py and make_goldens.py.
 Not here: TinyViT (cases_networks.py, cases_medical.py).
@@ -62,3 +62,16 @@ def efficient_vit_xl256():
     b = E + "backbone.stages."
     captures = {b + "0": 1200, b + "3": 1000, b + "4.op_list.1.context_module": 1000, b + "4": 1000, b + "5": 800, E + "neck.middle.op_list.0": 1200}
     return efficient_vit(73, 256, captures, ["box", "points3"], kind="extra_large", widths=[8, 12, 16, 24, 32, 64], depths=[0, 1, 1, 2, 1, 1], head_width=24, head_depth=1, grid=16, prompt=256)
+
+
+@golden
+def edge_sam_tiny256():
+    """EdgeSAM: blocks of both kinds with and without squeeze and excite, token mixers by their own output, the last stage brought up bicubically, its predictor."""
+    c = dict(widths=[16, 24, 40, 64], depths=[2, 3, 3, 2], se_blocks=[0, 2, 3, 6], img=256)
+    net = rl.build_edge_sam(**c)
+    shapes = rl.shapes_of(net)
+    g = Golden(74, dict(family="rep_vit", **c), shapes)
+    captures = {E + "features." + k: 1200 for k in ("0", "1.token_mixer", "1", "2", "3.token_mixer", "3", "4", "8", "10")}
+    known = rp.sam_prompts(100, 140, 74, net.grid)
+    run(g, rn.load_hash(net, 74, shapes), image(g, hg.phantom_rgb(100, 140), "phantom_rgb(100,140)"), rp.Plain(), captures, {n: known[n] for n in ("box", "points3", "point1_multi")}, embedding=3000, logits=1000, full=500)
+    return g

@@ -43,6 +43,8 @@ weights::Contract contract_of(const nlohmann::json& c) {
     n.efficient_vit = {c["kind"] == "large" ? weights::EfficientVitKind::large : weights::EfficientVitKind::extra_large, c["widths"].get<std::vector<int>>(), c["depths"].get<std::vector<int>>(), c["head_width"], c["head_depth"]};
     return random_contract("efficientvit_sam", n);
   }
+  if (c.at("family") == "rep_vit")
+    return random_contract("edge_sam", rep_vit_sizes({c["widths"].get<std::array<int, 4>>(), c["depths"].get<std::array<int, 4>>(), c["se_blocks"].get<std::vector<int>>(), c["img"], kUsualChannels, kUsualDecoderMlp, kUsualIouHidden}));
   const bool wide = c.at("stem") == "3x3_s2";
   TinyVitConfig t = tiny_vit_5m(wide ? weights::TinyStem::conv3x3_stride2 : weights::TinyStem::conv1x1_stride1);
   return random_contract(wide ? "mobile_sam" : "lite_medsam", tiny_vit_sizes(t));
@@ -167,6 +169,7 @@ TEST_CASE("parity: SlimSAM, head size 14") { run_network("slimsam_head14", "SAM 
 TEST_CASE("parity: EfficientSAM") { run_network("efficient_sam_tiny256", "EfficientSAM 128x2, 256 px", true); }
 TEST_CASE("parity: EfficientViT-SAM, L form") { run_network("efficient_vit_large192", "EfficientViT-SAM, L form, 192 px", true); }
 TEST_CASE("parity: EfficientViT-SAM, XL form") { run_network("efficient_vit_xl256", "EfficientViT-SAM, XL form, 256 px", true); }
+TEST_CASE("parity: EdgeSAM") { run_network("edge_sam_tiny256", "EdgeSAM 16..64, 256 px", true); }
 TEST_CASE("parity: MobileSAM, 1024 px") { run_network("mobile_sam_phantom", "MobileSAM, 1024 px", false); }
 TEST_CASE("parity: MobileSAM on a CT slice") {
   if (shared_data().empty()) {

@@ -1,4 +1,4 @@
-"""Reference networks of the light 2D family: EfficientSAM, EfficientViT-SAM. Own code from the published formulas, Apache-2.0.
+"""Reference networks of the light 2D family: EfficientSAM, EfficientViT-SAM, EdgeSAM. Own code from the published formulas, Apache-2.0.
 
 What: build_efficient_vit_sam() around the encoder of the PyPI package efficientsam 1.0.0 (mit-han-lab/efficientvit); build_efficient_sam() -> torch.nn.Module with image_encoder, prompt_encoder, mask_decoder under the project's tensor names (weights/maps/efficient_sam.hpp maps the
       publisher's), and EfficientPipe, its pre- and post-processing.
@@ -164,6 +164,79 @@ class GeluDecoder(nn.Module):
         masks = torch.stack([torch.einsum("c,chw->hw", head(q[1 + i]), up) for i, head in enumerate(self.output_hypernetworks_mlps)])
         kept = slice(1, 4) if multi else slice(0, 1)
         return masks[kept], self.iou_prediction_head(q[0])[kept]
+
+
+# ---- EdgeSAM ---------------------------------------------------------------------------------------------------------
+
+class ConvBn(nn.Sequential):
+    def __init__(self, i, o, k=1, stride=1, groups=1):
+        super().__init__()
+        self.add_module("c", nn.Conv2d(i, o, k, stride, k // 2, groups=groups, bias=False))
+        self.add_module("bn", nn.BatchNorm2d(o))
+
+
+class Branches(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.conv, self.conv1 = ConvBn(c, c, 3, groups=c), ConvBn(c, c, 1, groups=c)
+
+    def forward(self, x): return self.conv(x) + self.conv1(x) + x
+
+
+class Excite(nn.Module):
+    """A quarter of the channels, rounded to a multiple of 8 and never below it."""
+
+    def __init__(self, c):
+        super().__init__()
+        hidden = max(8, int(c * 0.25 + 4) // 8 * 8)
+        self.fc1, self.fc2 = nn.Conv2d(c, hidden, 1), nn.Conv2d(hidden, c, 1)
+
+    def forward(self, x): return x * torch.sigmoid(self.fc2(F.relu(self.fc1(x.mean((2, 3), keepdim=True)))))
+
+
+class Residual(nn.Module):
+    def __init__(self, m):
+        super().__init__()
+        self.m = m
+
+    def forward(self, x): return x + self.m(x)
+
+
+class RepVitBlock(nn.Module):
+    def __init__(self, i, o, halves, excite):
+        super().__init__()
+        gate = Excite(i) if excite else nn.Identity()
+        self.token_mixer = nn.Sequential(ConvBn(i, i, 3, 2, groups=i), gate, ConvBn(i, o)) if halves else nn.Sequential(Branches(i), gate)
+        self.channel_mixer = Residual(nn.Sequential(ConvBn(o, 2 * o), nn.GELU(), ConvBn(2 * o, o)))
+
+    def forward(self, x): return self.channel_mixer(self.token_mixer(x))
+
+
+class RepVit(nn.Module):
+    def __init__(self, widths, depths, se_blocks):
+        super().__init__()
+        blocks, before, self.ends = [nn.Sequential(ConvBn(3, widths[0] // 2, 3, 2), nn.GELU(), ConvBn(widths[0] // 2, widths[0], 3, 2))], widths[0], []
+        for stage, (c, depth) in enumerate(zip(widths, depths)):
+            for i in range(depth):
+                blocks.append(RepVitBlock(before, c, stage > 0 and i == 0, len(blocks) - 1 in se_blocks))
+                before = c
+            self.ends.append(len(blocks) - 1)
+        self.features = nn.ModuleList(blocks)
+        self.fuse_stage2 = nn.Conv2d(widths[2], 256, 1, bias=False)
+        self.fuse_stage3 = nn.Module()
+        self.fuse_stage3.op_list = nn.ModuleList([nn.Conv2d(widths[3], 256, 1, bias=False)])
+        self.neck = neck(256)
+
+    def forward(self, x):
+        maps = []
+        for f in self.features:
+            x = f(x)
+            maps.append(x)
+        up = F.interpolate(self.fuse_stage3.op_list[0](maps[self.ends[3]]), scale_factor=2, mode="bicubic", align_corners=False)
+        return self.neck(self.fuse_stage2(maps[self.ends[2]]) + up)
+
+
+def build_edge_sam(widths, depths, se_blocks, img): return rn._whole(RepVit(widths, depths, se_blocks), img, img // 16)
 
 
 # ---- EfficientViT-SAM ------------------------------------------------------------------------------------------------

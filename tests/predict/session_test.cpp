@@ -42,7 +42,7 @@ std::int64_t count(const Mask& m) {
 
 TEST_CASE("predict: every family gives masks of the image's size, consistent with their numbers") {
   TempFolder folder;
-  for (const auto& contract : {tiny_sam(), tiny_medsam(), tiny_med2d(), tiny_med2d("sam_med2d_eval"), tiny_lite_medsam(), tiny_mobile_sam(), tiny_efficient_vit()}) {
+  for (const auto& contract : {tiny_sam(), tiny_medsam(), tiny_med2d(), tiny_med2d("sam_med2d_eval"), tiny_lite_medsam(), tiny_mobile_sam(), tiny_efficient_vit(), tiny_edge_sam()}) {
     CAPTURE(contract.family);
     const Model model = load_random(folder, contract);
     Session session(model);

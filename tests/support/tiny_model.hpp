@@ -1,6 +1,6 @@
 // Whole models with random weights, small enough to run in milliseconds, and their files as sampan-convert would write them.
 // Data flow: a test states sizes -> NetworkSizes -> Contract (the family's row of weights/family.hpp) -> values from support/hashgen.hpp -> a safetensors file.
-// tiny_sam(): SAM's ViT of any size; tiny_efficient_sam(): a plain ViT; tiny_efficient_vit(): EfficientViT; tiny_lite_medsam(), tiny_mobile_sam(): TinyViT with small widths; *_5m(): the published sizes.
+// tiny_sam(): SAM's ViT of any size; tiny_efficient_sam(): a plain ViT; tiny_efficient_vit(): EfficientViT; tiny_edge_sam(): RepViT; tiny_lite_medsam(), tiny_mobile_sam(): TinyViT with small widths; *_5m(): the published sizes.
 // Cost: hashing about 100 M values/s, twice (the contract record holds the digest of the data). Deliberately absent: PyTorch files.
 #pragma once
 #include "support/hashgen.hpp"
@@ -102,6 +102,22 @@ inline weights::NetworkSizes efficient_vit_sizes(const EfficientVitConfig& e) {
   return n;
 }
 
+struct RepVitConfig {
+  std::array<int, 4> widths{8, 16, 24, 32}, depths{2, 2, 3, 2};
+  std::vector<int> se_blocks{0, 3, 5};
+  int image = 128, channels = 32, decoder_mlp = 64, iou_hidden = 32;
+};
+/// EdgeSAM as published: RepViT-M1.
+inline RepVitConfig edge_sam_published() { return {{48, 96, 192, 384}, {3, 4, 16, 3}, {0, 4, 8, 10, 12, 14, 16, 18, 20, 24}, 1024, kUsualChannels, kUsualDecoderMlp, kUsualIouHidden}; }
+inline weights::NetworkSizes rep_vit_sizes(const RepVitConfig& r) {
+  weights::NetworkSizes n;
+  n.encoder = weights::EncoderKind::rep_vit;
+  n.image_size = r.image, n.grid = r.image / 16;
+  n.out_channels = r.channels, n.decoder_mlp = r.decoder_mlp, n.iou_hidden = r.iou_hidden;
+  n.rep_vit = {r.widths, r.depths, r.se_blocks};
+  return n;
+}
+
 /// The family's published contract on a network of any size. `family` is a key of weights/family.hpp.
 inline weights::Contract random_contract(std::string_view family, const weights::NetworkSizes& n) {
   weights::Contract c = weights::base_contract(*weights::find_family(family), n);
@@ -122,6 +138,7 @@ inline weights::Contract tiny_med2d(std::string_view family = "sam_med2d", const
 }
 inline weights::Contract tiny_efficient_sam(const PlainVitConfig& p = {}) { return random_contract("efficient_sam", plain_vit_sizes(p)); }
 inline weights::Contract tiny_efficient_vit(const EfficientVitConfig& e = {}) { return random_contract("efficientvit_sam", efficient_vit_sizes(e)); }
+inline weights::Contract tiny_edge_sam(const RepVitConfig& r = {}) { return random_contract("edge_sam", rep_vit_sizes(r)); }
 inline weights::Contract tiny_lite_medsam(TinyVitConfig t = {}) { return random_contract("lite_medsam", tiny_vit_sizes(t)); }
 inline weights::Contract tiny_mobile_sam(TinyVitConfig t = {.stem = weights::TinyStem::conv3x3_stride2, .image = 128}) { return random_contract("mobile_sam", tiny_vit_sizes(t)); }
 

@@ -31,6 +31,7 @@ NetworkSizes published(const FamilyRow& f) {
     case EncoderKind::sam_vit: return sam_b();
     case EncoderKind::tiny_vit: return tiny(f.stem);
     case EncoderKind::efficient_vit: return test::efficient_vit_sizes(test::efficient_vit_published("L1"));
+    case EncoderKind::rep_vit: return test::rep_vit_sizes(test::edge_sam_published());
     case EncoderKind::plain_vit: return test::plain_vit_sizes(test::efficient_sam_12(192));
   }
   return {};
@@ -71,7 +72,7 @@ TEST_CASE("names of SAM's sizes") {
   for (const char* name : {"L0", "L1", "L2", "XL0", "XL1"}) CHECK(base_contract(*find_family("efficientvit_sam"), test::efficient_vit_sizes(test::efficient_vit_published(name))).name == cat("EfficientViT-SAM ", name));
   CHECK(base_contract(*find_family("efficient_sam"), test::plain_vit_sizes(test::efficient_sam_12(384))).name == "EfficientSAM-S");
   CHECK_FALSE(find_family("nothing"));
-  CHECK(family_list() == "sam, medsam, lite_medsam, sam_med2d, sam_med2d_eval, scribbleprompt, mobile_sam, efficient_sam, efficientvit_sam");
+  CHECK(family_list() == "sam, medsam, lite_medsam, sam_med2d, sam_med2d_eval, scribbleprompt, mobile_sam, efficient_sam, efficientvit_sam, edge_sam");
 }
 
 TEST_CASE("a record has the lowest version that can say it") {
@@ -103,7 +104,7 @@ TEST_CASE("the light networks' records are of version 3, and their sizes are che
   struct Case {
     std::string text, says;
   };
-  const std::string plain = to_json(example(*find_family("efficient_sam"))), vit = to_json(example(*find_family("efficientvit_sam")));
+  const std::string plain = to_json(example(*find_family("efficient_sam"))), vit = to_json(example(*find_family("efficientvit_sam"))), edge = to_json(example(*find_family("edge_sam")));
   CHECK(plain.find("\"version\":3") != std::string::npos);
   const Case cases[] = {{with(plain, "\"grid\":64", "\"grid\":63"), "patch 16 times grid 63"},
                         {with(plain, "\"heads\":3", "\"heads\":5"), "multiple of heads"},
@@ -116,6 +117,9 @@ TEST_CASE("the light networks' records are of version 3, and their sizes are che
                         {with(vit, "\"kind\":\"large\"", "\"kind\":\"extra_large\""), "must have 6 entries"},
                         {with(vit, "gelu_tanh", "gelu_erf"), "gelu_tanh belongs to encoder efficient_vit"},
                         {with(vit, "\"prompt_size\":1024", "\"prompt_size\":-1"), "network.prompt_size"},
+                        {with(edge, "18,20,24]", "18,20,26]"), "se_blocks must ascend and stay below 26"},
+                        {with(edge, "\"grid\":64", "\"grid\":32"), "gives no grid of 32"},
+                        {with(edge, "\"depths\":[3,", "\"depths\":[0,"), "network.depths"},
                         {with(plain, "\"version\":3", "\"version\":2"), "unknown to this build"}};
   for (const Case& c : cases) {
     const auto r = parse_contract(c.text);

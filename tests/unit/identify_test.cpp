@@ -128,7 +128,16 @@ TEST_CASE("the light networks come back from their shapes") {
     CHECK(id->sizes == n);
     CHECK(id->family->key == "efficientvit_sam");
   }
-  auto rows = expected_tensors(test::plain_vit_sizes(test::efficient_sam_12(192)));
+  const NetworkSizes edge = test::rep_vit_sizes(test::edge_sam_published());
+  auto rows = expected_tensors(edge);
+  const auto found = identify(rows);
+  REQUIRE_MESSAGE(found, found.error().message());
+  CHECK(found->sizes == edge);
+  CHECK(found->family->key == "edge_sam");
+  CHECK(found->family->licence.find("non-commercial") != std::string_view::npos);
+  row(rows, "image_encoder.features.24.token_mixer.2.c.weight").name = "image_encoder.features.24.token_mixer.3.c.weight";
+  CHECK(identify(rows).error().message().find("halves the map 2 times") != std::string::npos);
+  rows = expected_tensors(test::plain_vit_sizes(test::efficient_sam_12(192)));
   row(rows, "image_encoder.pos_embed").shape = {1, 196, 192};
   CHECK(identify(rows).error().message().find("a class token and a square grid") != std::string::npos);
 }

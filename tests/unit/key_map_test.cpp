@@ -71,6 +71,13 @@ TEST_CASE("an EfficientViT-SAM file loses its counters") {
   CHECK(r->names == std::vector<std::string>{"image_encoder.backbone.stages.0.op_list.0.conv.weight", "", "image_encoder.norm.weight", "mask_decoder.iou_token.weight"});
 }
 
+TEST_CASE("an EdgeSAM file loses its counters and its box proposals") {
+  const auto r = map_keys({"image_encoder.features.0.0.c.weight", "image_encoder.features.0.0.bn.num_batches_tracked", "rpn_head.conv.weight", "fpn.lateral_convs.0.conv.bias", "mask_decoder.iou_token.weight"});
+  REQUIRE_MESSAGE(r, r.error().message());
+  CHECK(r->layout == SourceLayout::edge_sam);
+  CHECK(r->names == std::vector<std::string>{"image_encoder.features.0.0.c.weight", "", "", "", "mask_decoder.iou_token.weight"});
+}
+
 TEST_CASE("a TinyViT file loses its counters and its classification head") {
   const auto r = map_keys({"module.image_encoder.patch_embed.seq.0.c.weight", "module.image_encoder.patch_embed.seq.0.bn.num_batches_tracked", "module.image_encoder.head.weight",
                            "module.image_encoder.norm_head.bias", "module.image_encoder.layers.1.blocks.0.attn.ab", "module.mask_decoder.iou_token.weight"});
@@ -91,7 +98,7 @@ TEST_CASE("surplus keys are named, five of them and a count") {
 TEST_CASE("known networks that are not supported are called by name") {
   const std::pair<const char*, const char*> cases[] = {{"image_encoder.trunk.blocks.0.norm1.weight", "SAM 2"}, {"mask_decoder.hf_token.weight", "SAM-HQ"}, {"w_a_000", "SAMed"},
                                                        {"image_encoder.blocks.0.attn.rel_pos_d", "SAM-Med3D"},
-                                                       {"module.image_encoder.features.0.0.c.weight", "EdgeSAM"}};
+                                                       {"image_encoder.post_pos_embed", "SAMUS"}};
   for (const auto& row : cases) {
     const auto& key = row.first;
     const auto& name = row.second;

@@ -55,7 +55,9 @@ TEST_CASE("every checkpoint of the zoo has a family, its licence, and the number
                                   parameters(efficient_vit_sizes(efficient_vit_published("L1"))),
                                   parameters(efficient_vit_sizes(efficient_vit_published("L2"))),
                                   parameters(efficient_vit_sizes(efficient_vit_published("XL0"))),
-                                  parameters(efficient_vit_sizes(efficient_vit_published("XL1")))};
+                                  parameters(efficient_vit_sizes(efficient_vit_published("XL1"))),
+                                  parameters(rep_vit_sizes(edge_sam_published())),
+                                  parameters(rep_vit_sizes(edge_sam_published()))};
   REQUIRE(std::size(models::kZoo) == std::size(counted));
   for (std::size_t i = 0; i < std::size(counted); ++i) {
     const auto& row = models::kZoo[i];

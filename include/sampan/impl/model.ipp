@@ -50,6 +50,10 @@ inline std::string encoder_text(const weights::NetworkSizes& n) {
       for (int v : n.efficient_vit.depths) depths += cat(depths.empty() ? "" : ",", v);
       return cat("efficient_vit: ", weights::to_text(n.efficient_vit.kind), ", widths ", widths, ", depths ", depths, ", neck of ", n.efficient_vit.head_depth, " blocks");
     }
+    case weights::EncoderKind::rep_vit: {
+      const auto& v = n.rep_vit;
+      return cat("rep_vit: widths ", v.widths[0], ",", v.widths[1], ",", v.widths[2], ",", v.widths[3], ", depths ", v.depths[0], ",", v.depths[1], ",", v.depths[2], ",", v.depths[3], ", ", v.se_blocks.size(), " with squeeze and excite");
+    }
     case weights::EncoderKind::plain_vit: return cat("plain_vit: width ", n.plain_vit.embed_dim, ", depth ", n.plain_vit.depth, ", ", n.plain_vit.heads, " heads, every block global");
   }
   return {};

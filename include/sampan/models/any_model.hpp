@@ -10,6 +10,7 @@
 #include <sampan/models/efficient_vit.hpp>
 #include <sampan/models/mask_decoder.hpp>
 #include <sampan/models/prompt_encoder.hpp>
+#include <sampan/models/rep_vit.hpp>
 #include <sampan/models/sam_vit.hpp>
 #include <sampan/models/tiny_vit.hpp>
 #include <sampan/weights/contract.hpp>
@@ -72,6 +73,10 @@ inline EfficientVitSizes efficient_vit_sizes(const weights::Contract& c) {
   return {.image_size = c.network.image_size, .grid = c.network.grid, .out = c.network.out_channels, .backbone = c.network.efficient_vit, .eps_bn = float(c.eps.bn), .eps_norm = float(c.eps.ln2d)};
 }
 
+inline RepVitSizes rep_vit_sizes(const weights::Contract& c) {
+  return {.image_size = c.network.image_size, .out = c.network.out_channels, .blocks = c.network.rep_vit, .eps_bn = float(c.eps.bn), .eps_neck = float(c.eps.ln2d)};
+}
+
 inline PromptEncoderSizes prompt_encoder_sizes(const weights::Contract& c) {
   return {.channels = c.network.out_channels, .grid = c.network.grid, .image_size = c.network.frame_size(), .fixed_tokens = c.network.decoder == weights::DecoderKind::efficient_sam ? kEfficientSamTokens : 0,
           .eps = float(c.eps.ln2d)};
@@ -100,7 +105,7 @@ inline MaskDecoderSizes mask_decoder_sizes(const weights::Contract& c) {
 template <Backend B>
 struct Network {
   B backend;
-  std::variant<SamVit<B>, TinyVit<B>, EfficientVit<B>> encoder;
+  std::variant<SamVit<B>, TinyVit<B>, EfficientVit<B>, RepVit<B>> encoder;
   PromptEncoder<B> prompt_encoder;
   MaskDecoder<B> mask_decoder;
 
@@ -114,6 +119,7 @@ struct Network {
       case weights::EncoderKind::sam_vit:
       case weights::EncoderKind::plain_vit: n.encoder.template emplace<SamVit<B>>(SamVit<B>::load(e, sam_vit_sizes(c))); break;
       case weights::EncoderKind::tiny_vit: n.encoder.template emplace<TinyVit<B>>(TinyVit<B>::load(e, tiny_vit_sizes(c))); break;
+      case weights::EncoderKind::rep_vit: n.encoder.template emplace<RepVit<B>>(RepVit<B>::load(e, rep_vit_sizes(c))); break;
       case weights::EncoderKind::efficient_vit: n.encoder.template emplace<EfficientVit<B>>(EfficientVit<B>::load(e, efficient_vit_sizes(c))); break;
     }
     n.prompt_encoder = PromptEncoder<B>::load(w.exact() / "prompt_encoder", prompt_encoder_sizes(c));

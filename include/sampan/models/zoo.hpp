@@ -34,6 +34,8 @@ inline constexpr ZooRow kZoo[] = {
     {"efficientvit_sam_l2.pt", "EfficientViT-SAM-L2", "efficientvit_sam", 61'372'176, 512, "Apache-2.0", "mit-han-lab/efficientvit"},
     {"efficientvit_sam_xl0.pt", "EfficientViT-SAM-XL0", "efficientvit_sam", 117'011'728, 1024, "Apache-2.0", "mit-han-lab/efficientvit"},
     {"efficientvit_sam_xl1.pt", "EfficientViT-SAM-XL1", "efficientvit_sam", 203'440'912, 1024, "Apache-2.0", "mit-han-lab/efficientvit"},
+    {"edge_sam.pth", "EdgeSAM", "edge_sam", 9'629'360, 1024, "S-Lab License 1.0 (non-commercial)", "chongzhou96/EdgeSAM"},
+    {"edge_sam_3x.pth", "EdgeSAM-3x", "edge_sam", 9'629'360, 1024, "S-Lab License 1.0 (non-commercial)", "chongzhou96/EdgeSAM"},
 };
 
 }  // namespace sampan::inline SAMPAN_ABI::models

@@ -15,7 +15,7 @@ inline constexpr const char* kContractKey = "sampan.contract";
 inline constexpr int kContractVersion = 3;
 
 // Each enum's texts stand in its order in kNames below; they are the words in the file.
-enum class EncoderKind { sam_vit, tiny_vit, plain_vit, efficient_vit };
+enum class EncoderKind { sam_vit, tiny_vit, plain_vit, efficient_vit, rep_vit };
 enum class DecoderKind {
   sam,
   efficient_sam,  ///< six tokens always, GELU, self-attention with a residual everywhere, a norm over whole maps (nn/two_way_transformer.hpp, models/mask_decoder.hpp)
@@ -69,7 +69,7 @@ enum class UpsampleKind {
   sigmoid_then_original,  ///< sigmoid at low resolution -> original size, then compare
   bicubic_original,       ///< low-res logits -> original size, bicubic, no padding to crop; then compare with >= instead of >
 };
-enum class SourceLayout { meta_sam, hf_sam, tiny_vit_sam, efficient_sam, efficientvit_sam };
+enum class SourceLayout { meta_sam, hf_sam, tiny_vit_sam, efficient_sam, efficientvit_sam, edge_sam };
 
 namespace detail {
 template <class E>
@@ -79,7 +79,7 @@ struct Names;
   struct Names<E> {                                              \
     static constexpr std::string_view kAll[] = {__VA_ARGS__};    \
   }
-SAMPAN_NAMES(EncoderKind, "sam_vit", "tiny_vit", "plain_vit", "efficient_vit");
+SAMPAN_NAMES(EncoderKind, "sam_vit", "tiny_vit", "plain_vit", "efficient_vit", "rep_vit");
 SAMPAN_NAMES(EfficientVitKind, "large", "extra_large");
 SAMPAN_NAMES(DecoderKind, "sam", "efficient_sam");
 SAMPAN_NAMES(TinyStem, "conv3x3_stride2", "conv1x1_stride1");
@@ -94,7 +94,7 @@ SAMPAN_NAMES(PadOrder, "normalise_then_pad", "pad_then_normalise");
 SAMPAN_NAMES(CoordinateKind, "scale_per_axis", "truncate_single_factor");
 SAMPAN_NAMES(MaskSelect, "iou", "first", "stability", "largest");
 SAMPAN_NAMES(UpsampleKind, "input_crop_original", "crop_low_original", "sigmoid_then_original", "bicubic_original");
-SAMPAN_NAMES(SourceLayout, "meta_sam", "hf_sam", "tiny_vit_sam", "efficient_sam", "efficientvit_sam");
+SAMPAN_NAMES(SourceLayout, "meta_sam", "hf_sam", "tiny_vit_sam", "efficient_sam", "efficientvit_sam", "edge_sam");
 #undef SAMPAN_NAMES
 }  // namespace detail
 
@@ -152,6 +152,15 @@ inline std::vector<EfficientVitStage> stages_of(EfficientVitKind kind) {
 /// FusedMBConvs in the neck.
 constexpr int neck_expand_of(EfficientVitKind kind) { return kind == EfficientVitKind::large ? 1 : 4; }
 
+/// RepViT as EdgeSAM's encoder: convolutions only, four stages from image / 4 down to / 32; the last two are added at / 16.
+struct RepVitSizes {
+  std::array<int, 4> widths{}, depths{};  ///< blocks per stage; the first block of stages 1..3 halves the map
+  std::vector<int> se_blocks;             ///< ascending, counted over all stages: those with squeeze and excite
+  friend bool operator==(const RepVitSizes&, const RepVitSizes&) = default;
+};
+/// Hidden width of squeeze and excite on c channels: a quarter, rounded to a multiple of 8 (timm's make_divisible).
+constexpr int se_hidden(int c) { return std::max(8, (c / 4 + 4) / 8 * 8); }
+
 struct NetworkSizes {
   EncoderKind encoder = EncoderKind::sam_vit;
   int image_size = 0;    ///< edge of the square model input in pixels
@@ -163,6 +172,7 @@ struct NetworkSizes {
   TinyVitSizes tiny_vit;  ///< used if encoder is tiny_vit
   PlainVitSizes plain_vit;  ///< used if encoder is plain_vit
   EfficientVitSizes efficient_vit;  ///< used if encoder is efficient_vit
+  RepVitSizes rep_vit;              ///< used if encoder is rep_vit
   DecoderKind decoder = DecoderKind::sam;
   int frame_size() const { return prompt_size ? prompt_size : image_size; }
   static constexpr int kMaskTokens = 4, kDecoderDepth = 2, kDecoderHeads = 8;  ///< the same in every supported family
@@ -353,6 +363,15 @@ inline Status check_sizes(const NetworkSizes& n) {
     if (n.image_size % strides != 0 || n.image_size * 4 != n.grid * strides) return refuse(cat("an image of ", n.image_size, " px gives no grid of ", n.grid, " with ", stages.size(), " stages"));
     return {};
   }
+  if (n.encoder == EncoderKind::rep_vit) {
+    const RepVitSizes& v = n.rep_vit;
+    int blocks = 0;
+    for (int d : v.depths) blocks += d;
+    for (std::size_t i = 0; i < v.se_blocks.size(); ++i)
+      if (v.se_blocks[i] >= blocks || (i > 0 && v.se_blocks[i] <= v.se_blocks[i - 1])) return refuse(cat("se_blocks must ascend and stay below ", blocks));
+    if (n.image_size % 32 != 0 || n.image_size != 16 * n.grid) return refuse(cat("an image of ", n.image_size, " px gives no grid of ", n.grid));
+    return {};
+  }
   const TinyVitSizes& t = n.tiny_vit;
   int side = t.stem == TinyStem::conv3x3_stride2 ? n.image_size / 4 : n.image_size;
   for (int s : t.strides) side = (side + s - 1) / s;
@@ -392,6 +411,8 @@ inline std::string to_json(const Contract& c) {
   } else if (n.encoder == EncoderKind::efficient_vit) {
     const EfficientVitSizes& v = n.efficient_vit;
     w.member("kind", to_text(v.kind)).list("widths", v.widths).list("depths", v.depths).member("head_width", v.head_width).member("head_depth", v.head_depth);
+  } else if (n.encoder == EncoderKind::rep_vit) {
+    w.list("widths", n.rep_vit.widths).list("depths", n.rep_vit.depths).list("se_blocks", n.rep_vit.se_blocks);
   } else {
     const TinyVitSizes& t = n.tiny_vit;
     w.member("stem", to_text(t.stem)).list("dims", t.dims).list("depths", t.depths).list("heads", t.heads).list("windows", t.windows).list("strides", t.strides);
@@ -468,6 +489,10 @@ inline Result<Contract> parse_contract(std::string_view text) {
     n.integers("depths", v.depths, 0, 64);
     n.integer("head_width", v.head_width, 1, 4096);
     n.integer("head_depth", v.head_depth, 0, 64);
+  } else if (c.network.encoder == EncoderKind::rep_vit) {
+    n.integers("widths", c.network.rep_vit.widths, 2, 4096);
+    n.integers("depths", c.network.rep_vit.depths, 1, 64);
+    n.integers("se_blocks", c.network.rep_vit.se_blocks, 0, 255);
   } else {
     TinyVitSizes& t = c.network.tiny_vit;
     n.choice("stem", t.stem);

@@ -1,7 +1,7 @@
 // The families of checkpoints, one row each: what a network's weights mean besides their numbers.
 // Data flow: weights/identify.hpp picks a row from shapes, sampan-convert writes it into the contract record, models/zoo.hpp lists the checkpoints.
 // Sources: facebookresearch/segment-anything (SAM), bowang-lab/MedSAM (MedSAM_Inference.py; branch LiteMedSAM, CVPR24_LiteMedSAM_infer.py),
-// ChaoningZhang/MobileSAM, OpenGVLab/SAM-Med2D (predictor_sammed.py, test.py), halleewong/ScribblePrompt, yformer/EfficientSAM, mit-han-lab/efficientvit. A new family of a known network is one row here.
+// ChaoningZhang/MobileSAM, OpenGVLab/SAM-Med2D (predictor_sammed.py, test.py), halleewong/ScribblePrompt, yformer/EfficientSAM, mit-han-lab/efficientvit, chongzhou96/EdgeSAM. A new family of a known network is one row here.
 #pragma once
 #include <sampan/weights/contract.hpp>
 
@@ -129,6 +129,8 @@ inline constexpr FamilyRow kFamilies[] = {
 
     // Convolutions and linear attention on an image of 512 (L) or 1024 px (XL); prompts and masks live in 1024 px either way.
     {"efficientvit_sam", "EfficientViT-SAM", "Apache-2.0", EncoderKind::efficient_vit, {}, detail::kEfficientVitEps, detail::kSamImage, detail::kSamPrompt, detail::kSamMask},
+
+    {"edge_sam", "EdgeSAM", "S-Lab License 1.0 (non-commercial)", EncoderKind::rep_vit, {}, detail::kSamEps, detail::kSamImage, detail::kSamPrompt, detail::kSamMask},
 };
 
 /// nullptr if unknown.

@@ -169,6 +169,25 @@ inline Status identify_efficient_vit(const ShapeIndex& in, NetworkSizes& n) {
   return {};
 }
 
+/// EdgeSAM. A block that halves the map has a third part in its token mixer. Its input is 1024 px.
+inline Status identify_rep_vit(const ShapeIndex& in, NetworkSizes& n) {
+  RepVitSizes& v = n.rep_vit;
+  std::size_t stage = 0;
+  for (int i = 0; i < 256; ++i) {
+    const std::string b = cat("image_encoder.features.", i + 1, ".");
+    if (!in.has(b + "channel_mixer.m.2.c.weight")) break;
+    SAMPAN_TRY(width, in.extent(b + "channel_mixer.m.2.c.weight", 4, 0));
+    if (in.has(b + "token_mixer.2.c.weight") && ++stage > 3) return Error(ErrorCode::bad_model, cat("image_encoder.features.", i + 1, " halves the map a fourth time, three times are supported"));
+    v.widths[stage] = width;
+    ++v.depths[stage];
+    if (in.has(b + "token_mixer.1.fc1.weight")) v.se_blocks.push_back(i);
+  }
+  if (stage < 3) return Error(ErrorCode::bad_model, cat("image_encoder.features halves the map ", stage, " times, three times are needed"));
+  n.image_size = 1024;
+  n.grid = 64;
+  return {};
+}
+
 }  // namespace detail
 
 /// `rows` holds all tensors of the checkpoint in PyTorch's (Meta's) names. On success every tensor was checked: none missing, none surplus, each of right shape.
@@ -183,6 +202,9 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
   } else if (in.has("image_encoder.backbone.stages.0.op_list.0.conv.weight")) {
     n.encoder = EncoderKind::efficient_vit;
     SAMPAN_CHECK(detail::identify_efficient_vit(in, n));
+  } else if (in.has("image_encoder.features.0.0.c.weight")) {
+    n.encoder = EncoderKind::rep_vit;
+    SAMPAN_CHECK(detail::identify_rep_vit(in, n));
   } else if (in.has("image_encoder.pos_embed") && in.find("image_encoder.pos_embed")->size() == 3 && !in.has("prompt_encoder.no_mask_embed.weight")) {
     n.encoder = EncoderKind::plain_vit;
     SAMPAN_CHECK(detail::identify_plain_vit(in, n));
@@ -212,6 +234,8 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
     r.family = find_family("efficient_sam");
   } else if (n.encoder == EncoderKind::efficient_vit) {
     r.family = find_family("efficientvit_sam");
+  } else if (n.encoder == EncoderKind::rep_vit) {
+    r.family = find_family("edge_sam");
   } else if (n.tiny_vit.stem == TinyStem::conv1x1_stride1) {
     r.family = find_family("lite_medsam");
   } else {

@@ -194,6 +194,32 @@ inline void efficient_vit_shapes(const ShapeList& e, const NetworkSizes& n) {
   e.norm("norm", n.out_channels);
 }
 
+inline void rep_vit_shapes(const ShapeList& e, const NetworkSizes& n) {
+  const RepVitSizes& v = n.rep_vit;
+  const ShapeList f = e / "features";
+  f.conv_bn("0.0", 3, v.widths[0] / 2, 3);
+  f.conv_bn("0.2", v.widths[0] / 2, v.widths[0], 3);
+  int block = 0;
+  for (std::size_t s = 0; s < 4; ++s)
+    for (int i = 0; i < v.depths[s]; ++i, ++block) {
+      const ShapeList b = f / (block + 1);
+      const bool halves = s > 0 && i == 0;
+      const std::int64_t c = v.widths[s], before = halves ? v.widths[s - 1] : c, hidden = se_hidden(int(before));
+      b.conv_bn(halves ? "token_mixer.0" : "token_mixer.0.conv", 1, before, 3);
+      if (!halves) b.conv_bn("token_mixer.0.conv1", 1, c, 1);
+      if (std::find(v.se_blocks.begin(), v.se_blocks.end(), block) != v.se_blocks.end()) {
+        b.conv("token_mixer.1.fc1", before, hidden, 1);
+        b.conv("token_mixer.1.fc2", hidden, before, 1);
+      }
+      if (halves) b.conv_bn("token_mixer.2", before, c, 1);
+      b.conv_bn("channel_mixer.m.0", c, 2 * c, 1);
+      b.conv_bn("channel_mixer.m.2", 2 * c, c, 1);
+    }
+  e.add("fuse_stage2.weight", {n.out_channels, v.widths[2], 1, 1});
+  e.add("fuse_stage3.op_list.0.weight", {n.out_channels, v.widths[3], 1, 1});
+  neck_shapes(e, n.out_channels, n.out_channels);
+}
+
 inline void prompt_encoder_shapes(const ShapeList& p, std::int64_t c, DecoderKind kind) {
   p.add("pe_layer.positional_encoding_gaussian_matrix", {2, c / 2});
   const bool efficient = kind == DecoderKind::efficient_sam;  // no background label, no mask input
@@ -250,6 +276,7 @@ inline std::vector<TensorShape> expected_tensors(const NetworkSizes& n) {
     case EncoderKind::tiny_vit: detail::tiny_vit_shapes(encoder, n); break;
     case EncoderKind::plain_vit: detail::plain_vit_shapes(encoder, n); break;
     case EncoderKind::efficient_vit: detail::efficient_vit_shapes(encoder, n); break;
+    case EncoderKind::rep_vit: detail::rep_vit_shapes(encoder, n); break;
   }
   detail::prompt_encoder_shapes({rows, "prompt_encoder."}, n.out_channels, n.decoder);
   detail::mask_decoder_shapes({rows, "mask_decoder."}, n);
