@@ -30,6 +30,7 @@ inline std::string preprocessing_text(const weights::Contract& c) {
   s += i.normalise == weights::NormaliseKind::min_max ? "min-max of the image to [0,1]" : "(x - mean) / std per channel";
   if (i.pad == weights::PadKind::right_bottom) s += ", then zeros right and below";
   if (i.pad == weights::PadKind::centre_small) s += "; an image smaller than that in both sides is centred among zeros instead";
+  if (c.network.prompt_size) s += cat("; prompts and masks in a frame of ", c.network.prompt_size);
   return s;
 }
 
@@ -105,8 +106,9 @@ Result<std::shared_ptr<const ModelState>> build(B backend, weights::OpenModel& f
   if (options.max_memory && weight_bytes > options.max_memory) return Error(ErrorCode::limit, cat(file.file.path(), ": the weights alone need ", weight_bytes >> 20, " MiB, the memory limit is ", options.max_memory >> 20, " MiB"));
   auto state = std::make_shared<ModelState>(file.file.path(), file.contract, models::AnyNetwork(std::move(net)), ThreadPool(threads));
   state->options = options;
-  SAMPAN_TRY(info, describe(std::get<models::Network<B>>(state->network), state->contract, file.table, state->pool));
-  state->info = std::move(info);
+  auto info = describe(std::get<models::Network<B>>(state->network), state->contract, file.table, state->pool);  // plans both halves: an op that the backend lacks shows here
+  if (!info) return std::move(info).error().at(cat(file.file.path(), ", ", state->contract.name));
+  state->info = std::move(*info);
   state->info.weight_bytes = weight_bytes;
   return std::shared_ptr<const ModelState>(std::move(state));
 }
