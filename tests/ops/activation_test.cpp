@@ -6,7 +6,7 @@ using namespace sampan;
 using namespace sampan::test;
 
 namespace {
-constexpr Activation kAll[] = {Activation::none, Activation::relu, Activation::gelu_erf};
+constexpr Activation kAll[] = {Activation::none, Activation::relu, Activation::gelu_erf, Activation::gelu_tanh};
 auto no_weights = [](const auto&) { return 0; };
 }  // namespace
 
@@ -39,6 +39,7 @@ TEST_CASE("activate: every magnitude, both signs; GELU within 5e-7 where it bend
   const Tensor64 in = exact(x.in());
   for_each_backend([&]<class B>(const std::string& who, const B& b, ThreadPool& pool) {
     for (Activation a : kAll) {
+      if (on_device<B> && a == Activation::gelu_tanh) continue;  // refused there
       INFO(who);
       const Tensor64 expected = oracle::activation(in, a);
       GuardBuffer<2> y(x.in().extents());
@@ -48,7 +49,7 @@ TEST_CASE("activate: every magnitude, both signs; GELU within 5e-7 where it bend
       for (Index j = 0; j < expected.size(); ++j) {
         const double want = expected.v[std::size_t(j)].v, got = double(y.in()(0, j)), size = std::abs(points[std::size_t(j)]);
         // The contract's 5e-7 holds on [-12, 12] (kernels 1.6); beyond, y = x or 0 to one rounding of x.
-        const double allowed = a != Activation::gelu_erf ? 0 : std::max(5e-7, 2 * kUnit * size);
+        const double allowed = a < Activation::gelu_erf ? 0 : std::max(5e-7, 2 * kUnit * size);
         if (std::isinf(want) ? got == want : std::abs(got - want) <= allowed) continue;
         if (wrong++ == 0) FAIL_CHECK(std::string(cat("activate(", points[std::size_t(j)], ") is ", got, ", expected ", want)));
       }

@@ -12,23 +12,24 @@ namespace {
 struct RandomMbConv {
   RandomConv conv1, conv2, conv3;
   MbConvParams p;
-  RandomMbConv(Rng& rng, Index in, Index hidden, Index out, int stride, bool residual, Activation last)
+  RandomMbConv(Rng& rng, Index in, Index hidden, Index out, int stride, bool residual, Activation last, Activation inner = Activation::gelu_erf)
       : conv1(rng, {hidden, in, 1, 1}, {1, 0, false, true}), conv2(rng, {hidden, 1, 3, 3}, {stride, 1, false, true}), conv3(rng, {out, hidden, 1, 1}, {1, 0, false, true}) {
-    p = {conv1.p, conv2.p, conv3.p, residual, last, "mbconv"};
+    p = {conv1.p, conv2.p, conv3.p, residual, last, "mbconv", inner};
   }
-  Tensor64 expected(const Tensor64& x) const { return oracle::mbconv(x, p.conv1, p.conv2, p.conv3, p.residual, p.last); }
+  Tensor64 expected(const Tensor64& x) const { return oracle::mbconv(x, p.conv1, p.conv2, p.conv3, p.residual, p.last, p.inner); }
 };
 
 struct Case {
   Index h, w, in, hidden, out;
   int stride = 1;
   bool residual = false;
+  Activation inner = Activation::gelu_erf;
   Layout x = {}, y = {};
 };
 
 void check(Sweep& sweep, const Case& c, Seed seed) {
   Rng rng(seed);
-  RandomMbConv w(rng, c.in, c.hidden, c.out, c.stride, c.residual, c.residual ? Activation::gelu_erf : Activation::none);
+  RandomMbConv w(rng, c.in, c.hidden, c.out, c.stride, c.residual, c.residual ? Activation::gelu_erf : Activation::none, c.inner);
   GuardBuffer<3> x({c.h, c.w, c.in}, c.x, rng);
   const Tensor64 expected = w.expected(exact(x.in()));
   const double in_pixels = double(c.h * c.w), out_pixels = double(expected.e[0] * expected.e[1]);
@@ -58,6 +59,8 @@ TEST_CASE("mbconv: sizes, channels, strides, layouts") {
       check(sweep, {.h = h, .w = w, .in = 3, .hidden = 5, .out = 3, .stride = stride, .residual = stride == 1, .x = {1, 2}}, {std::uint64_t(h)});
     }
   check(sweep, {.h = 33, .w = 40, .in = 16, .hidden = 64, .out = 16, .residual = true}, {3001});
+  check(sweep, {.h = 17, .w = 21, .in = 16, .hidden = 40, .out = 16, .residual = true, .inner = Activation::gelu_tanh}, {3003});
+  check(sweep, {.h = 17, .w = 21, .in = 16, .hidden = 40, .out = 24, .stride = 2, .inner = Activation::gelu_tanh}, {3004});
   check(sweep, {.h = 65, .w = 31, .in = 8, .hidden = 20, .out = 24, .stride = 2}, {3002});
   check(sweep, {.h = 4, .w = 4, .in = 64, .hidden = 257, .out = 64, .residual = true}, {3003});
 }

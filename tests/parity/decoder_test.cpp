@@ -114,7 +114,7 @@ TEST_CASE("parity: prompt encoder") {
           float box[4] = {};
           if (p.contains("boxes"))
             for (std::size_t i = 0; i < 4; ++i) box[i] = p["boxes"][b][i];
-          tokens = models::PromptEncoder<B>::token_count(Index(points.size()), p.contains("boxes"));
+          tokens = encoder.token_count(Index(points.size()), p.contains("boxes"));
           std::vector<float> out(std::size_t(tokens * 256));
           run(backend, [&](Context<B>& ctx) { encoder.encode_sparse(ctx, points.data(), Index(points.size()), p.contains("boxes") ? box : nullptr, View<float, 2>(out.data(), {tokens, 256})); });
           sparse.insert(sparse.end(), out.begin(), out.end());

@@ -175,6 +175,19 @@ def tinyvit_shapes(dims, depths, heads, windows, stem, classes=0):
     return L
 
 
+def efficient_sam_shapes(embed, depth, heads, img, mlp, pos_grid, out=256):
+    """EfficientSAM under the project's names (SAM's): a plain ViT, no background label, no mask input."""
+    L, e = Shapes(), "image_encoder."
+    L.one(e + "pos_embed", 1, 1 + pos_grid ** 2, embed); L.wb(e + "patch_embed.proj", embed, 3, 16, 16)
+    for i in range(depth):
+        b = f"{e}blocks.{i}."
+        L.wb(b + "norm1", embed); L.wb(b + "attn.qkv", 3 * embed, embed); L.wb(b + "attn.proj", embed, embed); L.wb(b + "norm2", embed)
+        L.wb(b + "mlp.lin1", mlp, embed); L.wb(b + "mlp.lin2", embed, mlp)
+    neck(L, e, embed, out)
+    absent = ("mask_downscaling", "no_mask_embed", "point_embeddings.0")
+    return Shapes(L + [(n, s) for n, s in decoder_shapes(out) if not any(a in n for a in absent)])
+
+
 def decoder_shapes(out=256, masks=4):
     """Prompt encoder (17 tensors) and mask decoder (120 tensors) of SAM 1; `masks`: tokens, another number in decoders of classes."""
     L = Shapes(); p = "prompt_encoder."

@@ -28,6 +28,25 @@ weights::Contract contract_of(const nlohmann::json& c) {
     n.decoder = decoder;
     return random_contract(profile.empty() ? "sam" : profile, n);
   }
+  if (c.at("family") == "plain_vit") {
+    auto n = sam_sizes({.image = c["img"], .channels = kUsualChannels, .decoder_mlp = kUsualDecoderMlp, .iou_hidden = kUsualIouHidden});
+    n.encoder = weights::EncoderKind::plain_vit;
+    n.decoder = weights::DecoderKind::efficient_sam;
+    n.sam_vit = {};
+    n.plain_vit = {16, c["embed"], c["depth"], c["heads"], c["mlp"], c["pos_grid"]};
+    return random_contract("efficient_sam", n);
+  }
+  if (c.at("family") == "efficient_vit") {
+    weights::NetworkSizes n;
+    n.encoder = weights::EncoderKind::efficient_vit;
+    n.image_size = c["img"], n.grid = c["grid"];
+    n.prompt_size = c["prompt"] == c["img"] ? 0 : c["prompt"].get<int>();
+    n.out_channels = kUsualChannels, n.decoder_mlp = kUsualDecoderMlp, n.iou_hidden = kUsualIouHidden;
+    n.efficient_vit = {c["kind"] == "large" ? weights::EfficientVitKind::large : weights::EfficientVitKind::extra_large, c["widths"].get<std::vector<int>>(), c["depths"].get<std::vector<int>>(), c["head_width"], c["head_depth"]};
+    return random_contract("efficientvit_sam", n);
+  }
+  if (c.at("family") == "rep_vit")
+    return random_contract("edge_sam", rep_vit_sizes({c["widths"].get<std::array<int, 4>>(), c["depths"].get<std::array<int, 4>>(), c["se_blocks"].get<std::vector<int>>(), c["img"], kUsualChannels, kUsualDecoderMlp, kUsualIouHidden}));
   const bool wide = c.at("stem") == "3x3_s2";
   TinyVitConfig t = tiny_vit_5m(wide ? weights::TinyStem::conv3x3_stride2 : weights::TinyStem::conv1x1_stride1);
   t.dims = c["dims"], t.depths = c["depths"], t.heads = c["heads"], t.windows = c["windows"];
@@ -167,6 +186,10 @@ TEST_CASE("parity: ScribblePrompt-SAM") { run_network("scribbleprompt_tiny128", 
 TEST_CASE("parity: SlimSAM, head size 14") { run_network("slimsam_head14", "SAM ViT 42x2, head size 14", true); }
 TEST_CASE("parity: SAM-HQ") { run_network("sam_hq_tiny160", "SAM-HQ ViT 64x4, 160 px", true); }
 TEST_CASE("parity: Light HQ-SAM, 1024 px") { run_network("light_hq_small", "Light HQ-SAM, small widths, 1024 px", false); }
+TEST_CASE("parity: EfficientSAM") { run_network("efficient_sam_tiny256", "EfficientSAM 128x2, 256 px", true); }
+TEST_CASE("parity: EfficientViT-SAM, L form") { run_network("efficient_vit_large192", "EfficientViT-SAM, L form, 192 px", true); }
+TEST_CASE("parity: EfficientViT-SAM, XL form") { run_network("efficient_vit_xl256", "EfficientViT-SAM, XL form, 256 px", true); }
+TEST_CASE("parity: EdgeSAM") { run_network("edge_sam_tiny256", "EdgeSAM 16..64, 256 px", true); }
 TEST_CASE("parity: MobileSAM, 1024 px") { run_network("mobile_sam_phantom", "MobileSAM, 1024 px", false); }
 TEST_CASE("parity: MobileSAM on a CT slice") {
   if (shared_data().empty()) {

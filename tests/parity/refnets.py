@@ -194,7 +194,7 @@ def windowed_modules(net):
         for i, b in enumerate(enc.blocks):
             if b.window_size: out[f"image_encoder.blocks.{i}.attn"] = (b.window_size, net.grid, net.grid)
         return out
-    for l, layer in enumerate(enc.layers):
+    for l, layer in enumerate(getattr(enc, "layers", ())):
         for b, block in enumerate(layer.blocks):
             if l: out[f"image_encoder.layers.{l}.blocks.{b}.attn"] = (block.window_size,) + tuple(block.input_resolution)
     return out

@@ -7,7 +7,7 @@ using namespace sampan::test;
 
 TEST_CASE("set_image and predict_into allocate nothing once they have seen the shapes") {
   TempFolder folder;
-  for (const auto& contract : {tiny_sam({.width = 64, .depth = 2, .heads = 2, .image = 320}), tiny_medsam(), tiny_lite_medsam(), tiny_mobile_sam()})
+  for (const auto& contract : {tiny_sam({.width = 64, .depth = 2, .heads = 2, .image = 320}), tiny_medsam(), tiny_lite_medsam(), tiny_mobile_sam(), tiny_efficient_vit(), tiny_edge_sam()})
     for (int threads : {1, 2}) {
       CAPTURE(contract.family);
       CAPTURE(threads);

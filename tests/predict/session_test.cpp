@@ -42,7 +42,7 @@ std::int64_t count(const Mask& m) {
 
 TEST_CASE("predict: every family gives masks of the image's size, consistent with their numbers") {
   TempFolder folder;
-  for (const auto& contract : {tiny_sam(), tiny_medsam(), tiny_med2d(), tiny_med2d("sam_med2d_eval"), tiny_lite_medsam(), tiny_mobile_sam()}) {
+  for (const auto& contract : {tiny_sam(), tiny_medsam(), tiny_med2d(), tiny_med2d("sam_med2d_eval"), tiny_lite_medsam(), tiny_mobile_sam(), tiny_efficient_vit(), tiny_edge_sam()}) {
     CAPTURE(contract.family);
     const Model model = load_random(folder, contract);
     Session session(model);
@@ -73,6 +73,31 @@ TEST_CASE("predict: every family gives masks of the image's size, consistent wit
       CHECK(predict_code(session, {}) == ErrorCode::invalid_argument);
     }
   }
+}
+
+TEST_CASE("predict: EfficientSAM gives three masks for up to six points, a box counting as two") {
+  TempFolder folder;
+  const Model model = load_random(folder, tiny_efficient_sam());
+  CHECK(model.info().most_tokens == 6);
+  Session session(model);
+  const auto pixels = test_image(93, 61, 3);
+  session.set_image({pixels.data(), {93, 61, 3}});
+  const PredictOptions three{.multimask = true, .select = Select::largest};
+  Prompt p{.points = {{40, 30, 1}, {20, 10, 0}, {80, 50, 1}, {5, 5, 0}}, .box = Box{10, 8.5, 70, 50}};
+  const Prediction got = session.predict(p, three);
+  REQUIRE(got.candidates.size() == 3);
+  for (const auto& c : got.candidates) {
+    CHECK(c.mask.data.size() == 93 * 61);
+    CHECK(c.area == count(c.mask));
+    CHECK(got.best().area >= c.area);
+  }
+  p.points.push_back({6, 6, 1});
+  const auto refused = session.try_predict(p, three);
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().code() == ErrorCode::unsupported);
+  CHECK(refused.error().message().find("at most 6 points") != std::string::npos);
+  CHECK(predict_code(session, {.box = Box{10, 8.5, 70, 50}}) == ErrorCode::unsupported);  // one mask
+  CHECK(predict_code(session, {.mask_input = std::vector<float>(std::size_t(got.low_res * got.low_res))}, three) == ErrorCode::unsupported);
 }
 
 TEST_CASE("predict: wrong prompts are refused by name and leave the session usable") {

@@ -1,6 +1,6 @@
 // Whole models with random weights, small enough to run in milliseconds, and their files as sampan-convert would write them.
 // Data flow: a test states sizes -> NetworkSizes -> Contract (the family's row of weights/family.hpp) -> values from support/hashgen.hpp -> a safetensors file.
-// tiny_sam(): SAM's ViT of any size; tiny_lite_medsam(), tiny_mobile_sam(): TinyViT with small widths; *_5m(): the published sizes.
+// tiny_sam(): SAM's ViT of any size; tiny_efficient_sam(): a plain ViT; tiny_efficient_vit(): EfficientViT; tiny_edge_sam(): RepViT; tiny_lite_medsam(), tiny_mobile_sam(): TinyViT with small widths; *_5m(): the published sizes.
 // Cost: hashing about 100 M values/s, twice (the contract record holds the digest of the data). Deliberately absent: PyTorch files.
 #pragma once
 #include "support/hashgen.hpp"
@@ -60,6 +60,64 @@ inline weights::NetworkSizes tiny_vit_sizes(const TinyVitConfig& t) {
   return n;
 }
 
+struct PlainVitConfig {
+  int width = 64, depth = 2, heads = 2, image = 128, pos_grid = 5;
+  int channels = 32, decoder_mlp = 64, iou_hidden = 32;
+};
+/// EfficientSAM-Ti (192, 3 heads) and -S (384, 6 heads) as published.
+inline PlainVitConfig efficient_sam_12(int width) { return {width, 12, width / 64, 1024, 14, kUsualChannels, kUsualDecoderMlp, kUsualIouHidden}; }
+inline weights::NetworkSizes plain_vit_sizes(const PlainVitConfig& p) {
+  weights::NetworkSizes n;
+  n.encoder = weights::EncoderKind::plain_vit;
+  n.decoder = weights::DecoderKind::efficient_sam;
+  n.image_size = p.image, n.grid = p.image / 16;
+  n.out_channels = p.channels, n.decoder_mlp = p.decoder_mlp, n.iou_hidden = p.iou_hidden;
+  n.plain_vit = {16, p.width, p.depth, p.heads, 4 * p.width, p.pos_grid};
+  return n;
+}
+
+struct EfficientVitConfig {
+  weights::EfficientVitKind kind = weights::EfficientVitKind::large;
+  std::vector<int> widths{8, 12, 16, 24, 32}, depths{1, 1, 1, 1, 1};
+  int head_width = 16, head_depth = 1, image = 128, prompt = 256;
+  int channels = 32, decoder_mlp = 64, iou_hidden = 32;
+};
+/// EfficientViT-SAM as published: "L0", "L1", "L2", "XL0", "XL1".
+inline EfficientVitConfig efficient_vit_published(std::string_view name) {
+  const bool large = name[0] == 'L';
+  EfficientVitConfig e{.kind = large ? weights::EfficientVitKind::large : weights::EfficientVitKind::extra_large, .widths = {32, 64, 128, 256, 512}};
+  if (!large) e.widths.push_back(1024);
+  e.depths = name == "L0" ? std::vector{1, 1, 1, 4, 4} : name == "L1" ? std::vector{1, 1, 1, 6, 6} : name == "L2" ? std::vector{1, 2, 2, 8, 8} : name == "XL0" ? std::vector{0, 1, 1, 2, 3, 3} : std::vector{1, 2, 2, 4, 6, 6};
+  e.head_width = 256, e.head_depth = name == "L0" ? 4 : name == "L1" ? 8 : name == "XL0" ? 6 : 12;
+  e.image = large ? 512 : 1024, e.prompt = large ? 1024 : 0;
+  e.channels = kUsualChannels, e.decoder_mlp = kUsualDecoderMlp, e.iou_hidden = kUsualIouHidden;
+  return e;
+}
+inline weights::NetworkSizes efficient_vit_sizes(const EfficientVitConfig& e) {
+  weights::NetworkSizes n;
+  n.encoder = weights::EncoderKind::efficient_vit;
+  n.image_size = e.image, n.prompt_size = e.prompt, n.grid = (4 * e.image) >> e.widths.size();
+  n.out_channels = e.channels, n.decoder_mlp = e.decoder_mlp, n.iou_hidden = e.iou_hidden;
+  n.efficient_vit = {e.kind, e.widths, e.depths, e.head_width, e.head_depth};
+  return n;
+}
+
+struct RepVitConfig {
+  std::array<int, 4> widths{8, 16, 24, 32}, depths{2, 2, 3, 2};
+  std::vector<int> se_blocks{0, 3, 5};
+  int image = 128, channels = 32, decoder_mlp = 64, iou_hidden = 32;
+};
+/// EdgeSAM as published: RepViT-M1.
+inline RepVitConfig edge_sam_published() { return {{48, 96, 192, 384}, {3, 4, 16, 3}, {0, 4, 8, 10, 12, 14, 16, 18, 20, 24}, 1024, kUsualChannels, kUsualDecoderMlp, kUsualIouHidden}; }
+inline weights::NetworkSizes rep_vit_sizes(const RepVitConfig& r) {
+  weights::NetworkSizes n;
+  n.encoder = weights::EncoderKind::rep_vit;
+  n.image_size = r.image, n.grid = r.image / 16;
+  n.out_channels = r.channels, n.decoder_mlp = r.decoder_mlp, n.iou_hidden = r.iou_hidden;
+  n.rep_vit = {r.widths, r.depths, r.se_blocks};
+  return n;
+}
+
 /// The family's published contract on a network of any size. `family` is a key of weights/family.hpp.
 inline weights::Contract random_contract(std::string_view family, const weights::NetworkSizes& n) {
   weights::Contract c = weights::base_contract(*weights::find_family(family), n);
@@ -84,6 +142,9 @@ inline weights::Contract tiny_samed(int classes = 5, const SamConfig& s = {}) {
   n.decoder = weights::DecoderKind::classes, n.mask_tokens = classes;
   return random_contract("samed", n);
 }
+inline weights::Contract tiny_efficient_sam(const PlainVitConfig& p = {}) { return random_contract("efficient_sam", plain_vit_sizes(p)); }
+inline weights::Contract tiny_efficient_vit(const EfficientVitConfig& e = {}) { return random_contract("efficientvit_sam", efficient_vit_sizes(e)); }
+inline weights::Contract tiny_edge_sam(const RepVitConfig& r = {}) { return random_contract("edge_sam", rep_vit_sizes(r)); }
 inline weights::Contract tiny_lite_medsam(TinyVitConfig t = {}) { return random_contract("lite_medsam", tiny_vit_sizes(t)); }
 inline weights::Contract tiny_mobile_sam(TinyVitConfig t = {.stem = weights::TinyStem::conv3x3_stride2, .image = 128}) { return random_contract("mobile_sam", tiny_vit_sizes(t)); }
 

@@ -1,4 +1,6 @@
 // weights/contract.hpp and weights/family.hpp: the record reads back, and every field that is missing, unknown or out of range is an error with its path.
+#include "support/tiny_model.hpp"
+
 #include <doctest/doctest.h>
 #include <sampan/weights/family.hpp>
 
@@ -24,8 +26,19 @@ NetworkSizes tiny(TinyStem stem) {
   return n;
 }
 
+NetworkSizes published(const FamilyRow& f) {
+  switch (f.encoder) {
+    case EncoderKind::sam_vit: return sam_b();
+    case EncoderKind::tiny_vit: return tiny(f.stem);
+    case EncoderKind::efficient_vit: return test::efficient_vit_sizes(test::efficient_vit_published("L1"));
+    case EncoderKind::rep_vit: return test::rep_vit_sizes(test::edge_sam_published());
+    case EncoderKind::plain_vit: return test::plain_vit_sizes(test::efficient_sam_12(192));
+  }
+  return {};
+}
+
 Contract example(const FamilyRow& f) {
-  Contract c = base_contract(f, f.encoder == EncoderKind::sam_vit ? sam_b() : tiny(f.stem));
+  Contract c = base_contract(f, published(f));
   c.source_file = "a \"b\".pth", c.source_sha256 = "00ff", c.converter = "sampan-convert x", c.data_sha256 = "ff00", c.layout = SourceLayout::hf_sam;
   return c;
 }
@@ -56,8 +69,10 @@ TEST_CASE("names of SAM's sizes") {
   n.sam_vit.embed_dim = 168;
   CHECK(base_contract(*find_family("sam"), n).name == "SAM ViT 168x12 256 px");
   CHECK(base_contract(*find_family("medsam"), n).name == "MedSAM");
+  for (const char* name : {"L0", "L1", "L2", "XL0", "XL1"}) CHECK(base_contract(*find_family("efficientvit_sam"), test::efficient_vit_sizes(test::efficient_vit_published(name))).name == cat("EfficientViT-SAM ", name));
+  CHECK(base_contract(*find_family("efficient_sam"), test::plain_vit_sizes(test::efficient_sam_12(384))).name == "EfficientSAM-S");
   CHECK_FALSE(find_family("nothing"));
-  CHECK(family_list() == "sam, medsam, lite_medsam, sam_med2d, sam_med2d_eval, scribbleprompt, mobile_sam, tiny_sam, samed, sam_hq, sam_hq_tiny");
+  CHECK(family_list() == "sam, medsam, lite_medsam, sam_med2d, sam_med2d_eval, scribbleprompt, mobile_sam, tiny_sam, samed, sam_hq, sam_hq_tiny, efficient_sam, efficientvit_sam, edge_sam");
 }
 
 TEST_CASE("a record has the lowest version that can say it") {
@@ -85,6 +100,34 @@ TEST_CASE("a record has the lowest version that can say it") {
   CHECK(parse_contract(to_json(base_contract(sam, n))).error().message().find("halves the grid") != std::string::npos);
 }
 
+TEST_CASE("the light networks' records are of version 3, and their sizes are checked") {
+  struct Case {
+    std::string text, says;
+  };
+  const std::string plain = to_json(example(*find_family("efficient_sam"))), vit = to_json(example(*find_family("efficientvit_sam"))), edge = to_json(example(*find_family("edge_sam")));
+  CHECK(plain.find("\"version\":3") != std::string::npos);
+  const Case cases[] = {{with(plain, "\"grid\":64", "\"grid\":63"), "patch 16 times grid 63"},
+                        {with(plain, "\"heads\":3", "\"heads\":5"), "multiple of heads"},
+                        {with(plain, "\"pos_grid\":14", "\"pos_grid\":0"), "network.pos_grid"},
+                        {with(plain, "\"decoder\":\"efficient_sam\"", "\"decoder\":\"sam3\""), "network.decoder"},
+                        {with(vit, "\"widths\":[32,", "\"widths\":[32,32,"), "must have 5 entries"},
+                        {with(vit, "512],\"depths", "500],\"depths"), "widths of stage 4 must be a multiple of 32"},
+                        {with(vit, "\"image_size\":512", "\"image_size\":520"), "gives no grid of 64"},
+                        {with(vit, "\"grid\":64", "\"grid\":32"), "gives no grid of 32"},
+                        {with(vit, "\"kind\":\"large\"", "\"kind\":\"extra_large\""), "must have 6 entries"},
+                        {with(vit, "gelu_tanh", "gelu_erf"), "gelu_tanh belongs to encoder efficient_vit"},
+                        {with(vit, "\"prompt_size\":1024", "\"prompt_size\":-1"), "network.prompt_size"},
+                        {with(edge, "18,20,24]", "18,20,26]"), "se_blocks must ascend and stay below 26"},
+                        {with(edge, "\"grid\":64", "\"grid\":32"), "gives no grid of 32"},
+                        {with(edge, "\"depths\":[3,", "\"depths\":[0,"), "network.depths"},
+                        {with(plain, "\"version\":3", "\"version\":2"), "unknown to this build"}};
+  for (const Case& c : cases) {
+    const auto r = parse_contract(c.text);
+    REQUIRE_FALSE_MESSAGE(r.ok(), c.says);
+    CHECK_MESSAGE(r.error().message().find(c.says) != std::string::npos, r.error().message());
+  }
+}
+
 TEST_CASE("what the families disagree on") {
   const FamilyRow &sam = *find_family("sam"), &med = *find_family("medsam"), &lite = *find_family("lite_medsam"), &mobile = *find_family("mobile_sam");
   CHECK(sam.eps.encoder_ln == 1e-6);
@@ -106,6 +149,10 @@ TEST_CASE("what the families disagree on") {
   CHECK(eval.image.pad == PadKind::centre_small);
   CHECK(scribble.image.channels == ImageChannels::gray);
   CHECK_FALSE(scribble.mask.single);
+  const FamilyRow& efficient = *find_family("efficient_sam");
+  CHECK(efficient.image.resize == ResizeKind::torch_bilinear);
+  CHECK(efficient.mask.upsample == UpsampleKind::bicubic_original);
+  CHECK_FALSE(efficient.prompt.mask_input);
 }
 
 TEST_CASE("a wrong record is refused with the path of the field") {
@@ -127,7 +174,8 @@ TEST_CASE("a wrong record is refused with the path of the field") {
       {with(good, "\"pad\":\"right", "\"pads\":\"right"), "image.pad: is missing"},
       {with(good, "\"order\":", "\"more\":true,\"order\":"), "image.more: unknown"},
       {with(good, "pillow_bilinear", "pillow_nearest"), "image.resize: \"pillow_nearest\" is unknown to this build; known: pillow_bilinear, cv2_area, skimage_cubic_aa, cv2_nearest, torch_bilinear"},
-      {with(good, "gelu_erf", "gelu_tanh"), "activation"},
+      {with(good, "gelu_erf", "gelu_tan"), "activation"},
+      {with(good, "gelu_erf", "gelu_tanh"), "gelu_tanh belongs to encoder efficient_vit"},
       {with(good, "\"keep_aspect\":true", "\"keep_aspect\":1"), "image.keep_aspect: true or false"},
       {with(good, "\"keep_aspect\":true", "\"keep_aspect\":false"), "image.pad must be right_bottom exactly if"},
       {with(good, "\"mean\":[123.675,", "\"mean\":["), "image.mean: a list of 3 numbers"},

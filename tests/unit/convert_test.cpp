@@ -1,6 +1,7 @@
 // weights_tools/convert.hpp, verify.hpp, inspect.hpp: real files through the whole way, and what is refused on it. Hostile inputs: hostile_weights_test.cpp.
 #include <doctest/doctest.h>
 
+#include "support/tiny_model.hpp"
 #include "support/weight_files.hpp"
 #include "weights_tools/inspect.hpp"
 #include "weights_tools/verify.hpp"
@@ -135,6 +136,42 @@ TEST_CASE("TinyViT families by their stem; f64 becomes f32") {
     for (const auto& t : s->tensors()) CHECK(t.dtype == DType::f32);
     check_values(*s);
     CHECK(verify_model(dir.path("out")));
+  }
+}
+
+namespace {
+/// A tensor of ours under the name that EfficientSAM's files give it.
+std::string efficient_sam_name(std::string name) {
+  const auto put = [&](std::string_view ours, std::string_view theirs) {
+    if (const auto at = name.find(ours); at != std::string::npos) name.replace(at, ours.size(), theirs);
+  };
+  if (name.rfind("image_encoder.", 0) == 0) put("mlp.lin", "mlp.fc");
+  put("not_a_point_embed", "invalid_points");
+  put("point_embeddings.1.", "point_embeddings."), put("point_embeddings.2.", "bbox_top_left_embeddings."), put("point_embeddings.3.", "bbox_bottom_right_embeddings.");
+  put("mlp.lin1.", "mlp.layers.0.0."), put("mlp.lin2.", "mlp.fc.");
+  put("output_upscaling.0.", "final_output_upscaling_layers.0.0."), put("output_upscaling.1.", "final_output_upscaling_layers.0.1."), put("output_upscaling.3.", "final_output_upscaling_layers.1.0.");
+  if (name.find("hypernetworks") != std::string::npos || name.find("iou_prediction") != std::string::npos) put("layers.2.", "fc."), put("layers.0.", "layers.0.0."), put("layers.1.", "layers.1.0.");
+  return name;
+}
+}  // namespace
+
+TEST_CASE("the light networks' files, by their publishers' names") {
+  const TempDir dir;
+  EfficientVitConfig vit{.image = 512, .prompt = 1024};
+  const weights::NetworkSizes all[] = {plain_vit_sizes({.width = 64, .heads = 1, .image = 1024, .pos_grid = 3}), efficient_vit_sizes(vit), rep_vit_sizes({.image = 1024})};
+  for (const auto& n : all) {
+    auto specs = specs_of(n);
+    const std::size_t count = specs.size();
+    for (auto& s : specs)
+      if (n.decoder == weights::DecoderKind::efficient_sam) s.name = efficient_sam_name(s.name);
+    if (n.encoder == weights::EncoderKind::rep_vit) specs.push_back({"image_encoder.features.0.0.bn.num_batches_tracked", DType::i64, {}}), specs.push_back({"rpn_head.cls.weight", DType::f32, {3, 12}});
+    write_checkpoint(dir.path("in"), specs);
+    const auto r = convert({dir.path("in"), dir.path("out"), ""});
+    REQUIRE_MESSAGE(r, r.error().message());
+    CHECK(r->contract.network == n);
+    CHECK(r->tensors == count);
+    CHECK(verify_model(dir.path("out")));
+    if (n.encoder == weights::EncoderKind::rep_vit) CHECK(lines_of(*r, "out").back().find("non-commercial") != std::string::npos);
   }
 }
 

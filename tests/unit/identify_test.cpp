@@ -1,4 +1,6 @@
 // weights/identify.hpp and weights/network_shapes.hpp: sizes back from shapes; parameter totals of published files; wrong files are told what is wrong.
+#include "support/tiny_model.hpp"
+
 #include <doctest/doctest.h>
 #include <sampan/weights/identify.hpp>
 
@@ -123,6 +125,35 @@ TEST_CASE("families and twins") {
   no_global.decoder = DecoderKind::hq;
   CHECK(identify(expected_tensors(no_global)).error().message().find("first global block") != std::string::npos);
   CHECK(m->twins.find("TinySAM") != std::string::npos);
+}
+
+TEST_CASE("the light networks come back from their shapes") {
+  for (const int width : {192, 384}) {
+    const NetworkSizes n = test::plain_vit_sizes(test::efficient_sam_12(width));
+    const auto id = identify(expected_tensors(n));
+    REQUIRE_MESSAGE(id, id.error().message());
+    CHECK(id->sizes == n);
+    CHECK(id->family->key == "efficient_sam");
+  }
+  for (const char* name : {"L0", "L1", "L2", "XL0", "XL1"}) {
+    const NetworkSizes n = test::efficient_vit_sizes(test::efficient_vit_published(name));
+    const auto id = identify(expected_tensors(n));
+    REQUIRE_MESSAGE(id, id.error().message());
+    CHECK(id->sizes == n);
+    CHECK(id->family->key == "efficientvit_sam");
+  }
+  const NetworkSizes edge = test::rep_vit_sizes(test::edge_sam_published());
+  auto rows = expected_tensors(edge);
+  const auto found = identify(rows);
+  REQUIRE_MESSAGE(found, found.error().message());
+  CHECK(found->sizes == edge);
+  CHECK(found->family->key == "edge_sam");
+  CHECK(found->family->licence.find("non-commercial") != std::string_view::npos);
+  row(rows, "image_encoder.features.24.token_mixer.2.c.weight").name = "image_encoder.features.24.token_mixer.3.c.weight";
+  CHECK(identify(rows).error().message().find("halves the map 2 times") != std::string::npos);
+  rows = expected_tensors(test::plain_vit_sizes(test::efficient_sam_12(192)));
+  row(rows, "image_encoder.pos_embed").shape = {1, 196, 192};
+  CHECK(identify(rows).error().message().find("a class token and a square grid") != std::string::npos);
 }
 
 TEST_CASE("wrong files") {

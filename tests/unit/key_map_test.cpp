@@ -49,6 +49,35 @@ TEST_CASE("Hugging Face's names") {
   CHECK(hf("vision_encoder.other") == "(unknown)");
 }
 
+TEST_CASE("EfficientSAM's names") {
+  const auto r = map_keys({"image_encoder.blocks.3.mlp.fc2.weight", "image_encoder.neck.2.weight", "prompt_encoder.invalid_points.weight", "prompt_encoder.point_embeddings.weight",
+                           "prompt_encoder.bbox_top_left_embeddings.weight", "prompt_encoder.bbox_bottom_right_embeddings.weight", "mask_decoder.transformer.layers.1.mlp.layers.0.0.bias",
+                           "mask_decoder.transformer.layers.1.mlp.fc.weight", "mask_decoder.transformer.layers.0.norm4.weight", "mask_decoder.final_output_upscaling_layers.0.1.bias",
+                           "mask_decoder.final_output_upscaling_layers.1.0.weight", "mask_decoder.output_hypernetworks_mlps.2.layers.1.0.weight", "mask_decoder.output_hypernetworks_mlps.2.fc.bias",
+                           "mask_decoder.iou_prediction_head.layers.0.0.weight", "mask_decoder.iou_prediction_head.fc.bias"});
+  REQUIRE_MESSAGE(r, r.error().message());
+  CHECK(r->layout == SourceLayout::efficient_sam);
+  CHECK(r->names == std::vector<std::string>{"image_encoder.blocks.3.mlp.lin2.weight", "image_encoder.neck.2.weight", "prompt_encoder.not_a_point_embed.weight", "prompt_encoder.point_embeddings.1.weight",
+                                             "prompt_encoder.point_embeddings.2.weight", "prompt_encoder.point_embeddings.3.weight", "mask_decoder.transformer.layers.1.mlp.lin1.bias",
+                                             "mask_decoder.transformer.layers.1.mlp.lin2.weight", "mask_decoder.transformer.layers.0.norm4.weight", "mask_decoder.output_upscaling.1.bias",
+                                             "mask_decoder.output_upscaling.3.weight", "mask_decoder.output_hypernetworks_mlps.2.layers.1.weight", "mask_decoder.output_hypernetworks_mlps.2.layers.2.bias",
+                                             "mask_decoder.iou_prediction_head.layers.0.weight", "mask_decoder.iou_prediction_head.layers.2.bias"});
+}
+
+TEST_CASE("an EfficientViT-SAM file loses its counters") {
+  const auto r = map_keys({"image_encoder.backbone.stages.0.op_list.0.conv.weight", "image_encoder.backbone.stages.0.op_list.0.norm.num_batches_tracked", "image_encoder.norm.weight", "mask_decoder.iou_token.weight"});
+  REQUIRE_MESSAGE(r, r.error().message());
+  CHECK(r->layout == SourceLayout::efficientvit_sam);
+  CHECK(r->names == std::vector<std::string>{"image_encoder.backbone.stages.0.op_list.0.conv.weight", "", "image_encoder.norm.weight", "mask_decoder.iou_token.weight"});
+}
+
+TEST_CASE("an EdgeSAM file loses its counters and its box proposals") {
+  const auto r = map_keys({"image_encoder.features.0.0.c.weight", "image_encoder.features.0.0.bn.num_batches_tracked", "rpn_head.conv.weight", "fpn.lateral_convs.0.conv.bias", "mask_decoder.iou_token.weight"});
+  REQUIRE_MESSAGE(r, r.error().message());
+  CHECK(r->layout == SourceLayout::edge_sam);
+  CHECK(r->names == std::vector<std::string>{"image_encoder.features.0.0.c.weight", "", "", "", "mask_decoder.iou_token.weight"});
+}
+
 TEST_CASE("a TinyViT file loses its counters and its classification head") {
   const auto r = map_keys({"module.image_encoder.patch_embed.seq.0.c.weight", "module.image_encoder.patch_embed.seq.0.bn.num_batches_tracked", "module.image_encoder.head.weight",
                            "module.image_encoder.norm_head.bias", "module.image_encoder.layers.1.blocks.0.attn.ab", "module.mask_decoder.iou_token.weight"});
@@ -69,7 +98,7 @@ TEST_CASE("surplus keys are named, five of them and a count") {
 TEST_CASE("known networks that are not supported are called by name") {
   const std::pair<const char*, const char*> cases[] = {{"image_encoder.trunk.blocks.0.norm1.weight", "SAM 2"}, {"w_a_000", "SAMed"},
                                                        {"image_encoder.blocks.0.attn.rel_pos_d", "SAM-Med3D"},
-                                                       {"module.image_encoder.backbone.stages.0.op_list.0.main.conv.weight", "EfficientViT-SAM"}};
+                                                       {"image_encoder.post_pos_embed", "SAMUS"}};
   for (const auto& row : cases) {
     const auto& key = row.first;
     const auto& name = row.second;

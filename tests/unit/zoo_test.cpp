@@ -66,7 +66,16 @@ TEST_CASE("every checkpoint of the zoo has a family, its licence, and the number
                                   parameters(hq(sam(768, 12, 12, {2, 5, 8, 11}))),
                                   parameters(hq(sam(1024, 24, 16, {5, 11, 17, 23}))),
                                   parameters(hq(sam(1280, 32, 16, {7, 15, 23, 31}))),
-                                  parameters(hq(tiny_vit_sizes(tiny_vit_5m(weights::TinyStem::conv3x3_stride2))))};
+                                  parameters(hq(tiny_vit_sizes(tiny_vit_5m(weights::TinyStem::conv3x3_stride2)))),
+                                  parameters(plain_vit_sizes(efficient_sam_12(192))),
+                                  parameters(plain_vit_sizes(efficient_sam_12(384))),
+                                  parameters(efficient_vit_sizes(efficient_vit_published("L0"))),
+                                  parameters(efficient_vit_sizes(efficient_vit_published("L1"))),
+                                  parameters(efficient_vit_sizes(efficient_vit_published("L2"))),
+                                  parameters(efficient_vit_sizes(efficient_vit_published("XL0"))),
+                                  parameters(efficient_vit_sizes(efficient_vit_published("XL1"))),
+                                  parameters(rep_vit_sizes(edge_sam_published())),
+                                  parameters(rep_vit_sizes(edge_sam_published()))};
   REQUIRE(std::size(models::kZoo) == std::size(counted));
   for (std::size_t i = 0; i < std::size(counted); ++i) {
     const auto& row = models::kZoo[i];

@@ -17,8 +17,8 @@ inline constexpr Index kColumnBlock = 192;
 inline constexpr Index kKeyBlock = 256;
 
 /// Activation as the kernels take it.
-inline constexpr int kPlain = 0, kRelu = 1, kGelu = 2;
-constexpr int kernel_activation(Activation a) { return a == Activation::relu ? kRelu : a == Activation::gelu_erf ? kGelu : kPlain; }
+inline constexpr int kPlain = 0, kRelu = 1, kGelu = 2, kGeluTanh = 3;
+constexpr int kernel_activation(Activation a) { return a == Activation::relu ? kRelu : a == Activation::gelu_erf ? kGelu : a == Activation::gelu_tanh ? kGeluTanh : kPlain; }
 
 /// x [m, k] -> the level's row format; with gamma, LayerNorm on the way.
 struct PackRows {

@@ -12,7 +12,7 @@ namespace sampan::inline SAMPAN_ABI {
 inline PackedMbConv<Cpu> pack(const Cpu& b, const MbConvParams& p) {
   // Always f32: in `fast`, LiteMedSAM's eight 1x1 layers here cost more of its masks than all its other layers (cpu/README.md has the table).
   const Cpu exact = exact_backend(b);
-  return {pack_conv(exact, p.conv1), pack_conv(exact, p.conv3), pack_depthwise(b, p.conv2), p.residual, p.last, p.name};
+  return {pack_conv(exact, p.conv1), pack_conv(exact, p.conv3), pack_depthwise(b, p.conv2), p.residual, p.last, p.name, p.inner};
 }
 
 namespace cpu {
@@ -85,7 +85,7 @@ inline void mbconv(Context<Cpu>& ctx, const PackedMbConv<Cpu>& w, const View<con
         level.pack_rows({x.data() + next * x.stride(0) + begin * x.stride(1), x.stride(1), end - begin, in, rows});
         cpu::Gemm g{rows, w.conv1.weight.get(), end - begin, hidden, in, 0, hidden, slot_of(next), hidden, scratch};
         g.bias = w.conv1.bias.view().data();
-        g.activation = cpu::kGelu;
+        g.activation = cpu::kernel_activation(w.inner);
         level.gemm(g);
       }
       const float* taps[cpu::kMostTaps];
@@ -93,7 +93,7 @@ inline void mbconv(Context<Cpu>& ctx, const PackedMbConv<Cpu>& w, const View<con
         const Index iy = top + ky;
         taps[ky] = iy >= 0 && iy < x.extent(0) ? slot_of(iy) : nullptr;
       }
-      cpu::DepthwiseRow r = cpu::depthwise_row(dw, hidden, 0, end - begin, Activation::gelu_erf);
+      cpu::DepthwiseRow r = cpu::depthwise_row(dw, hidden, 0, end - begin, w.inner);
       r.rows = taps, r.x0 = x0 - begin, r.count = count;
       r.y = middle, r.y_stride = middle_row;
       level.depthwise(r);

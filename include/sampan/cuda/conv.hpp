@@ -119,6 +119,7 @@ inline PackedDepthwise<Cuda> pack_depthwise(const Cuda&, const ConvParams& p) {
 /// As ops/depthwise_conv.hpp says, for kernels of 3x3 with padding 1 (what TinyViT has); maps must be whole.
 inline void depthwise_conv(Context<Cuda>& ctx, const PackedDepthwise<Cuda>& w, const View<const float, 3>& x, const View<float, 3>& y, Activation a = Activation::none) {
   if (!detail::check_conv(ctx, w, x, y) || !ctx.require(x.contiguous() && y.contiguous(), "depthwise_conv: maps must be whole on cuda")) return;
+  if (a == Activation::gelu_tanh) return cuda::refuse_tanh(ctx);
   if (w.kh != 3 || w.kw != 3 || w.pad != 1) return ctx.fail(Error(ErrorCode::unsupported, cat("depthwise_conv: ", w.kh, "x", w.kw, " with padding ", w.pad, ": cuda has 3x3 with padding 1")));
   if (!ctx.begin(detail::conv_cost(w, x, y, 1))) return;
   cuda::ran(ctx, "depthwise_conv",
@@ -140,6 +141,7 @@ inline PackedConvTranspose<Cuda> pack_conv_transpose(const Cuda& b, const ConvPa
 /// As ops/conv_transpose2d.hpp says; maps must be whole.
 inline void conv_transpose2d(Context<Cuda>& ctx, const PackedConvTranspose<Cuda>& w, const View<const float, 3>& x, const View<float, 3>& y, Activation a = Activation::none) {
   if (!detail::check_conv_transpose(ctx, w, x, y) || !ctx.require(x.contiguous() && y.contiguous(), "conv_transpose2d: maps must be whole on cuda")) return;
+  if (a == Activation::gelu_tanh) return cuda::refuse_tanh(ctx);
   auto scope = ctx.arena.scope();
   auto columns = scope.make<float>(x.extent(0) * x.extent(1), w.weight.rows);
   {
@@ -151,7 +153,7 @@ inline void conv_transpose2d(Context<Cuda>& ctx, const PackedConvTranspose<Cuda>
             kernels::launch_scatter_taps({columns.data(), w.bias.data(), y.data(), int(x.extent(0)), int(x.extent(1)), int(w.out), int(w.kh), w.stride, w.pad, cuda::activate_of(a)}, cuda::stream_of(ctx)));
 }
 
-inline PackedMbConv<Cuda> pack(const Cuda& b, const MbConvParams& p) { return {pack_conv(b, p.conv1), pack_conv(b, p.conv3), pack_depthwise(b, p.conv2), p.residual, p.last, p.name}; }
+inline PackedMbConv<Cuda> pack(const Cuda& b, const MbConvParams& p) { return {pack_conv(b, p.conv1), pack_conv(b, p.conv3), pack_depthwise(b, p.conv2), p.residual, p.last, p.name, p.inner}; }
 
 inline void mbconv(Context<Cuda>& ctx, const PackedMbConv<Cuda>& w, const View<const float, 3>& x, const View<float, 3>& y) {
   if (!ctx.require(!w.residual || same_extents(x, y), "mbconv: a residual needs equal shapes")) return;

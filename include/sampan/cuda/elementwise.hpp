@@ -19,6 +19,8 @@ bool packed_rows(const View<T, 2>& v) {
   return packed_channels(v) && (v.extent(0) <= 1 || v.stride(0) == v.extent(1));
 }
 
+inline void refuse_tanh(Context<Cuda>& ctx) { ctx.fail(Error(ErrorCode::unsupported, "activate: device cuda has no GELU in its tanh form; use device cpu")); }
+
 /// What finish_rows does besides reading x.
 struct Finish {
   const float* bias = nullptr;
@@ -30,6 +32,7 @@ struct Finish {
 /// y [rows, c] of `type`, rows `stride` elements apart, from x [rows or fewer, c].
 inline void finish(Context<Cuda>& ctx, const View<const float, 2>& x, const Finish& f, void* y, Index rows, Index stride, Element type) {
   if (!ctx.require(packed_channels(x) && packed_channels(f.residual), "cuda: the channels of a row must lie side by side")) return;
+  if (f.activation == Activation::gelu_tanh) return refuse_tanh(ctx);
   if (!ctx.begin({f.flop, double(rows * x.extent(1)) * (f.residual.empty() ? 8.0 : 12.0)}) || rows * x.extent(1) == 0) return;
   const bool residual = !f.residual.empty();
   ran(ctx, "finish_rows",

@@ -30,7 +30,34 @@ inline std::string preprocessing_text(const weights::Contract& c) {
   s += i.normalise == weights::NormaliseKind::min_max ? "min-max of the image to [0,1]" : "(x - mean) / std per channel";
   if (i.pad == weights::PadKind::right_bottom) s += ", then zeros right and below";
   if (i.pad == weights::PadKind::centre_small) s += "; an image smaller than that in both sides is centred among zeros instead";
+  if (c.network.prompt_size) s += cat("; prompts and masks in a frame of ", c.network.prompt_size);
   return s;
+}
+
+inline std::string encoder_text(const weights::NetworkSizes& n) {
+  switch (n.encoder) {
+    case weights::EncoderKind::sam_vit: {
+      const auto& v = n.sam_vit;
+      return cat("sam_vit: width ", v.embed_dim, ", depth ", v.depth, ", ", v.heads, " heads, window ", v.window, ", ", v.global_blocks.size(), " global blocks",
+                 v.hook == weights::HookKind::none ? std::string() : cat(", ", weights::to_text(v.hook), " of width ", v.hook_hidden, " in ", v.hook_blocks.size(), " blocks"));
+    }
+    case weights::EncoderKind::tiny_vit: {
+      const auto& t = n.tiny_vit;
+      return cat("tiny_vit: widths ", t.dims[0], ",", t.dims[1], ",", t.dims[2], ",", t.dims[3], ", stem ", weights::to_text(t.stem));
+    }
+    case weights::EncoderKind::efficient_vit: {
+      std::string widths, depths;
+      for (int v : n.efficient_vit.widths) widths += cat(widths.empty() ? "" : ",", v);
+      for (int v : n.efficient_vit.depths) depths += cat(depths.empty() ? "" : ",", v);
+      return cat("efficient_vit: ", weights::to_text(n.efficient_vit.kind), ", widths ", widths, ", depths ", depths, ", neck of ", n.efficient_vit.head_depth, " blocks");
+    }
+    case weights::EncoderKind::rep_vit: {
+      const auto& v = n.rep_vit;
+      return cat("rep_vit: widths ", v.widths[0], ",", v.widths[1], ",", v.widths[2], ",", v.widths[3], ", depths ", v.depths[0], ",", v.depths[1], ",", v.depths[2], ",", v.depths[3], ", ", v.se_blocks.size(), " with squeeze and excite");
+    }
+    case weights::EncoderKind::plain_vit: return cat("plain_vit: width ", n.plain_vit.embed_dim, ", depth ", n.plain_vit.depth, ", ", n.plain_vit.heads, " heads, every block global");
+  }
+  return {};
 }
 
 template <class B>
@@ -40,10 +67,7 @@ Result<ModelInfo> describe(const models::Network<B>& net, const weights::Contrac
   m.name = c.name;
   m.licence = c.licence;
   const auto& n = c.network;
-  m.encoder = n.encoder == weights::EncoderKind::sam_vit
-                  ? cat("sam_vit: width ", n.sam_vit.embed_dim, ", depth ", n.sam_vit.depth, ", ", n.sam_vit.heads, " heads, window ", n.sam_vit.window, ", ", n.sam_vit.global_blocks.size(), " global blocks",
-                        n.sam_vit.hook == weights::HookKind::none ? std::string() : cat(", ", weights::to_text(n.sam_vit.hook), " of width ", n.sam_vit.hook_hidden, " in ", n.sam_vit.hook_blocks.size(), " blocks"))
-                  : cat("tiny_vit: widths ", n.tiny_vit.dims[0], ",", n.tiny_vit.dims[1], ",", n.tiny_vit.dims[2], ",", n.tiny_vit.dims[3], ", stem ", weights::to_text(n.tiny_vit.stem));
+  m.encoder = encoder_text(n);
   m.preprocessing = preprocessing_text(c);
   m.image_size = n.image_size;
   m.embedding_grid = n.grid;
@@ -52,6 +76,7 @@ Result<ModelInfo> describe(const models::Network<B>& net, const weights::Contrac
   m.points = c.prompt.points;
   m.boxes = c.prompt.boxes;
   m.mask_input = c.prompt.mask_input;
+  m.most_tokens = net.prompt_encoder.sizes.fixed_tokens;
   m.single_mask = c.mask.single;
   m.multimask = c.mask.multimask;
   m.classes = n.decoder == weights::DecoderKind::classes ? n.mask_tokens : 0;
@@ -84,8 +109,9 @@ Result<std::shared_ptr<const ModelState>> build(B backend, weights::OpenModel& f
   if (options.max_memory && weight_bytes > options.max_memory) return Error(ErrorCode::limit, cat(file.file.path(), ": the weights alone need ", weight_bytes >> 20, " MiB, the memory limit is ", options.max_memory >> 20, " MiB"));
   auto state = std::make_shared<ModelState>(file.file.path(), file.contract, models::AnyNetwork(std::move(net)), ThreadPool(threads));
   state->options = options;
-  SAMPAN_TRY(info, describe(std::get<models::Network<B>>(state->network), state->contract, file.table, state->pool));
-  state->info = std::move(info);
+  auto info = describe(std::get<models::Network<B>>(state->network), state->contract, file.table, state->pool);  // plans both halves: an op that the backend lacks shows here
+  if (!info) return std::move(info).error().at(cat(file.file.path(), ", ", state->contract.name));
+  state->info = std::move(*info);
   state->info.weight_bytes = weight_bytes;
   return std::shared_ptr<const ModelState>(std::move(state));
 }

@@ -7,8 +7,10 @@
 #  include <sampan/cuda/cuda_backend.hpp>
 #endif
 // The layers behind: qualified calls find only the overloads above.
+#include <sampan/models/efficient_vit.hpp>
 #include <sampan/models/mask_decoder.hpp>
 #include <sampan/models/prompt_encoder.hpp>
+#include <sampan/models/rep_vit.hpp>
 #include <sampan/models/sam_vit.hpp>
 #include <sampan/models/tiny_vit.hpp>
 #include <sampan/weights/contract.hpp>
@@ -22,19 +24,27 @@ inline SamVitSizes sam_vit_sizes(const weights::Contract& c) {
   const auto& v = n.sam_vit;
   SamVitSizes s;
   s.image_size = n.image_size;
+  s.out = n.out_channels;
+  s.eps = float(c.eps.encoder_ln);
+  s.eps_neck = float(c.eps.ln2d);
+  if (n.encoder == weights::EncoderKind::plain_vit) {
+    const auto& p = n.plain_vit;
+    s.patch = p.patch, s.width = p.embed_dim, s.depth = p.depth, s.heads = p.heads, s.mlp = p.mlp_dim;
+    s.rel_pos = false;
+    s.class_grid = p.pos_grid;
+    for (Index i = 0; i < s.depth; ++i) s.global_blocks.push_back(i);
+    return s;
+  }
   s.patch = v.patch;
   s.width = v.embed_dim;
   s.depth = v.depth;
   s.heads = v.heads;
   s.mlp = v.mlp_dim;
   s.window = v.window;
-  s.out = n.out_channels;
   s.global_blocks.assign(v.global_blocks.begin(), v.global_blocks.end());
   s.hook = {v.hook, v.hook_hidden};
   s.hook_blocks.assign(v.hook_blocks.begin(), v.hook_blocks.end());
   s.pads = v.pads == weights::WindowPads::before_norm ? PadRule::before_norm : PadRule::after_norm;
-  s.eps = float(c.eps.encoder_ln);
-  s.eps_neck = float(c.eps.ln2d);
   return s;
 }
 
@@ -59,8 +69,17 @@ inline TinyVitSizes tiny_vit_sizes(const weights::Contract& c) {
   return s;
 }
 
+inline EfficientVitSizes efficient_vit_sizes(const weights::Contract& c) {
+  return {.image_size = c.network.image_size, .grid = c.network.grid, .out = c.network.out_channels, .backbone = c.network.efficient_vit, .eps_bn = float(c.eps.bn), .eps_norm = float(c.eps.ln2d)};
+}
+
+inline RepVitSizes rep_vit_sizes(const weights::Contract& c) {
+  return {.image_size = c.network.image_size, .out = c.network.out_channels, .blocks = c.network.rep_vit, .eps_bn = float(c.eps.bn), .eps_neck = float(c.eps.ln2d)};
+}
+
 inline PromptEncoderSizes prompt_encoder_sizes(const weights::Contract& c) {
-  return {.channels = c.network.out_channels, .grid = c.network.grid, .image_size = c.network.image_size, .eps = float(c.eps.ln2d)};
+  return {.channels = c.network.out_channels, .grid = c.network.grid, .image_size = c.network.frame_size(), .fixed_tokens = c.network.decoder == weights::DecoderKind::efficient_sam ? kEfficientSamTokens : 0,
+          .eps = float(c.eps.ln2d)};
 }
 
 inline MaskDecoderSizes mask_decoder_sizes(const weights::Contract& c) {
@@ -78,13 +97,17 @@ inline MaskDecoderSizes mask_decoder_sizes(const weights::Contract& c) {
   s.eps = float(c.eps.decoder_ln);
   s.eps_final = float(c.eps.decoder_final_ln);
   s.eps_upscale = float(c.eps.ln2d);
+  if (c.network.decoder == weights::DecoderKind::efficient_sam) {
+    s.efficient = true;
+    s.eps_upscale = float(c.eps.decoder_ln);  // nn.GroupNorm's default, like nn.LayerNorm's
+  }
   return s;
 }
 
 template <Backend B>
 struct Network {
   B backend;
-  std::variant<SamVit<B>, TinyVit<B>> encoder;
+  std::variant<SamVit<B>, TinyVit<B>, EfficientVit<B>, RepVit<B>> encoder;
   PromptEncoder<B> prompt_encoder;
   MaskDecoder<B> mask_decoder;
 
@@ -93,11 +116,13 @@ struct Network {
     Network n{std::move(backend), {}, {}, {}};
     typename Loader<B>::Load load{table, n.backend, {}, {}, {}};
     const Loader<B> w(load);
-    const bool vit = c.network.encoder == weights::EncoderKind::sam_vit;
-    if (vit) {
-      n.encoder.template emplace<SamVit<B>>(SamVit<B>::load(w / "image_encoder", sam_vit_sizes(c)));
-    } else {
-      n.encoder.template emplace<TinyVit<B>>(TinyVit<B>::load(w / "image_encoder", tiny_vit_sizes(c)));
+    const Loader<B> e = w / "image_encoder";
+    switch (c.network.encoder) {
+      case weights::EncoderKind::sam_vit:
+      case weights::EncoderKind::plain_vit: n.encoder.template emplace<SamVit<B>>(SamVit<B>::load(e, sam_vit_sizes(c))); break;
+      case weights::EncoderKind::tiny_vit: n.encoder.template emplace<TinyVit<B>>(TinyVit<B>::load(e, tiny_vit_sizes(c))); break;
+      case weights::EncoderKind::rep_vit: n.encoder.template emplace<RepVit<B>>(RepVit<B>::load(e, rep_vit_sizes(c))); break;
+      case weights::EncoderKind::efficient_vit: n.encoder.template emplace<EfficientVit<B>>(EfficientVit<B>::load(e, efficient_vit_sizes(c))); break;
     }
     n.prompt_encoder = PromptEncoder<B>::load(w.exact() / "prompt_encoder", prompt_encoder_sizes(c));
     n.mask_decoder = MaskDecoder<B>::load(w.exact() / "mask_decoder", mask_decoder_sizes(c));
@@ -119,11 +144,15 @@ struct Network {
   void encode(Context<B>& ctx, const View<const float, 3>& image, const View<float, 3>& embedding, const View<float, 3>& detail = {}) const {
     std::visit(
         [&](const auto& e) {
-          if (!mask_decoder.hq) return e.forward(ctx, image, embedding);
-          auto scope = ctx.arena.scope();
-          const auto early = scope.template make<float>(grid(), grid(), e.early_channels());
-          e.forward(ctx, image, embedding, early);
-          mask_decoder.hq->prepare(ctx, embedding, early, detail);
+          if constexpr (requires { e.early_channels(); }) {
+            if (mask_decoder.hq) {
+              auto scope = ctx.arena.scope();
+              const auto early = scope.template make<float>(grid(), grid(), e.early_channels());
+              e.forward(ctx, image, embedding, early);
+              return mask_decoder.hq->prepare(ctx, embedding, early, detail);
+            }
+          }
+          e.forward(ctx, image, embedding);
         },
         encoder);
   }

@@ -2,10 +2,11 @@
 // Data flow: image embedding + prompt tokens -> here -> predict/postprocess.hpp.
 // Shapes (b prompts, n tokens each): embedding [g, g, c]; sparse [b, n, c]; dense [b or 1, g*g, c]; masks [b, m, 4g*4g] logits; iou [b, m].
 // m = 1 (token 0, single mask), 3 (tokens 1..3, multimask), or all (one token per class); only the requested hypernetworks run. SAM-HQ adds the mask of its own token to each (hq_head.hpp).   Cost: 3.6 GFLOP per prompt at g = 64 (kernels.md 2.1).
-// Source: segment_anything/modeling/mask_decoder.py. GELU erf in the upscaling, ReLU in the heads, no sigmoid on the IoU.
+// Source: segment_anything/modeling/mask_decoder.py. GELU erf in the upscaling, ReLU in the heads, no sigmoid on the IoU; EfficientSAM's efficient_sam_decoder.py.
 #pragma once
 #include <sampan/models/hq_head.hpp>
 #include <sampan/nn/two_way_transformer.hpp>
+#include <sampan/ops/group_norm.hpp>
 
 #include <optional>
 
@@ -15,6 +16,7 @@ struct MaskDecoderSizes {
   Index channels = 256, grid = 0, masks = 4, depth = 2, heads = 8, mlp = 2048, iou_hidden = 256;
   bool classes = false;  ///< one token per class: all masks are given
   Index hq_early = 0;  ///< channels of the encoder's early map; 0: no SAM-HQ decoder
+  bool efficient = false;  ///< EfficientSAM: GELU everywhere, its two-way rules, a norm over the whole map between the transposed convolutions
   float eps = 1e-5f, eps_final = 1e-5f, eps_upscale = 1e-6f;
   Index fixed_tokens() const { return 1 + masks + (hq_early ? 1 : 0); }
 };
@@ -51,13 +53,14 @@ struct MaskDecoder {
       if (s.hq_early) all(1 + s.masks, j) = hf(0, j);
     }
     m.fixed_tokens = w.keep(View<const float, 2>(all));
-    m.transformer = nn::TwoWayTransformer<B>::load(w / "transformer", s.depth, c, s.heads, s.mlp, s.eps, s.eps_final);
+    m.transformer = nn::TwoWayTransformer<B>::load(w / "transformer", s.depth, c, s.heads, s.mlp, s.eps, s.eps_final, s.efficient ? nn::TwoWayRules{Activation::gelu_erf, true} : nn::TwoWayRules{});
     const auto up = w / "output_upscaling";
     m.up0 = w.pack_conv_transpose(up.conv_transpose("0", c, c / 4, 2));
     m.up1 = w.pack(up.norm("1", c / 4, s.eps_upscale));
     m.up3 = w.pack_conv_transpose(up.conv_transpose("3", c / 4, c / 8, 2));
-    for (Index i = 0; i < s.masks; ++i) m.hyper.push_back(nn::ReluMlp<B>::load(w / "output_hypernetworks_mlps" / i, c, c, c / 8, 3));
-    m.iou_head = nn::ReluMlp<B>::load(w / "iou_prediction_head", c, s.iou_hidden, s.masks, 3);
+    const Activation between = s.efficient ? Activation::gelu_erf : Activation::relu;
+    for (Index i = 0; i < s.masks; ++i) m.hyper.push_back(nn::ReluMlp<B>::load(w / "output_hypernetworks_mlps" / i, c, c, c / 8, 3, between));
+    m.iou_head = nn::ReluMlp<B>::load(w / "iou_prediction_head", c, s.iou_hidden, s.masks, 3, between);
     if (s.hq_early) m.hq = HqHead<B>::load(w, c, s.hq_early, s.eps_upscale);
     w.release();
     return m;
@@ -123,14 +126,21 @@ struct MaskDecoder {
     const Index g = sizes.grid, c = sizes.channels, m = masks.extent(1);
     const char* name = "mask_decoder.output_upscaling";
     if constexpr (requires { upscale_masks(ctx, up0, up1, up3, keys, g, heads, masks); }) {
-      if (!hq && !ctx.traced(up0.name) && !ctx.traced(up1.name) && !ctx.traced(up3.name) && !ctx.traced(name)) return upscale_masks(ctx, up0, up1, up3, keys, g, heads, masks);
+      if (!hq && !sizes.efficient && !ctx.traced(up0.name) && !ctx.traced(up1.name) && !ctx.traced(up3.name) && !ctx.traced(name)) return upscale_masks(ctx, up0, up1, up3, keys, g, heads, masks);
     }
     auto scope = ctx.arena.scope();
     const auto mid = scope.template make<float>(2 * g, 2 * g, c / 4);
     const auto fine = scope.template make<float>(4 * g, 4 * g, c / 8);
     for (Index i = 0; i < keys.extent(0); ++i) {
       conv_transpose2d(ctx, up0, as_map(keys[i], g, g), mid);
-      nn::layer_norm_2d(ctx, up1, mid, mid, Activation::gelu_erf);
+      if (sizes.efficient) {
+        const View<const float, 3> half = mid;
+        group_norm(ctx, up1, tokens(half), tokens(mid));
+        ctx.tap(up1.name, half, TraceLayout::nchw);
+        activate(ctx, Activation::gelu_erf, tokens(half), tokens(mid));
+      } else {
+        nn::layer_norm_2d(ctx, up1, mid, mid, Activation::gelu_erf);
+      }
       conv_transpose2d(ctx, up3, View<const float, 3>(mid), fine, Activation::gelu_erf);
       ctx.tap(name, View<const float, 3>(fine), TraceLayout::nchw);
       mask_head(ctx, heads[i].slice(0, 0, m), tokens(View<const float, 3>(fine)), masks[i]);

@@ -1,7 +1,7 @@
 // SAM's image encoder: a plain ViT with windowed and global blocks and decomposed relative positions, in every published and any other size.
 // Data flow: predict/ (preprocessed image) -> here -> nn/block.hpp -> nn/neck.hpp -> models/mask_decoder.hpp.
 // Shapes: image [s, s, 3] -> embedding [s/16, s/16, 256], channels-last.   Cost: ViT-B 1024: 938 GFLOP useful (kernels.md 2.1).
-// Source: segment_anything/modeling/image_encoder.py, class ImageEncoderViT. Sizes are run-time data; one instantiation serves B, L and H.
+// Source: segment_anything/modeling/image_encoder.py, class ImageEncoderViT; EfficientSAM's is the same without windows and relative positions. Sizes are run-time data; one instantiation serves B, L and H.
 #pragma once
 #include <sampan/nn/block.hpp>
 #include <sampan/nn/neck.hpp>
@@ -18,6 +18,8 @@ struct SamVitSizes {
   nn::HookSizes hook;              ///< of the blocks named next; the others have none
   std::vector<Index> hook_blocks;
   PadRule pads = PadRule::after_norm;
+  bool rel_pos = true;
+  Index class_grid = 0;  ///< EfficientSAM: pos_embed is [1, 1 + class_grid^2, width], a class token and another grid
   float eps = 1e-6f, eps_neck = 1e-6f;
   Index grid() const { return image_size / patch; }
 };
@@ -34,10 +36,10 @@ struct SamVit {
     SamVit m;
     m.sizes = s;
     m.patch_embed = w.pack_conv(w.conv("patch_embed.proj", s.width, 3, s.patch, s.patch, {.stride = int(s.patch)}));
-    m.pos_embed = w.keep(nn::load_pos_embed(w, s.grid(), s.width));
+    m.pos_embed = w.keep(s.class_grid ? nn::load_class_pos_embed(w, s.class_grid, s.grid(), s.width) : nn::load_pos_embed(w, s.grid(), s.width));
     for (Index i = 0; i < s.depth; ++i) {
       const auto in = [&](const std::vector<Index>& list) { return std::find(list.begin(), list.end(), i) != list.end(); };
-      const nn::BlockSizes sizes{s.width, s.heads, s.mlp, in(s.global_blocks) ? 0 : s.window, s.grid(), s.eps, s.pads, in(s.hook_blocks) ? s.hook : nn::HookSizes{}};
+      const nn::BlockSizes sizes{s.width, s.heads, s.mlp, in(s.global_blocks) ? 0 : s.window, s.grid(), s.eps, s.pads, in(s.hook_blocks) ? s.hook : nn::HookSizes{}, s.rel_pos};
       m.blocks.push_back(nn::Block<B>::load(w / "blocks" / i, sizes));
       w.release();
     }

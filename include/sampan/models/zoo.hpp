@@ -33,6 +33,15 @@ inline constexpr ZooRow kZoo[] = {
     {"sam_hq_vit_l.pth", "SAM-HQ ViT-L", "sam_hq", 313'676'336, 1024, "Apache-2.0", "SysCV/sam-hq"},
     {"sam_hq_vit_h.pth", "SAM-HQ ViT-H", "sam_hq", 642'686'256, 1024, "Apache-2.0", "SysCV/sam-hq"},
     {"sam_hq_vit_tiny.pth", "Light HQ-SAM", "sam_hq_tiny", 10'267'076, 1024, "Apache-2.0", "SysCV/sam-hq"},
+    {"efficient_sam_vitt.pt", "EfficientSAM-Ti", "efficient_sam", 10'223'460, 1024, "Apache-2.0", "yformer/EfficientSAM"},
+    {"efficient_sam_vits.pt", "EfficientSAM-S", "efficient_sam", 26'413'284, 1024, "Apache-2.0", "yformer/EfficientSAM"},
+    {"efficientvit_sam_l0.pt", "EfficientViT-SAM-L0", "efficientvit_sam", 34'816'016, 512, "Apache-2.0", "mit-han-lab/efficientvit"},
+    {"efficientvit_sam_l1.pt", "EfficientViT-SAM-L1", "efficientvit_sam", 47'682'576, 512, "Apache-2.0", "mit-han-lab/efficientvit"},
+    {"efficientvit_sam_l2.pt", "EfficientViT-SAM-L2", "efficientvit_sam", 61'372'176, 512, "Apache-2.0", "mit-han-lab/efficientvit"},
+    {"efficientvit_sam_xl0.pt", "EfficientViT-SAM-XL0", "efficientvit_sam", 117'011'728, 1024, "Apache-2.0", "mit-han-lab/efficientvit"},
+    {"efficientvit_sam_xl1.pt", "EfficientViT-SAM-XL1", "efficientvit_sam", 203'440'912, 1024, "Apache-2.0", "mit-han-lab/efficientvit"},
+    {"edge_sam.pth", "EdgeSAM", "edge_sam", 9'629'360, 1024, "S-Lab License 1.0 (non-commercial)", "chongzhou96/EdgeSAM"},
+    {"edge_sam_3x.pth", "EdgeSAM-3x", "edge_sam", 9'629'360, 1024, "S-Lab License 1.0 (non-commercial)", "chongzhou96/EdgeSAM"},
 };
 
 }  // namespace sampan::inline SAMPAN_ABI::models

@@ -14,6 +14,7 @@ struct BlockSizes {
   float eps = 1e-6f;
   PadRule pads = PadRule::after_norm;
   HookSizes hook = {};
+  bool rel_pos = true;  ///< EfficientSAM's blocks have no relative positions
 };
 
 template <Backend B>
@@ -31,8 +32,10 @@ struct Block {
     a.norm = w.norm("norm1", s.width, s.eps);
     a.qkv = w.linear("attn.qkv", s.width, 3 * s.width);
     a.proj = w.linear("attn.proj", s.width, s.width);
-    a.rel_pos_h = load_rel_pos(w, "attn.rel_pos_h", s.window ? s.window : s.grid, s.width / s.heads);
-    a.rel_pos_w = load_rel_pos(w, "attn.rel_pos_w", s.window ? s.window : s.grid, s.width / s.heads);
+    if (s.rel_pos) {
+      a.rel_pos_h = load_rel_pos(w, "attn.rel_pos_h", s.window ? s.window : s.grid, s.width / s.heads);
+      a.rel_pos_w = load_rel_pos(w, "attn.rel_pos_w", s.window ? s.window : s.grid, s.width / s.heads);
+    }
     a.heads = s.heads;
     a.window = s.window;
     a.pad_rule = s.pads;

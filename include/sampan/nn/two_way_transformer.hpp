@@ -3,6 +3,7 @@
 // Shapes: queries [b, n, c] in place; image [b or 1, p, c] -> keys [b, p, c]; pe [1, p, c].   Cost: about 2.8 GFLOP per prompt at p = 4096, c = 256.
 // What the first layer computes from the image alone may come ready (ImageSide): 0.8 GFLOP once per image instead of per prompt.
 // Source: segment_anything/modeling/transformer.py, TwoWayTransformer and TwoWayAttentionBlock.
+// EfficientSAM's (Rules): GELU; a residual around every self-attention; layer 1 adds the encoding to the queries themselves, so that values and residual hold it too.
 // Quirks kept: layer 0's self-attention has neither residual nor positional term; the prompt tokens themselves are the queries' positional encoding in every layer.
 #pragma once
 #include <sampan/weights/loader.hpp>
@@ -31,19 +32,26 @@ struct ImageSide {
   View<T, 3> image = {}, k = {}, v = {}, q = {};
 };
 
+/// In what published two-way transformers differ.
+struct TwoWayRules {
+  Activation activation = Activation::relu;
+  bool encoding_stays = false;  ///< EfficientSAM: self-attention on queries that hold their encoding, residual included
+};
+
 template <Backend B>
 struct TwoWayBlock {
   PackedCrossAttention<B> self_attn, cross_attn_token_to_image, cross_attn_image_to_token;
   PackedNorm<B> norm1, norm2, norm3, norm4;
   PackedMlp<B> mlp;
   bool first = false;  // skip_first_layer_pe
+  bool encoding_stays = false;
   std::string name;
 
-  static TwoWayBlock load(const Loader<B>& w, Index c, Index heads, Index mlp_dim, float eps, bool first) {
+  static TwoWayBlock load(const Loader<B>& w, Index c, Index heads, Index mlp_dim, float eps, bool first, TwoWayRules rules) {
     MlpParams m;
     m.lin1 = w.linear("mlp.lin1", c, mlp_dim);
     m.lin2 = w.linear("mlp.lin2", mlp_dim, c);
-    m.activation = Activation::relu;
+    m.activation = rules.activation;
     m.name = w.path("mlp");
     return {load_cross_attention(w / "self_attn", c, c, heads),
             load_cross_attention(w / "cross_attn_token_to_image", c, c / 2, heads),
@@ -54,6 +62,7 @@ struct TwoWayBlock {
             w.pack(w.norm("norm4", c, eps)),
             w.pack(m),
             first,
+            rules.encoding_stays,
             w.path()};
   }
 
@@ -63,7 +72,10 @@ struct TwoWayBlock {
     const View<const float, 3> qc = q;
     auto scope = ctx.arena.scope();
     const auto fresh = scope.template make<float>(q.extent(0), q.extent(1), q.extent(2));
-    if (first) {
+    if (encoding_stays) {
+      if (!first) add(ctx, tokens(qc), tokens(qpe), rows);
+      cross_attention(ctx, self_attn, {qc, {}, qc, {}, qc}, fresh, qc);
+    } else if (first) {
       cross_attention(ctx, self_attn, {qc, {}, qc, {}, qc}, fresh);
     } else {
       cross_attention(ctx, self_attn, {qc, qpe, qc, qpe, qc}, fresh, qc);
@@ -96,9 +108,9 @@ struct TwoWayTransformer {
   std::string name;
 
   /// `eps` of the blocks' norms, `eps_final` of the last (Hugging Face's forward differs between them).
-  static TwoWayTransformer load(const Loader<B>& w, Index depth, Index c, Index heads, Index mlp_dim, float eps, float eps_final) {
+  static TwoWayTransformer load(const Loader<B>& w, Index depth, Index c, Index heads, Index mlp_dim, float eps, float eps_final, TwoWayRules rules = {}) {
     TwoWayTransformer t;
-    for (Index i = 0; i < depth; ++i) t.layers.push_back(TwoWayBlock<B>::load(w / "layers" / i, c, heads, mlp_dim, eps, i == 0));
+    for (Index i = 0; i < depth; ++i) t.layers.push_back(TwoWayBlock<B>::load(w / "layers" / i, c, heads, mlp_dim, eps, i == 0, rules));
     t.final_attn_token_to_image = load_cross_attention(w / "final_attn_token_to_image", c, c / 2, heads);
     t.norm_final_attn = w.pack(w.norm("norm_final_attn", c, eps_final));
     t.name = w.path();

@@ -1,6 +1,6 @@
-// Activations: ReLU and GELU in the exact erf form, y = 0.5 x (1 + erf(x / sqrt 2)) (not tanh).
+// Activations: ReLU; GELU in the exact erf form, y = 0.5 x (1 + erf(x / sqrt 2)); and its tanh form, y = 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).
 // Data flow: epilogue of linear.hpp and conv2d.hpp, or alone after a LayerNorm2d (mask decoder).   Shapes: x, y [n, c], y may be x.
-// Source: torch.nn.GELU(approximate="none"), torch.nn.ReLU.   Cost: counted as 1 FLOP per element (bandwidth decides).
+// Source: torch.nn.ReLU, torch.nn.GELU(approximate="none"), and approximate="tanh" (EfficientViT-SAM).   Cost: counted as 1 FLOP per element (bandwidth decides).
 // Error: Reference is std::erf in float32 (4.5e-7 absolute, kernels.md 1.6); a backend may use any form with absolute error <= 5e-7.
 #pragma once
 #include <sampan/ops/params.hpp>
@@ -16,6 +16,7 @@ inline float activate(float x, Activation a) {
     case Activation::none: return x;
     case Activation::relu: return x > 0 ? x : x != x ? x : 0;  // NaN stays NaN, as in PyTorch
     case Activation::gelu_erf: return 0.5f * x * (1.0f + std::erf(x * 0.70710678f));
+    case Activation::gelu_tanh: return 0.5f * x * (1.0f + std::tanh(0.79788456f * (x + 0.044715f * (x * x * x))));
   }
   return x;
 }

@@ -8,7 +8,7 @@
 
 namespace sampan::inline SAMPAN_ABI {
 
-enum class Activation { none, relu, gelu_erf };
+enum class Activation { none, relu, gelu_erf, gelu_tanh };
 
 /// LayerNorm over the last (channel) axis: y = (x - mean) / sqrt(var + eps) * weight + bias, biased variance. Empty weight: no norm.
 struct NormParams {

@@ -148,7 +148,7 @@ inline Status decode_on_device(SessionState& s, const models::Network<Cuda>& net
   if (!s.image_side_ready) SAMPAN_CHECK(embedding_to_device(s, *d, net));
   const Prompt& first = prompts[0];
   const Index b = Index(prompts.size()), g = net.grid(), low = 4 * g, channels = net.channels(), masks = net.mask_decoder.mask_count(o.multimask);
-  const Index each = models::PromptEncoder<Cuda>::token_count(Index(first.points.size()), first.box.has_value()), tokens = b * each * channels;
+  const Index each = net.prompt_encoder.token_count(Index(first.points.size()), first.box.has_value()), tokens = b * each * channels;
   const bool ready = first.mask_input.empty();
   const Index in_floats = tokens + (ready ? 0 : low * low), out_floats = b * masks * (low * low + 1);
   SAMPAN_TRY(input, d->input(in_floats));

@@ -1,10 +1,11 @@
 // Low-resolution logits -> mask of the original size, with its area, extent and stability score.
 // Data flow: models/mask_decoder.hpp -> here -> Prediction.   Shapes: low [l, l] logits, mask [h, w] bytes 0/1.
-// Three published orders (weights/contract.hpp, UpsampleKind): SAM resizes to the input square, crops the padding, resizes to the image; LiteMedSAM crops first;
-// MedSAM applies the sigmoid first. Bilinear, align_corners=False; comparison is strict (> threshold).
+// Published orders (weights/contract.hpp, UpsampleKind): SAM resizes to the input square, crops the padding, resizes to the image; LiteMedSAM crops first;
+// MedSAM applies the sigmoid first; EfficientSAM resizes at once, bicubically, and compares with >=. Bilinear, align_corners=False; comparison is strict (> threshold).
 // Source: SamPredictor / Sam.postprocess_masks; MedSAM_Inference.py; CVPR24_LiteMedSAM_infer.py; utils/amg.py, calculate_stability_score (offset 1.0 unless everything mode says otherwise).
 // Cost: 6 FLOP per pixel; the full-size logits never exist as a whole: rows are compared as they are made.
 #pragma once
+#include <sampan/ops/resize_torch_bicubic.hpp>
 #include <sampan/ops/resize_torch_bilinear.hpp>
 #include <sampan/predict/frame.hpp>
 #include <sampan/predict/predictor.hpp>
@@ -27,7 +28,9 @@ template <class B>
 void finish_mask(Context<B>& ctx, const weights::Contract& c, const InputFrame& f, const View<const float, 2>& low, Candidate& out, float stability_offset = 1) {
   using weights::UpsampleKind;
   const Index h = f.original.height, w = f.original.width, l = low.extent(0);
-  const float threshold = float(c.mask.threshold);
+  const bool bicubic = c.mask.upsample == UpsampleKind::bicubic_original;
+  // v >= t is v > the float below t.
+  const float threshold = bicubic ? std::nextafter(float(c.mask.threshold), -std::numeric_limits<float>::infinity()) : float(c.mask.threshold);
   auto scope = ctx.arena.scope();
   const auto counts = scope.template make<detail::RowCount>(h);
   View<const float, 2> source = low;
@@ -39,7 +42,7 @@ void finish_mask(Context<B>& ctx, const weights::Contract& c, const InputFrame& 
   } else if (c.mask.upsample == UpsampleKind::crop_low_original) {
     if (!ctx.require(l == f.side, "postprocess: cropping at low resolution needs logits of the input's size")) return;
     source = low.slice(0, 0, f.resized.height).slice(1, 0, f.resized.width);
-  } else {
+  } else if (!bicubic) {
     const auto probability = scope.template make<float>(l, l);
     if (ctx.begin({double(l * l) * 10, double(l * l) * 8}))
       for (Index y = 0; y < l; ++y)
@@ -56,7 +59,7 @@ void finish_mask(Context<B>& ctx, const weights::Contract& c, const InputFrame& 
   }
   const View<const float, 3> plane(source.data(), {source.extent(0), source.extent(1), 1}, {source.stride(0), source.stride(1), 1});
   const PixelKernels* kernels = pixel_kernels(ctx.backend);
-  sampan::detail::bilinear_rows(ctx, plane, h, w, [&](Index y, const BlendRow& row) {
+  const auto finish_row = [&](Index y, const BlendRow& row) {
     MaskRow m{row.a, row.b, row.wa, row.wb, w, threshold, inner, outer, mask + y * w};
     if (kernels && kernels->mask_row) {
       kernels->mask_row(m);
@@ -73,7 +76,12 @@ void finish_mask(Context<B>& ctx, const weights::Contract& c, const InputFrame& 
     Index last = w - 1;
     while (m.area && m.mask[last] == 0) --last;
     counts(y) = {m.area, m.above, m.around, first - m.mask, last};
-  });
+  };
+  if (bicubic) {
+    sampan::detail::bicubic_rows(ctx, plane, h, w, [](Index, float* own) { return own; }, [&](Index y, float* row) { finish_row(y, {row, row, 1, 0, w, row}); });
+  } else {
+    sampan::detail::bilinear_rows(ctx, plane, h, w, finish_row);
+  }
   if (ctx.planning() || !ctx.ok()) return;
   Index area = 0, above = 0, around = 0, x0 = w, x1 = 0, y0 = h, y1 = 0;
   for (Index y = 0; y < h; ++y) {

@@ -45,13 +45,14 @@ struct ModelInfo {
   std::string family;        ///< a key of weights/family.hpp: sam, medsam, lite_medsam, ...
   std::string name;          ///< "SAM ViT-B"
   std::string licence;       ///< of the weights, as the file says
-  std::string encoder;       ///< "sam_vit" or "tiny_vit", with its sizes
+  std::string encoder;       ///< "sam_vit", "tiny_vit", "plain_vit", ..., with its sizes
   std::string preprocessing; ///< resize, normalisation and padding in words
   std::int64_t image_size = 0;      ///< side of the square that the network sees
   std::int64_t embedding_grid = 0;  ///< the embedding is [1, 256, grid, grid]
   std::int64_t low_res = 0;         ///< side of low_res_logits
   std::int64_t parameters = 0;
   bool points = false, boxes = false, mask_input = false;  ///< prompts that it was trained with
+  std::int64_t most_tokens = 0;  ///< points and box corners (two) of a prompt at most; 0: any number
   bool single_mask = false, multimask = false;             ///< masks per prompt that it can give: one, three
   int classes = 0;                                         ///< of a decoder with one token per class, background included: class_map() and no prompts; else 0
   bool hq_token = false;                                   ///< SAM-HQ: takes PredictOptions::hq_token_only

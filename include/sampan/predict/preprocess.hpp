@@ -85,7 +85,8 @@ void prepare_image(Context<B>& ctx, const weights::Contract& c, const ImageView&
   auto scope = ctx.arena.scope();
   const auto rgb = order_channels(ctx, scope, c.image.channels, rgb_bytes(ctx, scope, image, window));
   if (c.image.resize == weights::ResizeKind::torch_bilinear || c.image.resize == weights::ResizeKind::scipy_zoom_224) return prepare_float(ctx, c, rgb, input);
-  const auto resized = scope.template make<std::uint8_t>(frame.resized.height, frame.resized.width, 3);
+  const Extent2 shown = shown_size(c, frame);
+  const auto resized = scope.template make<std::uint8_t>(shown.height, shown.width, 3);
   switch (c.image.resize) {
     case weights::ResizeKind::pillow_bilinear: resize_pillow_bilinear(ctx, rgb, resized); break;
     case weights::ResizeKind::cv2_area: resize_cv2_area(ctx, rgb, resized); break;

@@ -39,6 +39,8 @@ inline Status check_capability(const Prompt& p, const ModelInfo& m, const Predic
   if (p.box && !m.boxes) return untrained("boxes");
   if (!p.mask_input.empty() && !m.mask_input) return untrained("mask input");
   if (p.points.empty() && !p.box && p.mask_input.empty() && !m.points) return Error(ErrorCode::invalid_argument, cat(m.name, " needs a box"));
+  if (const auto tokens = std::int64_t(p.points.size()) + (p.box ? 2 : 0); m.most_tokens && tokens > m.most_tokens)
+    return unsupported(cat(" takes at most ", m.most_tokens, " points, a box counting as two; the prompt has ", tokens));
   if (o.multimask && !m.multimask) return unsupported(" gives one mask per prompt, not three; leave multimask off");
   if (!o.multimask && !m.single_mask) return unsupported(" gives three masks per prompt only; switch multimask on");
   if (o.hq_token_only && !m.hq_token) return unsupported(" has no token of SAM-HQ; leave hq_token_only off");

@@ -167,7 +167,7 @@ struct SessionState {
   Status decode_with(const models::Network<B>& net, std::span<const Prompt> prompts, const PredictOptions& o, F&& finish) {
     const Prompt& first = prompts[0];
     const Index b = Index(prompts.size()), g = net.grid(), low = 4 * g, channels = net.channels();
-    const Index tokens_each = models::PromptEncoder<B>::token_count(Index(first.points.size()), first.box.has_value()), masks = net.mask_decoder.mask_count(o.multimask);
+    const Index tokens_each = net.prompt_encoder.token_count(Index(first.points.size()), first.box.has_value()), masks = net.mask_decoder.mask_count(o.multimask);
     const bool ready = shares_image_side<B>() && first.mask_input.empty();
     double start = 0, decoded = 0;
     if (ready) SAMPAN_CHECK(prepare_image_side(net));

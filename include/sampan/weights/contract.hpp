@@ -15,23 +15,31 @@ inline constexpr const char* kContractKey = "sampan.contract";
 inline constexpr int kContractVersion = 3;
 
 // Each enum's texts stand in its order in kNames below; they are the words in the file.
-enum class EncoderKind { sam_vit, tiny_vit };
+enum class EncoderKind { sam_vit, tiny_vit, plain_vit, efficient_vit, rep_vit };
+/// How the mask decoder works and what it gives (models/mask_decoder.hpp).
+enum class DecoderKind {
+  sam,            ///< mask 0, or masks 1..3
+  hq,             ///< SAM-HQ: to each of them the mask of its own token is added (models/hq_head.hpp)
+  classes,        ///< SAMed: one token per class, background first; no prompts, a class for each pixel
+  efficient_sam,  ///< six tokens always, GELU, self-attention with a residual everywhere, a norm over whole maps (nn/two_way_transformer.hpp, models/mask_decoder.hpp)
+};
 enum class TinyStem {
   conv3x3_stride2,  ///< two 3x3 convolutions with stride 2 (MobileSAM): image / 4
   conv1x1_stride1,  ///< two 1x1 convolutions (LiteMedSAM): the image's own resolution
 };
-enum class Activation { gelu_erf };
+enum class EfficientVitKind {
+  large,        ///< five stages; L0, L1, L2
+  extra_large,  ///< six; XL0, XL1
+};
+enum class Activation {
+  gelu_erf,
+  gelu_tanh,  ///< efficient_vit's encoder; decoders have the other
+};
 /// What stands beside the blocks of a SAM ViT (nn/block_hooks.hpp).
 enum class HookKind {
   none,
   conv_adapter,  ///< SAM-Med2D: channel gate and two strided convolutions beside the MLP
   bottleneck,    ///< finetune-SAM, Medical SAM Adapter: a bottleneck behind the attention, another at half weight beside the MLP
-};
-/// What the mask decoder gives (models/mask_decoder.hpp).
-enum class DecoderKind {
-  sam,  ///< mask 0, or masks 1..3
-  hq,   ///< SAM-HQ: to each of them the mask of its own token is added (models/hq_head.hpp)
-  classes,  ///< SAMed: one token per class, background first; no prompts, a class for each pixel
 };
 enum class WindowPads {
   after_norm,   ///< windows are cut from the normed map: a missing token is zero (SAM)
@@ -66,8 +74,9 @@ enum class UpsampleKind {
   crop_low_original,      ///< crop the padding at low resolution -> original size, then compare
   sigmoid_then_original,  ///< sigmoid at low resolution -> original size, then compare
   input_argmax_zoom,      ///< classes: low-res logits -> input size, largest class, nearest pixel of the original by scipy's zoom
+  bicubic_original,       ///< low-res logits -> original size, bicubic, no padding to crop; then compare with >= instead of >
 };
-enum class SourceLayout { meta_sam, hf_sam, tiny_vit_sam };
+enum class SourceLayout { meta_sam, hf_sam, tiny_vit_sam, efficient_sam, efficientvit_sam, edge_sam };
 
 namespace detail {
 template <class E>
@@ -77,11 +86,12 @@ struct Names;
   struct Names<E> {                                              \
     static constexpr std::string_view kAll[] = {__VA_ARGS__};    \
   }
-SAMPAN_NAMES(EncoderKind, "sam_vit", "tiny_vit");
+SAMPAN_NAMES(EncoderKind, "sam_vit", "tiny_vit", "plain_vit", "efficient_vit", "rep_vit");
+SAMPAN_NAMES(EfficientVitKind, "large", "extra_large");
 SAMPAN_NAMES(TinyStem, "conv3x3_stride2", "conv1x1_stride1");
-SAMPAN_NAMES(Activation, "gelu_erf");
+SAMPAN_NAMES(Activation, "gelu_erf", "gelu_tanh");
 SAMPAN_NAMES(HookKind, "none", "conv_adapter", "bottleneck");
-SAMPAN_NAMES(DecoderKind, "sam", "hq", "classes");
+SAMPAN_NAMES(DecoderKind, "sam", "hq", "classes", "efficient_sam");
 SAMPAN_NAMES(WindowPads, "after_norm", "before_norm");
 SAMPAN_NAMES(ImageChannels, "rgb", "bgr", "gray");
 SAMPAN_NAMES(ResizeKind, "pillow_bilinear", "cv2_area", "skimage_cubic_aa", "cv2_nearest", "torch_bilinear", "scipy_zoom_224");
@@ -90,8 +100,8 @@ SAMPAN_NAMES(NormaliseKind, "mean_std", "min_max");
 SAMPAN_NAMES(PadOrder, "normalise_then_pad", "pad_then_normalise");
 SAMPAN_NAMES(CoordinateKind, "scale_per_axis", "truncate_single_factor");
 SAMPAN_NAMES(MaskSelect, "iou", "first", "stability", "largest");
-SAMPAN_NAMES(UpsampleKind, "input_crop_original", "crop_low_original", "sigmoid_then_original", "input_argmax_zoom");
-SAMPAN_NAMES(SourceLayout, "meta_sam", "hf_sam", "tiny_vit_sam");
+SAMPAN_NAMES(UpsampleKind, "input_crop_original", "crop_low_original", "sigmoid_then_original", "input_argmax_zoom", "bicubic_original");
+SAMPAN_NAMES(SourceLayout, "meta_sam", "hf_sam", "tiny_vit_sam", "efficient_sam", "efficientvit_sam", "edge_sam");
 #undef SAMPAN_NAMES
 }  // namespace detail
 
@@ -121,9 +131,47 @@ struct TinyVitSizes {
   friend bool operator==(const TinyVitSizes&, const TinyVitSizes&) = default;
 };
 
+/// EfficientSAM's ViT: every block global, no relative positions, a position table made for another grid, with a class token.
+struct PlainVitSizes {
+  int patch = 0, embed_dim = 0, depth = 0, heads = 0, mlp_dim = 0;
+  int pos_grid = 0;  ///< of the stored table, which has 1 + pos_grid^2 rows
+  friend bool operator==(const PlainVitSizes&, const PlainVitSizes&) = default;
+};
+
+/// EfficientViT's stages: a block that halves the map, then `depth` residual ones. Everything else follows from the kind (stages_of).
+struct EfficientVitSizes {
+  EfficientVitKind kind = EfficientVitKind::large;
+  std::vector<int> widths, depths;     ///< per stage; stage 0 is a convolution of stride 2 and residual blocks
+  int head_width = 0, head_depth = 0;  ///< of the neck
+  static constexpr int kHead = 32;     ///< channels of a query, key or value
+  friend bool operator==(const EfficientVitSizes&, const EfficientVitSizes&) = default;
+};
+struct EfficientVitStage {
+  enum Block { res, fused, inverted, attention } block;  ///< ResBlock, FusedMBConv, MBConv, LiteMLA with MBConv; the last two have one norm, at their end
+  int expand;       ///< of its residual blocks; 4 times that in the first block
+  int kernel = 0;   ///< of LiteMLA's second scale
+};
+inline std::vector<EfficientVitStage> stages_of(EfficientVitKind kind) {
+  using S = EfficientVitStage;
+  if (kind == EfficientVitKind::large) return {{S::res, 1}, {S::fused, 4}, {S::fused, 4}, {S::inverted, 4}, {S::attention, 6, 5}};
+  return {{S::res, 1}, {S::fused, 4}, {S::fused, 4}, {S::fused, 4}, {S::attention, 4, 3}, {S::attention, 6, 3}};
+}
+/// FusedMBConvs in the neck.
+constexpr int neck_expand_of(EfficientVitKind kind) { return kind == EfficientVitKind::large ? 1 : 4; }
+
+/// RepViT as EdgeSAM's encoder: convolutions only, four stages from image / 4 down to / 32; the last two are added at / 16.
+struct RepVitSizes {
+  std::array<int, 4> widths{}, depths{};  ///< blocks per stage; the first block of stages 1..3 halves the map
+  std::vector<int> se_blocks;             ///< ascending, counted over all stages: those with squeeze and excite
+  friend bool operator==(const RepVitSizes&, const RepVitSizes&) = default;
+};
+/// Hidden width of squeeze and excite on c channels: a quarter, rounded to a multiple of 8 (timm's make_divisible).
+constexpr int se_hidden(int c) { return std::max(8, (c / 4 + 4) / 8 * 8); }
+
 struct NetworkSizes {
   EncoderKind encoder = EncoderKind::sam_vit;
-  int image_size = 0;    ///< edge of the square model input in pixels; also the prompt encoder's coordinate frame
+  int image_size = 0;    ///< edge of the square model input in pixels
+  int prompt_size = 0;   ///< edge of the frame that prompts and masks live in; 0: image_size (EfficientViT-SAM: 1024 beside an input of 512)
   int grid = 0;          ///< edge of the image embedding in tokens; low-res masks have 4 * grid
   int out_channels = 0;  ///< of the image embedding = width of prompt tokens and decoder
   int decoder_mlp = 0, iou_hidden = 0;
@@ -131,6 +179,10 @@ struct NetworkSizes {
   int mask_tokens = 4;    ///< 4, but for decoders of classes
   SamVitSizes sam_vit;    ///< used if encoder is sam_vit
   TinyVitSizes tiny_vit;  ///< used if encoder is tiny_vit
+  PlainVitSizes plain_vit;  ///< used if encoder is plain_vit
+  EfficientVitSizes efficient_vit;  ///< used if encoder is efficient_vit
+  RepVitSizes rep_vit;              ///< used if encoder is rep_vit
+  int frame_size() const { return prompt_size ? prompt_size : image_size; }
   static constexpr int kDecoderDepth = 2, kDecoderHeads = 8;  ///< the same in every supported family
   friend bool operator==(const NetworkSizes&, const NetworkSizes&) = default;
 };
@@ -289,6 +341,7 @@ class FieldReader {
 inline Status check_sizes(const NetworkSizes& n) {
   const auto refuse = [](std::string_view what) { return Error(ErrorCode::bad_model, cat("network sizes: ", what)); };
   if (n.out_channels % 16 != 0) return refuse(cat("out_channels ", n.out_channels, " must be a multiple of 16 (8 decoder heads at half width)"));
+  if (n.decoder == DecoderKind::hq && n.encoder != EncoderKind::sam_vit && n.encoder != EncoderKind::tiny_vit) return refuse(cat("a SAM-HQ decoder needs an early map, which an encoder of kind ", to_text(n.encoder), " does not give"));
   if (n.decoder != DecoderKind::classes && n.mask_tokens != 4) return refuse(cat(n.mask_tokens, " mask tokens: 4 are supported, other numbers in decoders of classes only"));
   if (n.encoder == EncoderKind::sam_vit) {
     const SamVitSizes& v = n.sam_vit;
@@ -301,6 +354,33 @@ inline Status check_sizes(const NetworkSizes& n) {
     if ((v.hook == HookKind::none) != v.hook_blocks.empty() || (v.hook == HookKind::none) != (v.hook_hidden == 0)) return refuse("hook, hook_hidden and hook_blocks go together");
     if (n.decoder == DecoderKind::hq && v.global_blocks.empty()) return refuse("a SAM-HQ decoder takes the map behind the first global block, and there is none");
     if (v.hook == HookKind::conv_adapter && n.grid % 2 != 0) return refuse(cat("a convolutional adapter halves the grid, ", n.grid, " is odd"));
+    return {};
+  }
+  if (n.encoder == EncoderKind::plain_vit) {
+    const PlainVitSizes& v = n.plain_vit;
+    if (v.patch * n.grid != n.image_size) return refuse(cat("image_size ", n.image_size, " must be patch ", v.patch, " times grid ", n.grid));
+    if (v.embed_dim % v.heads != 0) return refuse(cat("embed_dim ", v.embed_dim, " must be a multiple of heads ", v.heads));
+    return {};
+  }
+  if (n.encoder == EncoderKind::efficient_vit) {
+    const EfficientVitSizes& v = n.efficient_vit;
+    const auto stages = stages_of(v.kind);
+    if (v.widths.size() != stages.size() || v.depths.size() != stages.size()) return refuse(cat("widths and depths must have ", stages.size(), " entries"));
+    for (std::size_t i = 0; i < stages.size(); ++i) {
+      if (v.depths[i] < 0 || v.depths[i] > 64) return refuse("depths from 0 to 64 are possible");
+      if (stages[i].block == EfficientVitStage::attention && v.widths[i] % EfficientVitSizes::kHead != 0) return refuse(cat("widths of stage ", i, " must be a multiple of ", EfficientVitSizes::kHead));
+    }
+    const int strides = 1 << stages.size();
+    if (n.image_size % strides != 0 || n.image_size * 4 != n.grid * strides) return refuse(cat("an image of ", n.image_size, " px gives no grid of ", n.grid, " with ", stages.size(), " stages"));
+    return {};
+  }
+  if (n.encoder == EncoderKind::rep_vit) {
+    const RepVitSizes& v = n.rep_vit;
+    int blocks = 0;
+    for (int d : v.depths) blocks += d;
+    for (std::size_t i = 0; i < v.se_blocks.size(); ++i)
+      if (v.se_blocks[i] >= blocks || (i > 0 && v.se_blocks[i] <= v.se_blocks[i - 1])) return refuse(cat("se_blocks must ascend and stay below ", blocks));
+    if (n.image_size % 32 != 0 || n.image_size != 16 * n.grid) return refuse(cat("an image of ", n.image_size, " px gives no grid of ", n.grid));
     return {};
   }
   const TinyVitSizes& t = n.tiny_vit;
@@ -316,7 +396,8 @@ inline Status check_sizes(const NetworkSizes& n) {
 /// The lowest record version that can say all of `c`.
 inline int contract_version(const Contract& c) {
   const NetworkSizes& n = c.network;
-  if (n.decoder != DecoderKind::sam) return 3;
+  const bool newer = n.encoder > EncoderKind::tiny_vit || n.decoder != DecoderKind::sam || n.prompt_size != 0 || c.mask.upsample == UpsampleKind::bicubic_original;
+  if (newer) return 3;
   const bool first = n.sam_vit.hook == HookKind::none && n.sam_vit.pads == WindowPads::after_norm && c.image.channels == ImageChannels::rgb;
   return first ? 1 : 2;
 }
@@ -330,12 +411,20 @@ inline std::string to_json(const Contract& c) {
   const NetworkSizes& n = c.network;
   w.key("network").begin_object().member("encoder", to_text(n.encoder)).member("image_size", n.image_size).member("grid", n.grid);
   w.member("out_channels", n.out_channels).member("decoder_mlp", n.decoder_mlp).member("iou_hidden", n.iou_hidden);
-  if (version >= 3) w.member("decoder", to_text(n.decoder)).member("mask_tokens", n.mask_tokens);
+  if (version >= 3) w.member("decoder", to_text(n.decoder)).member("mask_tokens", n.mask_tokens).member("prompt_size", n.prompt_size);
   if (n.encoder == EncoderKind::sam_vit) {
     const SamVitSizes& v = n.sam_vit;
     w.member("patch", v.patch).member("embed_dim", v.embed_dim).member("depth", v.depth).member("heads", v.heads).member("mlp_dim", v.mlp_dim);
     w.member("window", v.window).list("global_blocks", v.global_blocks);
     if (version >= 2) w.member("hook", to_text(v.hook)).member("hook_hidden", v.hook_hidden).list("hook_blocks", v.hook_blocks).member("pads", to_text(v.pads));
+  } else if (n.encoder == EncoderKind::plain_vit) {
+    const PlainVitSizes& v = n.plain_vit;
+    w.member("patch", v.patch).member("embed_dim", v.embed_dim).member("depth", v.depth).member("heads", v.heads).member("mlp_dim", v.mlp_dim).member("pos_grid", v.pos_grid);
+  } else if (n.encoder == EncoderKind::efficient_vit) {
+    const EfficientVitSizes& v = n.efficient_vit;
+    w.member("kind", to_text(v.kind)).list("widths", v.widths).list("depths", v.depths).member("head_width", v.head_width).member("head_depth", v.head_depth);
+  } else if (n.encoder == EncoderKind::rep_vit) {
+    w.list("widths", n.rep_vit.widths).list("depths", n.rep_vit.depths).list("se_blocks", n.rep_vit.se_blocks);
   } else {
     const TinyVitSizes& t = n.tiny_vit;
     w.member("stem", to_text(t.stem)).list("dims", t.dims).list("depths", t.depths).list("heads", t.heads).list("windows", t.windows).list("strides", t.strides);
@@ -384,6 +473,7 @@ inline Result<Contract> parse_contract(std::string_view text) {
   if (version >= 3) {
     n.choice("decoder", c.network.decoder);
     n.integer("mask_tokens", c.network.mask_tokens, 2, 256);
+    n.integer("prompt_size", c.network.prompt_size, 0, 8192);
   }
   if (c.network.encoder == EncoderKind::sam_vit) {
     SamVitSizes& v = c.network.sam_vit;
@@ -400,6 +490,25 @@ inline Result<Contract> parse_contract(std::string_view text) {
       n.integers("hook_blocks", v.hook_blocks, 0, 255);
       n.choice("pads", v.pads);
     }
+  } else if (c.network.encoder == EncoderKind::plain_vit) {
+    PlainVitSizes& v = c.network.plain_vit;
+    n.integer("patch", v.patch, 1, 256);
+    n.integer("embed_dim", v.embed_dim, 1, 16384);
+    n.integer("depth", v.depth, 1, 256);
+    n.integer("heads", v.heads, 1, 256);
+    n.integer("mlp_dim", v.mlp_dim, 1, 65536);
+    n.integer("pos_grid", v.pos_grid, 1, 512);
+  } else if (c.network.encoder == EncoderKind::efficient_vit) {
+    EfficientVitSizes& v = c.network.efficient_vit;
+    n.choice("kind", v.kind);
+    n.integers("widths", v.widths, 1, 4096);
+    n.integers("depths", v.depths, 0, 64);
+    n.integer("head_width", v.head_width, 1, 4096);
+    n.integer("head_depth", v.head_depth, 0, 64);
+  } else if (c.network.encoder == EncoderKind::rep_vit) {
+    n.integers("widths", c.network.rep_vit.widths, 2, 4096);
+    n.integers("depths", c.network.rep_vit.depths, 1, 64);
+    n.integers("se_blocks", c.network.rep_vit.se_blocks, 0, 255);
   } else {
     TinyVitSizes& t = c.network.tiny_vit;
     n.choice("stem", t.stem);
@@ -437,6 +546,8 @@ inline Result<Contract> parse_contract(std::string_view text) {
   SAMPAN_CHECK(r.finish());
   for (auto* inner : {&source, &n, &eps, &image, &prompt, &mask}) SAMPAN_CHECK(inner->finish());
   SAMPAN_CHECK(check_sizes(c.network));
+  if ((c.activation == Activation::gelu_tanh) != (c.network.encoder == EncoderKind::efficient_vit)) return Error(ErrorCode::bad_model, "contract record: activation gelu_tanh belongs to encoder efficient_vit");
+  if (c.network.prompt_size && c.image.pad == PadKind::centre_small) return Error(ErrorCode::bad_model, "contract record: image.pad centre_small needs prompts in the frame of the image");
   if (c.image.keep_aspect != (c.image.pad == PadKind::right_bottom)) return Error(ErrorCode::bad_model, "contract record: image.pad must be right_bottom exactly if image.keep_aspect is true");
   const bool classes = c.network.decoder == DecoderKind::classes;
   if (classes != (c.mask.upsample == UpsampleKind::input_argmax_zoom)) return Error(ErrorCode::bad_model, "contract record: mask.upsample must be input_argmax_zoom exactly if network.decoder is classes");

@@ -1,7 +1,8 @@
 // The families of checkpoints, one row each: what a network's weights mean besides their numbers.
 // Data flow: weights/identify.hpp picks a row from shapes, sampan-convert writes it into the contract record, models/zoo.hpp lists the checkpoints.
 // Sources: facebookresearch/segment-anything (SAM), bowang-lab/MedSAM (MedSAM_Inference.py; branch LiteMedSAM, CVPR24_LiteMedSAM_infer.py),
-// ChaoningZhang/MobileSAM, xinghaochen/TinySAM, SysCV/sam-hq, OpenGVLab/SAM-Med2D (predictor_sammed.py, test.py), halleewong/ScribblePrompt. A new family of a known network is one row here.
+// ChaoningZhang/MobileSAM, xinghaochen/TinySAM, SysCV/sam-hq, OpenGVLab/SAM-Med2D (predictor_sammed.py, test.py), halleewong/ScribblePrompt, yformer/EfficientSAM, mit-han-lab/efficientvit,
+// chongzhou96/EdgeSAM, hitachinsk/SAMed. A new family of a known network is one row here.
 #pragma once
 #include <sampan/weights/contract.hpp>
 
@@ -23,6 +24,7 @@ struct FamilyRow {
 namespace detail {
 inline constexpr Eps kSamEps{.encoder_ln = 1e-6, .decoder_ln = 1e-5, .decoder_final_ln = 1e-5, .ln2d = 1e-6, .bn = 1e-5};
 inline constexpr Eps kTinyVitEps{.encoder_ln = 1e-5, .decoder_ln = 1e-5, .decoder_final_ln = 1e-5, .ln2d = 1e-6, .bn = 1e-5};
+inline constexpr Eps kEfficientVitEps{.encoder_ln = 1e-6, .decoder_ln = 1e-6, .decoder_final_ln = 1e-6, .ln2d = 1e-6, .bn = 1e-6};  // set_norm_eps(1e-6) of its builder
 inline constexpr ImageContract kSamImage{.resize = ResizeKind::pillow_bilinear,
                                          .keep_aspect = true,
                                          .pad = PadKind::right_bottom,
@@ -135,6 +137,29 @@ inline constexpr FamilyRow kFamilies[] = {
     // SAM and MobileSAM's encoder with a decoder of its own (models/hq_head.hpp).
     {"sam_hq", "SAM-HQ", "Apache-2.0", EncoderKind::sam_vit, {}, detail::kSamEps, detail::kSamImage, detail::kSamPrompt, detail::kSamMask, DecoderKind::hq},
     {"sam_hq_tiny", "Light HQ-SAM", "Apache-2.0", EncoderKind::tiny_vit, TinyStem::conv3x3_stride2, detail::kTinyVitEps, detail::kSamImage, detail::kSamPrompt, detail::kSamMask, DecoderKind::hq},
+
+    // A plain ViT of 1024 px; a stretched float image, up to six points or box corners, always three masks, bicubic at the end.
+    {"efficient_sam",
+     "EfficientSAM",
+     "Apache-2.0",
+     EncoderKind::plain_vit,
+     {},
+     detail::kSamEps,
+     {.resize = ResizeKind::torch_bilinear,
+      .keep_aspect = false,
+      .pad = PadKind::none,
+      .order = PadOrder::normalise_then_pad,
+      .normalise = NormaliseKind::mean_std,
+      .mean = {123.675, 116.28, 103.53},
+      .std = {58.395, 57.12, 57.375}},
+     {.coordinates = CoordinateKind::scale_per_axis, .points = true, .boxes = true, .mask_input = false},
+     {.single = false, .multimask = true, .select = MaskSelect::iou, .upsample = UpsampleKind::bicubic_original, .threshold = 0},
+     DecoderKind::efficient_sam},
+
+    // Convolutions and linear attention on an image of 512 (L) or 1024 px (XL); prompts and masks live in 1024 px either way.
+    {"efficientvit_sam", "EfficientViT-SAM", "Apache-2.0", EncoderKind::efficient_vit, {}, detail::kEfficientVitEps, detail::kSamImage, detail::kSamPrompt, detail::kSamMask},
+
+    {"edge_sam", "EdgeSAM", "S-Lab License 1.0 (non-commercial)", EncoderKind::rep_vit, {}, detail::kSamEps, detail::kSamImage, detail::kSamPrompt, detail::kSamMask},
 };
 
 /// nullptr if unknown.
@@ -162,6 +187,15 @@ inline Contract base_contract(const FamilyRow& f, const NetworkSizes& n, SourceL
     const char* size = v.embed_dim == 768 && v.depth == 12 ? "B" : v.embed_dim == 1024 && v.depth == 24 ? "L" : v.embed_dim == 1280 && v.depth == 32 ? "H" : nullptr;
     c.name += size ? cat(" ViT-", size) : cat(" ViT ", v.embed_dim, "x", v.depth);
     if (n.image_size != 1024) c.name += cat(" ", n.image_size, " px");
+  }
+  if (f.key == "efficient_sam" && n.plain_vit.embed_dim == 192) c.name += "-Ti";
+  if (f.key == "efficient_sam" && n.plain_vit.embed_dim == 384) c.name += "-S";
+  if (n.encoder == EncoderKind::efficient_vit && f.encoder == n.encoder) {
+    const EfficientVitSizes& v = n.efficient_vit;
+    const bool xl = v.kind == EfficientVitKind::extra_large;
+    const int which = !xl && v.depths.size() == 5 ? (v.depths[3] == 4 ? 0 : v.depths[3] == 6 ? 1 : v.depths[3] == 8 ? 2 : -1) : xl && v.depths.size() == 6 ? (v.depths[3] == 2 ? 0 : v.depths[3] == 4 ? 1 : -1) : -1;
+    c.name += which < 0 ? std::string() : cat(xl ? " XL" : " L", which);
+    c.activation = Activation::gelu_tanh;
   }
   c.licence = f.licence;
   c.network = n;

@@ -125,6 +125,69 @@ inline Status identify_tiny_vit(const ShapeIndex& in, NetworkSizes& n) {
   return {};
 }
 
+/// EfficientSAM. Nothing in the file tells heads and input size: the published widths have heads of 64 and inputs of 1024 px.
+inline Status identify_plain_vit(const ShapeIndex& in, NetworkSizes& n) {
+  const std::string e = "image_encoder.";
+  PlainVitSizes& v = n.plain_vit;
+  SAMPAN_TRY(rows, in.extent(e + "pos_embed", 3, 1));
+  SAMPAN_TRY(width, in.extent(e + "pos_embed", 3, 2));
+  SAMPAN_TRY(patch, in.extent(e + "patch_embed.proj.weight", 4, 2));
+  SAMPAN_TRY(mlp, in.extent(e + "blocks.0.mlp.lin1.weight", 2, 0));
+  int side = 1;
+  while (side * side < rows - 1) ++side;
+  if (side * side + 1 != rows) return Error(ErrorCode::bad_model, cat("image_encoder.pos_embed has ", rows, " rows, a class token and a square grid are needed"));
+  if (width % 64 != 0 || patch > 256 || 1024 % patch != 0) return Error(ErrorCode::bad_model, cat("image_encoder: a width of ", width, " and patches of ", patch, " px; multiples of 64 and divisors of 1024 are supported"));
+  v = {patch, width, in.count(e + "blocks.", ".norm1.weight"), width / 64, mlp, side};
+  n.image_size = 1024;
+  n.grid = 1024 / patch;
+  n.decoder = DecoderKind::efficient_sam;
+  return {};
+}
+
+/// EfficientViT-SAM. The number of stages tells the kind, and the kind the input's size: 512 or 1024 px, prompts in 1024 px.
+inline Status identify_efficient_vit(const ShapeIndex& in, NetworkSizes& n) {
+  const std::string stages = "image_encoder.backbone.stages.", middle = "image_encoder.neck.middle.op_list.";
+  EfficientVitSizes& v = n.efficient_vit;
+  v.kind = in.has(stages + "5.op_list.0.main.point_conv.conv.weight") ? EfficientVitKind::extra_large : EfficientVitKind::large;
+  const auto blocks = stages_of(v.kind);
+  for (std::size_t s = 0; s < blocks.size(); ++s) {
+    const std::string ops = cat(stages, s, ".op_list.");
+    SAMPAN_TRY(width, in.extent(ops + (s == 0 ? "0.conv.weight" : "0.main.point_conv.conv.weight"), 4, 0));
+    const bool attention = blocks[s].block == EfficientVitStage::attention;
+    const char* telling = s == 0 ? ".main.conv1.conv.weight" : attention ? ".context_module.main.qkv.conv.weight" : ".main.point_conv.conv.weight";
+    int depth = 0;
+    while (depth < 64 && in.has(cat(ops, depth + 1, telling))) ++depth;
+    v.widths.push_back(width);
+    v.depths.push_back(depth);
+  }
+  SAMPAN_TRY(head, in.extent("image_encoder.neck.input_ops.0.op_list.0.conv.weight", 4, 0));
+  v.head_width = head;
+  v.head_depth = in.count(middle, ".main.spatial_conv.conv.weight");
+  n.image_size = v.kind == EfficientVitKind::large ? 512 : 1024;
+  n.prompt_size = v.kind == EfficientVitKind::large ? 1024 : 0;
+  n.grid = 64;
+  return {};
+}
+
+/// EdgeSAM. A block that halves the map has a third part in its token mixer. Its input is 1024 px.
+inline Status identify_rep_vit(const ShapeIndex& in, NetworkSizes& n) {
+  RepVitSizes& v = n.rep_vit;
+  std::size_t stage = 0;
+  for (int i = 0; i < 256; ++i) {
+    const std::string b = cat("image_encoder.features.", i + 1, ".");
+    if (!in.has(b + "channel_mixer.m.2.c.weight")) break;
+    SAMPAN_TRY(width, in.extent(b + "channel_mixer.m.2.c.weight", 4, 0));
+    if (in.has(b + "token_mixer.2.c.weight") && ++stage > 3) return Error(ErrorCode::bad_model, cat("image_encoder.features.", i + 1, " halves the map a fourth time, three times are supported"));
+    v.widths[stage] = width;
+    ++v.depths[stage];
+    if (in.has(b + "token_mixer.1.fc1.weight")) v.se_blocks.push_back(i);
+  }
+  if (stage < 3) return Error(ErrorCode::bad_model, cat("image_encoder.features halves the map ", stage, " times, three times are needed"));
+  n.image_size = 1024;
+  n.grid = 64;
+  return {};
+}
+
 }  // namespace detail
 
 /// `rows` holds all tensors of the checkpoint in PyTorch's (Meta's) names. On success every tensor was checked: none missing, none surplus, each of right shape.
@@ -136,13 +199,23 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
   if (in.has("image_encoder.patch_embed.seq.0.c.weight")) {
     n.encoder = EncoderKind::tiny_vit;
     SAMPAN_CHECK(detail::identify_tiny_vit(in, n));
+  } else if (in.has("image_encoder.backbone.stages.0.op_list.0.conv.weight")) {
+    n.encoder = EncoderKind::efficient_vit;
+    SAMPAN_CHECK(detail::identify_efficient_vit(in, n));
+  } else if (in.has("image_encoder.features.0.0.c.weight")) {
+    n.encoder = EncoderKind::rep_vit;
+    SAMPAN_CHECK(detail::identify_rep_vit(in, n));
+  } else if (in.has("image_encoder.pos_embed") && in.find("image_encoder.pos_embed")->size() == 3 && !in.has("prompt_encoder.no_mask_embed.weight")) {
+    n.encoder = EncoderKind::plain_vit;
+    SAMPAN_CHECK(detail::identify_plain_vit(in, n));
   } else if (in.has("image_encoder.pos_embed")) {
     n.encoder = EncoderKind::sam_vit;
     SAMPAN_CHECK(detail::identify_sam_vit(in, n));
   } else {
     return Error(ErrorCode::bad_model, "neither image_encoder.pos_embed (SAM) nor image_encoder.patch_embed.seq.0.c.weight (TinyViT) is among the tensors");
   }
-  SAMPAN_TRY(channels, in.extent("image_encoder.neck.0.weight", 4, 0));
+  const bool one_norm = n.encoder == EncoderKind::efficient_vit;  // its neck ends in a norm of its own
+  SAMPAN_TRY(channels, in.extent(one_norm ? "image_encoder.norm.weight" : "image_encoder.neck.0.weight", one_norm ? 1 : 4, 0));
   SAMPAN_TRY(mlp, in.extent("mask_decoder.transformer.layers.0.mlp.lin1.weight", 2, 0));
   SAMPAN_TRY(hidden, in.extent("mask_decoder.iou_prediction_head.layers.0.weight", 2, 0));
   SAMPAN_TRY(tokens, in.extent("mask_decoder.mask_tokens.weight", 2, 0));
@@ -153,7 +226,7 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
   SAMPAN_CHECK(check_sizes(n));
   SAMPAN_CHECK(check_complete(rows, n));
   if (n.decoder == DecoderKind::classes) {
-    if (n.encoder != EncoderKind::sam_vit) return Error(ErrorCode::bad_model, cat("mask_decoder.mask_tokens has ", tokens, " rows, one per class; with a TinyViT encoder 4 are supported"));
+    if (n.encoder != EncoderKind::sam_vit) return Error(ErrorCode::bad_model, cat("mask_decoder.mask_tokens has ", tokens, " rows, one per class; with an encoder of kind ", to_text(n.encoder), " 4 are supported"));
     r.family = find_family("samed");
     r.twins = cat("one token per class, ", tokens - 1, " and background, with SAMed's image path");
   } else if (n.decoder == DecoderKind::hq) {
@@ -164,6 +237,12 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
       r.twins = "the predictor's image path; give --family sam_med2d_eval for the one of its evaluation script (BGR, small images centred)";
     } else if (n.sam_vit.embed_dim == 768 && n.sam_vit.depth == 12 && n.image_size == 1024) r.twins = "MedSAM and ScribblePrompt-SAM have the same shapes: give --family medsam or scribbleprompt if this is one of them";
     else if (n.sam_vit.embed_dim == 768 && n.image_size == 256) r.twins = "SAM-Med2D without adapters has the same shapes: give --family sam_med2d if this is one";
+  } else if (n.encoder == EncoderKind::plain_vit) {
+    r.family = find_family("efficient_sam");
+  } else if (n.encoder == EncoderKind::efficient_vit) {
+    r.family = find_family("efficientvit_sam");
+  } else if (n.encoder == EncoderKind::rep_vit) {
+    r.family = find_family("edge_sam");
   } else if (n.tiny_vit.stem == TinyStem::conv1x1_stride1) {
     r.family = find_family("lite_medsam");
   } else {

@@ -37,6 +37,14 @@ class ShapeList {
     for (const char* part : {"weight", "bias", "running_mean", "running_var"}) add(cat(name, ".bn.", part), {out});
   }
 
+  /// EfficientViT's ConvLayer: convolution `conv`, with a bias or with BatchNorm `norm` behind it.
+  void conv_layer(std::string_view name, std::int64_t in, std::int64_t out, std::int64_t k, bool bias, bool bn) const {
+    add(cat(name, ".conv.weight"), {out, in, k, k});
+    if (bias) add(cat(name, ".conv.bias"), {out});
+    for (const char* part : {"weight", "bias", "running_mean", "running_var"})
+      if (bn) add(cat(name, ".norm.", part), {out});
+  }
+
  private:
   std::vector<TensorShape>& rows_;
   std::string prefix_;
@@ -122,10 +130,102 @@ inline void tiny_vit_shapes(const ShapeList& e, const NetworkSizes& n) {
   neck_shapes(e, t.dims[3], n.out_channels);
 }
 
-inline void prompt_encoder_shapes(const ShapeList& p, std::int64_t c) {
+inline void plain_vit_shapes(const ShapeList& e, const NetworkSizes& n) {
+  const PlainVitSizes& v = n.plain_vit;
+  const std::int64_t c = v.embed_dim;
+  e.add("pos_embed", {1, 1 + std::int64_t(v.pos_grid) * v.pos_grid, c});
+  e.conv("patch_embed.proj", 3, c, v.patch);
+  for (int i = 0; i < v.depth; ++i) {
+    const ShapeList b = e / "blocks" / i;
+    b.norm("norm1", c);
+    b.linear("attn.qkv", c, 3 * c);
+    b.linear("attn.proj", c, c);
+    b.norm("norm2", c);
+    b.linear("mlp.lin1", c, v.mlp_dim);
+    b.linear("mlp.lin2", v.mlp_dim, c);
+  }
+  neck_shapes(e, c, n.out_channels);
+}
+
+inline void efficient_vit_shapes(const ShapeList& e, const NetworkSizes& n) {
+  const EfficientVitSizes& v = n.efficient_vit;
+  const auto stages = stages_of(v.kind);
+  const auto fused = [](const ShapeList& b, std::int64_t in, std::int64_t mid, std::int64_t out) {
+    b.conv_layer("spatial_conv", in, mid, 3, false, true);
+    b.conv_layer("point_conv", mid, out, 1, false, true);
+  };
+  const auto inverted = [](const ShapeList& b, std::int64_t in, std::int64_t mid, std::int64_t out) {
+    b.conv_layer("inverted_conv", in, mid, 1, true, false);
+    b.conv_layer("depth_conv", 1, mid, 3, true, false);
+    b.conv_layer("point_conv", mid, out, 1, false, true);
+  };
+  for (std::size_t s = 0; s < stages.size(); ++s) {
+    const ShapeList ops = e / "backbone.stages" / int(s) / "op_list";
+    const std::int64_t c = v.widths[s], expand = stages[s].expand, before = s ? v.widths[s - 1] : 3;
+    if (s == 0) {
+      ops.conv_layer("0", 3, c, 3, false, true);
+    } else {
+      (stages[s].block == EfficientVitStage::fused ? fused(ops / "0.main", before, 4 * expand * before, c) : inverted(ops / "0.main", before, 4 * expand * before, c));
+    }
+    for (int i = 1; i <= v.depths[s]; ++i) {
+      const ShapeList b = ops / i;
+      switch (stages[s].block) {
+        case EfficientVitStage::res:
+          b.conv_layer("main.conv1", c, c, 3, false, true);
+          b.conv_layer("main.conv2", c, c, 3, false, true);
+          break;
+        case EfficientVitStage::fused: fused(b / "main", c, expand * c, c); break;
+        case EfficientVitStage::inverted: inverted(b / "main", c, expand * c, c); break;
+        case EfficientVitStage::attention: {
+          const ShapeList a = b / "context_module.main";
+          a.add("qkv.conv.weight", {3 * c, c, 1, 1});
+          a.add("aggreg.0.0.weight", {3 * c, 1, stages[s].kernel, stages[s].kernel});
+          a.add("aggreg.0.1.weight", {3 * c, EfficientVitSizes::kHead, 1, 1});
+          a.conv_layer("proj", 2 * c, c, 1, false, true);
+          inverted(b / "local_module.main", c, expand * c, c);
+          break;
+        }
+      }
+    }
+  }
+  for (int i = 0; i < 3; ++i) (e / "neck.input_ops" / i).conv_layer("op_list.0", v.widths[stages.size() - 1 - std::size_t(i)], v.head_width, 1, false, true);
+  for (int i = 0; i < v.head_depth; ++i) fused(e / "neck.middle.op_list" / i / "main", v.head_width, std::int64_t(neck_expand_of(v.kind)) * v.head_width, v.head_width);
+  e.conv("neck.output_ops.0.op_list.0.conv", v.head_width, n.out_channels, 1);
+  e.norm("norm", n.out_channels);
+}
+
+inline void rep_vit_shapes(const ShapeList& e, const NetworkSizes& n) {
+  const RepVitSizes& v = n.rep_vit;
+  const ShapeList f = e / "features";
+  f.conv_bn("0.0", 3, v.widths[0] / 2, 3);
+  f.conv_bn("0.2", v.widths[0] / 2, v.widths[0], 3);
+  int block = 0;
+  for (std::size_t s = 0; s < 4; ++s)
+    for (int i = 0; i < v.depths[s]; ++i, ++block) {
+      const ShapeList b = f / (block + 1);
+      const bool halves = s > 0 && i == 0;
+      const std::int64_t c = v.widths[s], before = halves ? v.widths[s - 1] : c, hidden = se_hidden(int(before));
+      b.conv_bn(halves ? "token_mixer.0" : "token_mixer.0.conv", 1, before, 3);
+      if (!halves) b.conv_bn("token_mixer.0.conv1", 1, c, 1);
+      if (std::find(v.se_blocks.begin(), v.se_blocks.end(), block) != v.se_blocks.end()) {
+        b.conv("token_mixer.1.fc1", before, hidden, 1);
+        b.conv("token_mixer.1.fc2", hidden, before, 1);
+      }
+      if (halves) b.conv_bn("token_mixer.2", before, c, 1);
+      b.conv_bn("channel_mixer.m.0", c, 2 * c, 1);
+      b.conv_bn("channel_mixer.m.2", 2 * c, c, 1);
+    }
+  e.add("fuse_stage2.weight", {n.out_channels, v.widths[2], 1, 1});
+  e.add("fuse_stage3.op_list.0.weight", {n.out_channels, v.widths[3], 1, 1});
+  neck_shapes(e, n.out_channels, n.out_channels);
+}
+
+inline void prompt_encoder_shapes(const ShapeList& p, std::int64_t c, DecoderKind kind) {
   p.add("pe_layer.positional_encoding_gaussian_matrix", {2, c / 2});
-  for (int i = 0; i < 4; ++i) p.add(cat("point_embeddings.", i, ".weight"), {1, c});
+  const bool efficient = kind == DecoderKind::efficient_sam;  // no background label, no mask input
+  for (int i = efficient ? 1 : 0; i < 4; ++i) p.add(cat("point_embeddings.", i, ".weight"), {1, c});
   p.add("not_a_point_embed.weight", {1, c});
+  if (efficient) return;
   p.conv("mask_downscaling.0", 1, 4, 2);
   p.norm("mask_downscaling.1", 4);
   p.conv("mask_downscaling.3", 4, 16, 2);
@@ -185,8 +285,14 @@ inline void mask_decoder_shapes(const ShapeList& m, const NetworkSizes& n) {
 inline std::vector<TensorShape> expected_tensors(const NetworkSizes& n) {
   std::vector<TensorShape> rows;
   const detail::ShapeList encoder(rows, "image_encoder.");
-  n.encoder == EncoderKind::sam_vit ? detail::sam_vit_shapes(encoder, n) : detail::tiny_vit_shapes(encoder, n);
-  detail::prompt_encoder_shapes({rows, "prompt_encoder."}, n.out_channels);
+  switch (n.encoder) {
+    case EncoderKind::sam_vit: detail::sam_vit_shapes(encoder, n); break;
+    case EncoderKind::tiny_vit: detail::tiny_vit_shapes(encoder, n); break;
+    case EncoderKind::plain_vit: detail::plain_vit_shapes(encoder, n); break;
+    case EncoderKind::efficient_vit: detail::efficient_vit_shapes(encoder, n); break;
+    case EncoderKind::rep_vit: detail::rep_vit_shapes(encoder, n); break;
+  }
+  detail::prompt_encoder_shapes({rows, "prompt_encoder."}, n.out_channels, n.decoder);
   detail::mask_decoder_shapes({rows, "mask_decoder."}, n);
   return rows;
 }

@@ -70,8 +70,8 @@ inline Tensor64 conv_transpose2d(const Tensor64& x, const ConvParams& p, Activat
 }
 
 /// TinyViT: 1x1-bn, GELU, depthwise-bn, GELU, 1x1-bn, [+ x], last activation.
-inline Tensor64 mbconv(const Tensor64& x, const ConvParams& conv1, const ConvParams& conv2, const ConvParams& conv3, bool residual, Activation last) {
-  const Tensor64 wide = conv2d(x, conv1, Activation::gelu_erf), deep = conv2d(wide, conv2, Activation::gelu_erf, true);
+inline Tensor64 mbconv(const Tensor64& x, const ConvParams& conv1, const ConvParams& conv2, const ConvParams& conv3, bool residual, Activation last, Activation inner = Activation::gelu_erf) {
+  const Tensor64 wide = conv2d(x, conv1, inner), deep = conv2d(wide, conv2, inner, true);
   const Tensor64 y = conv2d(deep, conv3);
   return activation(residual ? add(y, x) : y, last);
 }

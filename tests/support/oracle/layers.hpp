@@ -1,7 +1,7 @@
 // Oracles in double for linear layers, norms and activations, from the formulas that the PyTorch documentation gives. Data flow: tests/ops/*_test.cpp -> here.
 // Written from the formulas, not from ops/*.hpp: an error there must not repeat here. Values carry derived error bounds (support/error_bound.hpp).
 //   linear      y = x W^T + b, W [out, in]                       layer_norm  (x - E x) / sqrt(Var x + eps) * gamma + beta, biased variance
-//   relu        max(x, 0)                                        gelu        x Phi(x), Phi the normal distribution function
+//   relu        max(x, 0)                                        gelu        x Phi(x), Phi the normal distribution function; its tanh form as stated
 //   mask_head   hyper map^T                                      fourier     [sin(2 pi t G) ; cos(2 pi t G)], t = 2 (u, v) - 1
 #pragma once
 #include "support/error_bound.hpp"
@@ -24,6 +24,12 @@ inline Num activation(const Num& x, Activation a) {
     // Own error of 0.5 x (1 + erf(x / sqrt 2)) in float32: the argument carries 2u (constant, product), d erf of it <= 0.484 * 2u; erff is good to an ulp (2u);
     // the sum rounds by u * 2; the product by u |y|: together less than u (2.5 |x| + |y|). The slope of GELU is at most 1.13.
     return {v, 1.13 * x.worst + kUnit * (2.5 * std::abs(x.v) + std::abs(v)), std::sqrt(square(1.13 * x.floor) + square(kGeluFloor) + square(kUnit * v))};
+  }
+  if (a == Activation::gelu_tanh) {
+    const double c = std::sqrt(2 / std::numbers::pi), u = c * (x.v + 0.044715 * x.v * x.v * x.v), v = std::isinf(x.v) ? (x.v > 0 ? x.v : std::numeric_limits<double>::quiet_NaN()) : x.v / (1 + std::exp(-2 * u));
+    // Own error of 0.5 x (1 + tanh(u)): u carries 6u |u| (two constants, two products, the cube, the sum), and |u| sech^2(u) <= 0.45; tanhf is good to an ulp (2u), the sum
+    // rounds by 2u, the product by u |y|: together less than u (3.4 |x| + |y|). The slope is at most 1.13.
+    return {v, 1.13 * x.worst + kUnit * (3.4 * std::abs(x.v) + std::abs(v)), std::sqrt(square(1.13 * x.floor) + square(kGeluFloor) + square(kUnit * v))};
   }
   return x;
 }

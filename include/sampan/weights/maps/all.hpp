@@ -2,6 +2,9 @@
 // Networks that are known but not supported are recognised by a telling key, so that the error says what the file is instead of listing strange names.
 #pragma once
 #include <sampan/weights/family.hpp>
+#include <sampan/weights/maps/edge_sam.hpp>
+#include <sampan/weights/maps/efficient_sam.hpp>
+#include <sampan/weights/maps/efficientvit_sam.hpp>
 #include <sampan/weights/maps/hf_sam.hpp>
 #include <sampan/weights/maps/lite_medsam.hpp>
 #include <sampan/weights/maps/meta_sam.hpp>
@@ -18,6 +21,9 @@ struct KeyMap {
 inline constexpr KeyMap kKeyMaps[] = {
     {SourceLayout::hf_sam, "vision_encoder.patch_embed.projection.", kHfSamRows},
     {SourceLayout::tiny_vit_sam, "image_encoder.patch_embed.seq.", kTinyVitSamRows},
+    {SourceLayout::efficient_sam, "prompt_encoder.bbox_top_left_embeddings.", kEfficientSamRows},
+    {SourceLayout::efficientvit_sam, "image_encoder.backbone.stages.", kEfficientVitSamRows},
+    {SourceLayout::edge_sam, "image_encoder.features.", kEdgeSamRows},
     {SourceLayout::meta_sam, "image_encoder.patch_embed.proj.", kMetaSamRows},
 };
 
@@ -32,9 +38,6 @@ inline constexpr UnsupportedRow kUnsupportedNetworks[] = {
     {"w_a_000", "a SAMed LoRA file without the network it belongs to (sampan-merge adds it to its base)"},
     {"lora_A", "a file of LoRA matrices"},
     {"linear_a_q", "a SAM with unmerged LoRA matrices (sampan-convert folds them)"},
-    {"prompt_encoder.bbox_top_left_embeddings", "an EfficientSAM checkpoint"},
-    {"image_encoder.backbone.stages.", "an EfficientViT-SAM checkpoint"},
-    {"image_encoder.features.", "an EdgeSAM checkpoint"},
     {"image_encoder.post_pos_embed", "a SAMUS checkpoint"},
 };
 
