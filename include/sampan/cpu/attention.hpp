@@ -3,9 +3,11 @@
 // Identities of architecture.md: 1 (softmax does not see a constant per query, probabilities sum to 1: subtracting the pad token's key from all keys and its value
 // from all values makes pads zero; the attention op folds the difference into the qkv and proj biases when it packs), 2 (the position bias is the initial
 // accumulator), 3 (rel-pos tables are multiplied with q as one product per tile, rows reversed so that a query reads a contiguous slice), 4 (TinyViT's pads as 1).
+// Volumes: rows are counted through all planes of a window, and a row's bias is that of its plane plus that of its place in it; their pads: volume_pads.hpp.
 // Work items: (window, head) where windows are many; otherwise keys are packed first, then (window, head, block of queries). Borders depend on the shape only.
 #pragma once
 #include <sampan/cpu/gemm.hpp>
+#include <sampan/cpu/volume_pads.hpp>
 #include <sampan/ops/attention.hpp>
 
 namespace sampan::inline SAMPAN_ABI {
@@ -33,6 +35,7 @@ struct HeadPanels {
 struct BiasPanels {
   const float* rel_h = nullptr;  ///< packed weights [2 wh - 1, d], rows reversed
   const float* rel_w = nullptr;  ///< packed weights [2 ww - 1, d], rows reversed
+  const float* rel_d = nullptr;  ///< of volumes: packed weights [2 wd - 1, d], rows reversed
   const float* table = nullptr;  ///< [heads, 2 wh - 1, 2 ww - 1], mirrored around dy = 0 and dx = 0
   const float* pairs = nullptr;  ///< [heads, wh ww, pairs_row]: the bias of every pair, for windows without pads; null: not worth it
   static Index pairs_row(Index keys) { return (keys + 15) / 16 * 16; }
@@ -41,8 +44,8 @@ struct BiasPanels {
 
 /// Floats that `pack_bias` writes, and the scratch it needs behind them.
 struct BiasSize {
-  Index rel_h = 0, rel_w = 0, table = 0, pairs = 0, scratch = 0;
-  Index total() const { return rel_h + rel_w + table + pairs + scratch; }
+  Index rel_h = 0, rel_w = 0, table = 0, pairs = 0, rel_d = 0, scratch = 0;
+  Index total() const { return rel_h + rel_w + table + pairs + rel_d + scratch; }
 };
 inline BiasSize bias_size(const Kernels& level, const AttendBias& b, Index ww) {
   auto up = [](Index n) { return (n + 15) / 16 * 16; };
@@ -50,8 +53,9 @@ inline BiasSize bias_size(const Kernels& level, const AttendBias& b, Index ww) {
   if (!b.table.empty() && b.table.extent(1) <= kKeyBlock) s.pairs = up(b.table.extent(0) * b.table.extent(1) * BiasPanels::pairs_row(b.table.extent(1)));
   if (!b.table.empty()) s.table = up(b.table.extent(0) * (2 * (b.table.extent(1) / ww) - 1) * (2 * ww - 1) + kReadBeyond);
   if (b.rel_h.empty()) return s;
-  const Index nh = b.rel_h.extent(0), nw = b.rel_w.extent(0), d = b.rel_h.extent(1);
-  s.rel_h = up(level.weights_size(nh, d)), s.rel_w = up(level.weights_size(nw, d)), s.scratch = (nh > nw ? nh : nw) * d;
+  const Index nh = b.rel_h.extent(0), nw = b.rel_w.extent(0), nd = b.rel_d.extent(0), d = b.rel_h.extent(1), most = nh > nw ? nh : nw;
+  s.rel_h = up(level.weights_size(nh, d)), s.rel_w = up(level.weights_size(nw, d)), s.scratch = (most > nd ? most : nd) * d;
+  if (nd > 0) s.rel_d = up(level.weights_size(nd, d));
   return s;
 }
 inline BiasPanels bias_panels(const BiasSize& s, const float* base) {
@@ -59,11 +63,12 @@ inline BiasPanels bias_panels(const BiasSize& s, const float* base) {
   if (s.rel_h) p.rel_h = base, p.rel_w = base + s.rel_h;
   if (s.table) p.table = base + s.rel_h + s.rel_w;
   if (s.pairs) p.pairs = base + s.rel_h + s.rel_w + s.table;
+  if (s.rel_d) p.rel_d = base + s.rel_h + s.rel_w + s.table + s.pairs;
   return p;
 }
 /// `scale` is that of the scores: it stands in the queries already, so the rel-pos tables are divided by it.
 inline void pack_bias(const Kernels& level, const AttendBias& b, Index ww, float scale, const BiasSize& s, float* out) {
-  float* scratch = out + s.rel_h + s.rel_w + s.table + s.pairs;
+  float* scratch = out + s.rel_h + s.rel_w + s.table + s.pairs + s.rel_d;
   auto reversed = [&](const View<const float, 2>& rel, float* to) {
     const Index n = rel.extent(0), d = rel.extent(1);
     for (Index i = 0; i < n; ++i)
@@ -71,6 +76,7 @@ inline void pack_bias(const Kernels& level, const AttendBias& b, Index ww, float
     level.pack_weights(scratch, d, false, n, d, to);
   };
   if (s.rel_h) reversed(b.rel_h, out), reversed(b.rel_w, out + s.rel_h);
+  if (s.rel_d) reversed(b.rel_d, scratch - s.rel_d);
   if (s.table) {
     float* to = out + s.rel_h + s.rel_w;
     for (Index head = 0; head < b.table.extent(0); ++head)
@@ -94,13 +100,15 @@ inline void pack_bias(const Kernels& level, const AttendBias& b, Index ww, float
 
 /// One window of the grid: its real tokens, and the places in it that no token fills.
 struct Window {
-  Index y, x, rows, cols;  ///< first token and real extents
-  Index wh, ww;            ///< full extents
-  Index grid_w;
-  Index tokens() const { return rows * cols; }
-  Index pads() const { return wh * ww - rows * cols; }
+  Index z, y, x, planes, rows, cols;  ///< first token and real extents; rows of one plane
+  Index wd, wh, ww;                   ///< full extents
+  Index grid_h, grid_w;
+  Index tokens() const { return planes * rows * cols; }
+  Index pads() const { return wd * wh * ww - tokens(); }
+  /// Of the grid: the token in row `ky` (through all planes) and column `kx` of the window.
+  Index token(Index ky, Index kx) const { return ((z + ky / rows) * grid_h + y + ky % rows) * grid_w + x + kx; }
 
-  /// f(ky, kx, at, n): runs of neighbours among real tokens [first, first + count); `at` counts from 0.
+  /// f(ky, kx, at, n): runs of neighbours among real tokens [first, first + count), ky through all planes; `at` counts from 0.
   template <class F>
   void runs(Index first, Index count, F&& f) const {
     for (Index at = 0; at < count;) {
@@ -109,7 +117,7 @@ struct Window {
       at += n;
     }
   }
-  /// The same for the empty places: right of the real rows, then the rows below.
+  /// The same for the empty places of a map's window: right of the real rows, then the rows below.
   template <class F>
   void pad_runs(Index first, Index count, F&& f) const {
     const Index side = ww - cols, right = rows * side;
@@ -138,16 +146,19 @@ struct AttendJob {
   const float* minus_pad_k = nullptr;  ///< [heads, d]; null: pads are zero already
   const float* minus_pad_v = nullptr;
   const float* plus_pad_v = nullptr;  ///< added back to the mixed values
-  Index wh, ww, across, windows, most_keys, tile_rows;
+  Index wd, wh, ww, down, across, windows, most_keys, tile_rows;
   float* panels = nullptr;  ///< of all heads, if the keys stand in them already
 
   AttendJob(const Kernels& k, Precision precision, const AttendShape& shape, const QkvView& in, const View<float, 3>& to)
       : level(k), products(attend_products(k, precision)), rows(cpu::products(k, precision)), pack_queries(precision != Precision::f32),
-        query_row(pack_queries ? rows.rows_size(2, shape.d) - rows.rows_size(1, shape.d) : shape.d), s(shape), qkv(in), out(to), wh(s.window ? s.window : s.h), ww(s.window ? s.window : s.w), across(windows_along(s.w, ww)), windows(windows_along(s.h, wh) * across),
-        most_keys(smaller(wh, s.h) * smaller(ww, s.w)), tile_rows(most_keys <= kWindowQueries ? most_keys : kGlobalQueries) {}
+        query_row(pack_queries ? rows.rows_size(2, shape.d) - rows.rows_size(1, shape.d) : shape.d), s(shape), qkv(in), out(to), wd(s.window_d()), wh(s.window_h()), ww(s.window_w()), down(windows_along(s.h, wh)), across(windows_along(s.w, ww)),
+        windows(windows_along(s.depth(), wd) * down * across), most_keys(smaller(wd, s.depth()) * smaller(wh, s.h) * smaller(ww, s.w)), tile_rows(most_keys <= kWindowQueries ? most_keys : kGlobalQueries) {}
+  bool volume() const { return s.planes > 0; }
+  /// Rows of the largest window, through all its planes.
+  Index most_rows() const { return smaller(wd, s.depth()) * smaller(wh, s.h); }
   Window window(Index i) const {
-    const Index y = i / across * wh, x = i % across * ww;
-    return {y, x, smaller(wh, s.h - y), smaller(ww, s.w - x), wh, ww, s.w};
+    const Index z = i / (down * across) * wd, y = i / across % down * wh, x = i % across * ww;
+    return {z, y, x, smaller(wd, s.depth() - z), smaller(wh, s.h - y), smaller(ww, s.w - x), wd, wh, ww, s.h, s.w};
   }
   /// Enough windows and heads to fill the threads, and keys that fit a core's cache.
   bool by_window() const { return by_window(windows, s.heads, most_keys); }
@@ -156,13 +167,13 @@ struct AttendJob {
 
 /// 16-bit attention pays where products outweigh packing: measured 1.2 to 1.5 times as fast for heads of 64 and windows of 14 or more, a loss for TinyViT's 32 and 7 x 7.
 inline Precision attend_precision(Precision p, const AttendShape& s) {
-  const Index keys = (s.window ? smaller(s.window, s.h) : s.h) * (s.window ? smaller(s.window, s.w) : s.w);
+  const Index keys = smaller(s.window_d(), s.depth()) * smaller(s.window_h(), s.h) * smaller(s.window_w(), s.w);
   return s.d >= 48 && keys >= 128 ? p : Precision::f32;
 }
 
 /// Scratch of one thread of an AttendJob.
 struct AttendScratch {
-  float *q, *out, *top, *sum, *scores, *rel_h, *rel_w, *packed, *gemm;
+  float *q, *out, *top, *sum, *scores, *rel_h, *rel_w, *rel_d, *rel_rows, *packed, *gemm;
   AttendScratch(Carver& c, const AttendJob& job) {
     const Index m = job.tile_rows, d = job.s.d;
     const bool rel = job.bias.rel_h != nullptr;
@@ -170,6 +181,8 @@ struct AttendScratch {
     scores = c.take(kScoreRows * kScoreRow);
     rel_h = c.take(rel ? m * (2 * job.wh - 1) : 0);
     rel_w = c.take(rel ? m * (2 * job.ww - 1) + kReadBeyond : 0);
+    rel_d = c.take(rel && job.volume() ? m * (2 * job.wd - 1) : 0);
+    rel_rows = c.take(rel && job.volume() ? m * job.most_rows() : 0);
     const Index float_rows = rel ? job.level.rows_size(m, d) : 0, pair_rows = job.pack_queries ? job.rows.rows_size(m, d) : 0;
     packed = c.take(float_rows > pair_rows ? float_rows : pair_rows);
     gemm = c.take(rel ? job.level.gemm_scratch(m) : 0);
@@ -182,7 +195,7 @@ inline void pack_keys(const AttendJob& job, const Window& win, Index head, Index
   const float* rows[kKeyBlock];
   auto collect = [&](const View<const float, 3>& from) {
     win.runs(first, count, [&](Index ky, Index kx, Index at, Index n) {
-      const float* row = from.data() + ((win.y + ky) * win.grid_w + win.x + kx) * from.stride(0) + head * from.stride(1);
+      const float* row = from.data() + win.token(ky, kx) * from.stride(0) + head * from.stride(1);
       for (Index i = 0; i < n; ++i, row += from.stride(0)) rows[at + i] = row;
     });
   };
@@ -194,14 +207,32 @@ inline void pack_keys(const AttendJob& job, const Window& win, Index head, Index
   job.products.pack_values({rows, count, d, job.minus_pad_v ? job.minus_pad_v + head * d : nullptr}, to.v + b * HeadPanels::v_step(job.products, d));
 }
 
+/// Volumes: the pads' share of top and sum of queries [first, first + m), and slice_h made a slice over all rows of the window: the bias of a row's plane plus that of
+/// its place in the plane.
+inline void bias_of_rows(const AttendJob& job, const Window& win, Index first, Index m, const AttendScratch& t, const float** slice_h, const float* const* slice_w) {
+  const Index rows = win.planes * win.rows;
+  const bool rel = job.bias.rel_d != nullptr, pads = win.pads() > 0;
+  for (Index i = 0; i < m; ++i) {
+    const float* of_planes = rel ? t.rel_d + i * (2 * job.wd - 1) + job.wd - 1 - (first + i) / (win.rows * win.cols) : nullptr;
+    if (pads) {
+      const PowerSum share = rel ? pad_powers({of_planes, win.planes, win.wd}, {slice_h[i], win.rows, win.wh}, {slice_w[i], win.cols, win.ww}) : PowerSum{0, float(win.pads())};
+      t.top[i] = share.top, t.sum[i] = share.sum;
+    }
+    if (!rel) continue;
+    float* to = t.rel_rows + i * rows;
+    for (Index row = 0; row < rows; ++row) to[row] = of_planes[row / win.rows] + slice_h[i][row % win.rows];
+    slice_h[i] = to;
+  }
+}
+
 /// Queries [first, first + m) of a window against all its keys.
 inline void attend_queries(const AttendJob& job, const Window& win, Index head, Index first, Index m, const AttendScratch& t, const HeadPanels& keys) {
   const Kernels& level = job.level;
   const auto& q = job.qkv.q;
-  const Index d = job.s.d, nh = 2 * job.wh - 1, nw = 2 * job.ww - 1, tokens = win.tokens();
+  const Index d = job.s.d, nd = 2 * job.wd - 1, nh = 2 * job.wh - 1, nw = 2 * job.ww - 1, tokens = win.tokens();
   const float* from[kWindowQueries];
   win.runs(first, m, [&](Index y, Index x, Index at, Index n) {
-    const float* row = q.data() + ((win.y + y) * win.grid_w + win.x + x) * q.stride(0) + head * q.stride(1);
+    const float* row = q.data() + win.token(y, x) * q.stride(0) + head * q.stride(1);
     for (Index i = 0; i < n; ++i) from[at + i] = row + i * q.stride(0);
   });
   level.gather_rows({from, m, d, nullptr}, job.s.scale * kLog2E, t.q);
@@ -209,6 +240,7 @@ inline void attend_queries(const AttendJob& job, const Window& win, Index head, 
     level.pack_rows({t.q, d, m, d, t.packed});
     level.gemm({t.packed, job.bias.rel_h, m, nh, d, 0, nh, t.rel_h, nh, t.gemm});
     level.gemm({t.packed, job.bias.rel_w, m, nw, d, 0, nw, t.rel_w, nw, t.gemm});
+    if (job.bias.rel_d) level.gemm({t.packed, job.bias.rel_d, m, nd, d, 0, nd, t.rel_d, nd, t.gemm});
   }
   if (job.pack_queries) job.rows.pack_rows({t.q, d, m, d, t.packed});
   // Each query reads contiguous slices: of its own products with the tables, or of the mirrored bias table.
@@ -216,7 +248,7 @@ inline void attend_queries(const AttendJob& job, const Window& win, Index head, 
   win.runs(first, m, [&](Index y, Index x, Index at, Index n) {
     for (Index i = at; i < at + n; ++i, ++x) {
       if (job.bias.rel_h) {
-        slice_h[i] = t.rel_h + i * nh + job.wh - 1 - y;
+        slice_h[i] = t.rel_h + i * nh + job.wh - 1 - y % win.rows;
         slice_w[i] = t.rel_w + i * nw + job.ww - 1 - x;
       } else if (job.bias.table) {
         slice_w[i] = job.bias.table + (head * nh + job.wh - 1 - y) * nw + job.ww - 1 - x;
@@ -224,10 +256,11 @@ inline void attend_queries(const AttendJob& job, const Window& win, Index head, 
     }
   });
   for (Index i = 0; i < m; ++i) t.top[i] = -3.402823466e38f, t.sum[i] = 0;
+  if (job.volume()) bias_of_rows(job, win, first, m, t, slice_h, slice_w);
   BiasRun runs[kKeyBlock];
   AttendBlock block{job.pack_queries ? t.packed : t.q, job.query_row, m, d, nullptr, nullptr, 0, runs, 0, job.bias.rel_h ? slice_h : nullptr, job.bias.any() ? slice_w : nullptr, job.bias.rel_h ? 0 : nw, nullptr, 0, true, t.out, t.top, t.sum, t.scores};
   auto note = [&](Index ky, Index kx, Index at, Index n) { runs[block.run_count++] = {ky, kx, at, n}; };
-  for (Index p = 0; p < win.pads(); p += kKeyBlock) {
+  for (Index p = 0; !job.volume() && p < win.pads(); p += kKeyBlock) {
     block.n = smaller(kKeyBlock, win.pads() - p), block.run_count = 0;
     win.pad_runs(p, block.n, note);
     level.attend_pads(block);
@@ -242,7 +275,7 @@ inline void attend_queries(const AttendJob& job, const Window& win, Index head, 
   }
   float* to[kWindowQueries];
   win.runs(first, m, [&](Index y, Index x, Index at, Index n) {
-    float* row = job.out.data() + ((win.y + y) * win.grid_w + win.x + x) * job.out.stride(0) + head * job.out.stride(1);
+    float* row = job.out.data() + win.token(y, x) * job.out.stride(0) + head * job.out.stride(1);
     for (Index i = 0; i < n; ++i) to[at + i] = row + i * job.out.stride(0);
   });
   level.attend_finish(block, job.plus_pad_v ? job.plus_pad_v + head * d : nullptr, to);
@@ -298,7 +331,7 @@ inline bool check_attend_layout(Context<Cpu>& ctx, const QkvView& qkv, const Vie
 inline void attend_in(Context<Cpu>& ctx, Precision precision, const AttendShape& s, const QkvView& qkv, const AttendBias& bias, const PadToken& pad, const View<float, 3>& out) {
   if (!detail::check_attend(ctx, s, qkv, bias, pad, out) || !check_attend_layout(ctx, qkv, out)) return;
   AttendJob job(ctx.backend.kernels(), precision, s, qkv, out);
-  const bool shifted = !pad.k.empty() && (s.h % job.wh != 0 || s.w % job.ww != 0);  // without missing tokens nobody sees the pad
+  const bool shifted = !pad.k.empty() && (s.depth() % job.wd != 0 || s.h % job.wh != 0 || s.w % job.ww != 0);  // without missing tokens nobody sees the pad
   const BiasSize size = bias_size(job.level, bias, job.ww);
   auto scope = ctx.arena.scope();
   float* panels = scope.make<float>(size.total()).data();
@@ -329,9 +362,9 @@ struct PackedAttention<Cpu> {
   Tensor<float, 2, Cpu> shift;      // [1, 3c]: what the fold took from qkv's output; the trace adds it back
   Tensor<float, 1, Cpu> rel;        // panels of the rel-pos tables
   cpu::BiasSize rel_size;
-  View<float, 2>::Extents rel_h{}, rel_w{};  // shapes of the tables, to check a grid against
+  View<float, 2>::Extents rel_h{}, rel_w{}, rel_d{};  // shapes of the tables, to check a grid against
   Tensor<float, 2, Cpu> table;
-  Index heads = 0, window = 0;
+  Index heads = 0, window = 0, planes = 0;
   QkvLayout layout = QkvLayout::split;
   std::string name;
   bool valid() const { return qkv.valid() && proj.valid() && shift.valid() && rel.valid() && table.valid() && !qkv.bias.empty() && !proj.bias.empty(); }
@@ -341,15 +374,15 @@ struct PackedAttention<Cpu> {
 inline PackedAttention<Cpu> pack(const Cpu& b, const AttentionParams& p) {
   const Index c3 = p.qkv.weight.extent(0), c = c3 / 3;
   PackedAttention<Cpu> w;
-  w.heads = p.heads, w.window = p.window, w.layout = p.layout, w.name = p.name;
-  w.rel_h = p.rel_pos_h.extents(), w.rel_w = p.rel_pos_w.extents();
+  w.heads = p.heads, w.window = p.window, w.planes = p.planes, w.layout = p.layout, w.name = p.name;
+  w.rel_h = p.rel_pos_h.extents(), w.rel_w = p.rel_pos_w.extents(), w.rel_d = p.rel_pos_d.extents();
   w.table = Tensor<float, 2, Cpu>::copy_of(p.bias_table);
   w.qkv = pack(b, p.qkv, p.norm);
   w.proj = pack(b, p.proj);
   w.shift = Tensor<float, 2, Cpu>({1, c3});
   w.qkv.bias = Tensor<float, 1, Cpu>({c3});
   w.proj.bias = Tensor<float, 1, Cpu>({p.proj.weight.extent(0)});
-  const AttendBias rel{p.rel_pos_h, p.rel_pos_w, {}};
+  const AttendBias rel{p.rel_pos_h, p.rel_pos_w, {}, p.rel_pos_d};
   w.rel_size = cpu::bias_size(b.kernels(), rel, 1);
   w.rel = Tensor<float, 1, Cpu>({w.rel_size.total()});
   if (!w.valid() || p.heads <= 0 || c3 % (3 * p.heads) != 0) return w;  // attention() refuses the widths
@@ -374,7 +407,7 @@ inline PackedAttention<Cpu> pack(const Cpu& b, const AttentionParams& p) {
 namespace cpu {
 /// The keys of a global layer in f32 go from the product straight into the panels of attention: K is neither written as rows nor read again (4 c bytes per token less).
 inline bool keys_from_product(const Kernels& level, const PackedAttention<Cpu>& w, const AttendShape& s, Precision precision) {
-  return level.keys_from_products && s.window == 0 && !AttendJob::by_window(1, s.heads, s.h * s.w) && precision == Precision::f32 && w.qkv.weight.precision == Precision::f32 && w.layout == QkvLayout::split;
+  return level.keys_from_products && s.window == 0 && !AttendJob::by_window(1, s.heads, s.tokens()) && precision == Precision::f32 && w.qkv.weight.precision == Precision::f32 && w.layout == QkvLayout::split;
 }
 
 /// q and v of x as rows [n, 2c], k in panels; their columns beyond the last key are zero.
@@ -394,7 +427,7 @@ inline void attention(Context<Cpu>& ctx, const PackedAttention<Cpu>& w, const Vi
   if (!ctx.require(cpu::packed_rows(x) && cpu::packed_rows(y) && (residual.empty() || cpu::packed_rows(residual)), "attention: rows of the map must follow one another")) return;
   if (detail::attention_unfused(ctx, w, x, y, residual)) return;
   const Index n = x.extent(0) * x.extent(1), c3 = w.qkv.out_features(), c = c3 / 3, d = c / w.heads;
-  const AttendShape s{x.extent(0), x.extent(1), w.heads, d, w.window, 1.0f / std::sqrt(float(d))};
+  const AttendShape s = detail::attend_shape(w, x);
   const Precision precision = cpu::attend_precision(w.qkv.weight.precision, s);
   const bool direct = cpu::keys_from_product(ctx.backend.kernels(), w, s, precision) && !ctx.traced(w.qkv.name);
   const cpu::AttendProducts products = cpu::attend_products(ctx.backend.kernels(), precision);
@@ -425,10 +458,10 @@ inline void attention(Context<Cpu>& ctx, const PackedAttention<Cpu>& w, const Vi
     in = detail::split_qkv(View<const float, 2>(qkv), w.heads, w.layout);
   }
   const View<float, 3> out = mixed.reshape<3>({n, w.heads, d});
-  if (!detail::check_attend(ctx, s, in, {{nullptr, w.rel_h}, {nullptr, w.rel_w}, w.table.view()}, {}, out)) return;
+  if (!detail::check_attend(ctx, s, in, {{nullptr, w.rel_h}, {nullptr, w.rel_w}, w.table.view(), {nullptr, w.rel_d}}, {}, out)) return;
   cpu::AttendJob job(ctx.backend.kernels(), precision, s, in, out);
   job.panels = panels;
-  const AttendBias table{{}, {}, w.table.view()};
+  const AttendBias table{{}, {}, w.table.view(), {}};
   const cpu::BiasSize size = cpu::bias_size(job.level, table, job.ww);
   float* mirrored = scope.make<float>(size.total()).data();
   job.bias = cpu::bias_panels(w.rel_size, w.rel.view().data());
