@@ -3,7 +3,7 @@
 // conv_transpose3d: input voxels are rows, all s^3 taps times channels are columns; each row of the product is then laid out as the s^3 output voxels it stands for.
 #pragma once
 #include <sampan/cpu/conv.hpp>
-#include <sampan/ops/volume_backend.hpp>
+#include <sampan/ops/conv_transpose3d.hpp>
 
 namespace sampan::inline SAMPAN_ABI {
 
@@ -138,7 +138,5 @@ inline void conv_transpose3d(Context<Cpu>& ctx, const PackedConvTranspose3d<Cpu>
     }
   });
 }
-
-static_assert(VolumeBackend<Cpu>);
 
 }  // namespace sampan::inline SAMPAN_ABI

@@ -39,7 +39,7 @@ struct QkvView {
 struct AttendBias {
   View<const float, 2> rel_h, rel_w;  ///< both or none
   View<const float, 2> table;         ///< exclusive with rel_h, rel_w
-  View<const float, 2> rel_d;         ///< of volumes, with rel_h and rel_w
+  View<const float, 2> rel_d = {};    ///< of volumes, with rel_h and rel_w
 };
 
 struct PadToken {

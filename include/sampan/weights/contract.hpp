@@ -12,10 +12,15 @@ namespace sampan::inline SAMPAN_ABI::weights {
 
 inline constexpr const char* kContractKey = "sampan.contract";
 /// A record has the lowest version that can say it, so that files without newer parts stay readable by older builds.
-inline constexpr int kContractVersion = 2;
+inline constexpr int kContractVersion = 3;
 
 // Each enum's texts stand in its order in kNames below; they are the words in the file.
-enum class EncoderKind { sam_vit, tiny_vit };
+enum class EncoderKind {
+  sam_vit,
+  tiny_vit,
+  sam_vit_3d,  ///< SAM's ViT with three axes, and decoder likewise: volumes instead of images (SAM-Med3D)
+};
+constexpr bool is_volume(EncoderKind e) { return e == EncoderKind::sam_vit_3d; }
 enum class TinyStem {
   conv3x3_stride2,  ///< two 3x3 convolutions with stride 2 (MobileSAM): image / 4
   conv1x1_stride1,  ///< two 1x1 convolutions (LiteMedSAM): the image's own resolution
@@ -50,12 +55,19 @@ enum class PadOrder { normalise_then_pad, pad_then_normalise };
 enum class CoordinateKind {
   scale_per_axis,          ///< x * (resized width / width), y * (resized height / height), in f64
   truncate_single_factor,  ///< int(v * (input size / longest side)) for both axes
+  crop_voxels,             ///< of volumes: voxels of the resampled crop that the network sees
+};
+/// What the axes of a volume's crop are: anatomical directions in the order of memory.
+enum class VolumeAxes { right_anterior_superior };
+enum class VolumeNormalise {
+  positive_z_score,  ///< (x - mean) / std with mean and unbiased std over the crop's voxels above 0, applied to all
 };
 enum class MaskSelect { iou, first, stability, largest };
 enum class UpsampleKind {
   input_crop_original,    ///< low-res logits -> input size -> crop the padding -> original size, then compare
   crop_low_original,      ///< crop the padding at low resolution -> original size, then compare
   sigmoid_then_original,  ///< sigmoid at low resolution -> original size, then compare
+  trilinear_input,        ///< of volumes: low-res logits -> input size, then compare; the mask goes back to the original grid by nearest neighbour
 };
 enum class SourceLayout { meta_sam, hf_sam, tiny_vit_sam };
 
@@ -67,7 +79,9 @@ struct Names;
   struct Names<E> {                                              \
     static constexpr std::string_view kAll[] = {__VA_ARGS__};    \
   }
-SAMPAN_NAMES(EncoderKind, "sam_vit", "tiny_vit");
+SAMPAN_NAMES(EncoderKind, "sam_vit", "tiny_vit", "sam_vit_3d");
+SAMPAN_NAMES(VolumeAxes, "right_anterior_superior");
+SAMPAN_NAMES(VolumeNormalise, "positive_z_score");
 SAMPAN_NAMES(TinyStem, "conv3x3_stride2", "conv1x1_stride1");
 SAMPAN_NAMES(Activation, "gelu_erf");
 SAMPAN_NAMES(HookKind, "none", "conv_adapter", "bottleneck");
@@ -77,9 +91,9 @@ SAMPAN_NAMES(ResizeKind, "pillow_bilinear", "cv2_area", "skimage_cubic_aa", "cv2
 SAMPAN_NAMES(PadKind, "none", "right_bottom", "centre_small");
 SAMPAN_NAMES(NormaliseKind, "mean_std", "min_max");
 SAMPAN_NAMES(PadOrder, "normalise_then_pad", "pad_then_normalise");
-SAMPAN_NAMES(CoordinateKind, "scale_per_axis", "truncate_single_factor");
+SAMPAN_NAMES(CoordinateKind, "scale_per_axis", "truncate_single_factor", "crop_voxels");
 SAMPAN_NAMES(MaskSelect, "iou", "first", "stability", "largest");
-SAMPAN_NAMES(UpsampleKind, "input_crop_original", "crop_low_original", "sigmoid_then_original");
+SAMPAN_NAMES(UpsampleKind, "input_crop_original", "crop_low_original", "sigmoid_then_original", "trilinear_input");
 SAMPAN_NAMES(SourceLayout, "meta_sam", "hf_sam", "tiny_vit_sam");
 #undef SAMPAN_NAMES
 }  // namespace detail
@@ -90,7 +104,7 @@ constexpr std::string_view to_text(E e) {
   return detail::Names<E>::kAll[static_cast<std::size_t>(e)];
 }
 
-/// SAM's ViT. head size = embed_dim / heads.
+/// SAM's ViT, on images or volumes. head size = embed_dim / heads.
 struct SamVitSizes {
   int patch = 0, embed_dim = 0, depth = 0, heads = 0, mlp_dim = 0;
   int window = 0;                  ///< edge of the windowed blocks, in tokens
@@ -112,11 +126,11 @@ struct TinyVitSizes {
 
 struct NetworkSizes {
   EncoderKind encoder = EncoderKind::sam_vit;
-  int image_size = 0;    ///< edge of the square model input in pixels; also the prompt encoder's coordinate frame
+  int image_size = 0;    ///< edge of the square or cubic model input in pixels or voxels; also the prompt encoder's coordinate frame
   int grid = 0;          ///< edge of the image embedding in tokens; low-res masks have 4 * grid
   int out_channels = 0;  ///< of the image embedding = width of prompt tokens and decoder
   int decoder_mlp = 0, iou_hidden = 0;
-  SamVitSizes sam_vit;    ///< used if encoder is sam_vit
+  SamVitSizes sam_vit;    ///< used if encoder is sam_vit or sam_vit_3d (without hooks)
   TinyVitSizes tiny_vit;  ///< used if encoder is tiny_vit
   static constexpr int kMaskTokens = 4, kDecoderDepth = 2, kDecoderHeads = 8;  ///< the same in every supported family
   friend bool operator==(const NetworkSizes&, const NetworkSizes&) = default;
@@ -136,6 +150,14 @@ struct ImageContract {
   std::array<double, 3> mean{}, std{};  ///< RGB on 0..255; zeros and ones for min_max
   ImageChannels channels = ImageChannels::rgb;
   friend bool operator==(const ImageContract&, const ImageContract&) = default;
+};
+
+/// Of a volumetric network, in place of ImageContract.
+struct VolumeContract {
+  double spacing = 0;  ///< edge of a voxel of the crop in millimetres
+  VolumeAxes axes = VolumeAxes::right_anterior_superior;
+  VolumeNormalise normalise = VolumeNormalise::positive_z_score;
+  friend bool operator==(const VolumeContract&, const VolumeContract&) = default;
 };
 
 struct PromptContract {
@@ -163,7 +185,8 @@ struct Contract {
   NetworkSizes network;
   Eps eps;
   Activation activation = Activation::gelu_erf;
-  ImageContract image;
+  ImageContract image;    ///< of images
+  VolumeContract volume;  ///< of volumes
   PromptContract prompt;
   MaskContract mask;
   friend bool operator==(const Contract&, const Contract&) = default;
@@ -276,7 +299,9 @@ class FieldReader {
 inline Status check_sizes(const NetworkSizes& n) {
   const auto refuse = [](std::string_view what) { return Error(ErrorCode::bad_model, cat("network sizes: ", what)); };
   if (n.out_channels % 16 != 0) return refuse(cat("out_channels ", n.out_channels, " must be a multiple of 16 (8 decoder heads at half width)"));
-  if (n.encoder == EncoderKind::sam_vit) {
+  if (is_volume(n.encoder) && n.out_channels % 3 != 0) return refuse(cat("out_channels ", n.out_channels, " must be a multiple of 3 (sines, cosines, sines of a position)"));
+  if (is_volume(n.encoder) && (n.image_size > 512 || n.grid > 64)) return refuse(cat("a volume of edge ", n.image_size, " in a grid of ", n.grid, ", at most 512 and 64 are supported"));
+  if (n.encoder != EncoderKind::tiny_vit) {
     const SamVitSizes& v = n.sam_vit;
     if (v.patch * n.grid != n.image_size) return refuse(cat("image_size ", n.image_size, " must be patch ", v.patch, " times grid ", n.grid));
     if (v.embed_dim % v.heads != 0) return refuse(cat("embed_dim ", v.embed_dim, " must be a multiple of heads ", v.heads));
@@ -285,6 +310,7 @@ inline Status check_sizes(const NetworkSizes& n) {
     for (std::size_t i = 0; i < v.hook_blocks.size(); ++i)
       if (v.hook_blocks[i] >= v.depth || (i > 0 && v.hook_blocks[i] <= v.hook_blocks[i - 1])) return refuse("hook_blocks must ascend and stay below depth");
     if ((v.hook == HookKind::none) != v.hook_blocks.empty() || (v.hook == HookKind::none) != (v.hook_hidden == 0)) return refuse("hook, hook_hidden and hook_blocks go together");
+    if (is_volume(n.encoder) && (v.hook != HookKind::none || v.pads != WindowPads::after_norm)) return refuse("volumes have neither hooks nor windows before the norm");
     if (v.hook == HookKind::conv_adapter && n.grid % 2 != 0) return refuse(cat("a convolutional adapter halves the grid, ", n.grid, " is odd"));
     return {};
   }
@@ -300,6 +326,7 @@ inline Status check_sizes(const NetworkSizes& n) {
 /// The lowest record version that can say all of `c`.
 inline int contract_version(const Contract& c) {
   const NetworkSizes& n = c.network;
+  if (is_volume(n.encoder)) return 3;
   const bool first = n.sam_vit.hook == HookKind::none && n.sam_vit.pads == WindowPads::after_norm && c.image.channels == ImageChannels::rgb;
   return first ? 1 : 2;
 }
@@ -313,11 +340,12 @@ inline std::string to_json(const Contract& c) {
   const NetworkSizes& n = c.network;
   w.key("network").begin_object().member("encoder", to_text(n.encoder)).member("image_size", n.image_size).member("grid", n.grid);
   w.member("out_channels", n.out_channels).member("decoder_mlp", n.decoder_mlp).member("iou_hidden", n.iou_hidden);
-  if (n.encoder == EncoderKind::sam_vit) {
+  const bool volume = is_volume(n.encoder);
+  if (n.encoder != EncoderKind::tiny_vit) {
     const SamVitSizes& v = n.sam_vit;
     w.member("patch", v.patch).member("embed_dim", v.embed_dim).member("depth", v.depth).member("heads", v.heads).member("mlp_dim", v.mlp_dim);
     w.member("window", v.window).list("global_blocks", v.global_blocks);
-    if (version >= 2) w.member("hook", to_text(v.hook)).member("hook_hidden", v.hook_hidden).list("hook_blocks", v.hook_blocks).member("pads", to_text(v.pads));
+    if (version >= 2 && !volume) w.member("hook", to_text(v.hook)).member("hook_hidden", v.hook_hidden).list("hook_blocks", v.hook_blocks).member("pads", to_text(v.pads));
   } else {
     const TinyVitSizes& t = n.tiny_vit;
     w.member("stem", to_text(t.stem)).list("dims", t.dims).list("depths", t.depths).list("heads", t.heads).list("windows", t.windows).list("strides", t.strides);
@@ -326,10 +354,14 @@ inline std::string to_json(const Contract& c) {
   w.key("eps").begin_object().member("encoder_ln", c.eps.encoder_ln).member("decoder_ln", c.eps.decoder_ln).member("decoder_final_ln", c.eps.decoder_final_ln);
   w.member("ln2d", c.eps.ln2d).member("bn", c.eps.bn).end_object();
   w.member("activation", to_text(c.activation));
-  w.key("image").begin_object().member("resize", to_text(c.image.resize)).member("keep_aspect", c.image.keep_aspect).member("pad", to_text(c.image.pad));
-  w.member("order", to_text(c.image.order)).member("normalise", to_text(c.image.normalise)).list("mean", c.image.mean).list("std", c.image.std);
-  if (version >= 2) w.member("channels", to_text(c.image.channels));
-  w.end_object();
+  if (volume) {
+    w.key("volume").begin_object().member("spacing", c.volume.spacing).member("axes", to_text(c.volume.axes)).member("normalise", to_text(c.volume.normalise)).end_object();
+  } else {
+    w.key("image").begin_object().member("resize", to_text(c.image.resize)).member("keep_aspect", c.image.keep_aspect).member("pad", to_text(c.image.pad));
+    w.member("order", to_text(c.image.order)).member("normalise", to_text(c.image.normalise)).list("mean", c.image.mean).list("std", c.image.std);
+    if (version >= 2) w.member("channels", to_text(c.image.channels));
+    w.end_object();
+  }
   w.key("prompt").begin_object().member("coordinates", to_text(c.prompt.coordinates)).member("points", c.prompt.points).member("boxes", c.prompt.boxes);
   w.member("mask_input", c.prompt.mask_input).end_object();
   w.key("mask").begin_object().member("single", c.mask.single).member("multimask", c.mask.multimask).member("select", to_text(c.mask.select));
@@ -363,7 +395,9 @@ inline Result<Contract> parse_contract(std::string_view text) {
   n.integer("out_channels", c.network.out_channels, 16, 4096);
   n.integer("decoder_mlp", c.network.decoder_mlp, 1, 65536);
   n.integer("iou_hidden", c.network.iou_hidden, 1, 65536);
-  if (c.network.encoder == EncoderKind::sam_vit) {
+  const bool volume = is_volume(c.network.encoder);
+  if (volume && version < 3) return Error(ErrorCode::bad_model, cat("contract record: network.encoder ", to_text(c.network.encoder), " needs a record of version 3, this one is of version ", version));
+  if (c.network.encoder != EncoderKind::tiny_vit) {
     SamVitSizes& v = c.network.sam_vit;
     n.integer("patch", v.patch, 1, 256);
     n.integer("embed_dim", v.embed_dim, 1, 16384);
@@ -372,7 +406,7 @@ inline Result<Contract> parse_contract(std::string_view text) {
     n.integer("mlp_dim", v.mlp_dim, 1, 65536);
     n.integer("window", v.window, 1, 512);
     n.integers("global_blocks", v.global_blocks, 0, 255);
-    if (version >= 2) {
+    if (version >= 2 && !volume) {
       n.choice("hook", v.hook);
       n.integer("hook_hidden", v.hook_hidden, 0, 65536);
       n.integers("hook_blocks", v.hook_blocks, 0, 255);
@@ -392,15 +426,21 @@ inline Result<Contract> parse_contract(std::string_view text) {
                             std::pair("ln2d", &c.eps.ln2d), std::pair("bn", &c.eps.bn)})
     eps.real(key, *field, 1e-12, 1e-2);
   r.choice("activation", c.activation);
-  auto image = r.object("image");
-  image.choice("resize", c.image.resize);
-  image.flag("keep_aspect", c.image.keep_aspect);
-  image.choice("pad", c.image.pad);
-  image.choice("order", c.image.order);
-  image.choice("normalise", c.image.normalise);
-  image.reals("mean", c.image.mean, -1e6, 1e6);
-  image.reals("std", c.image.std, 1e-6, 1e6);
-  if (version >= 2) image.choice("channels", c.image.channels);
+  auto image = r.object(volume ? "volume" : "image");
+  if (volume) {
+    image.real("spacing", c.volume.spacing, 1e-3, 1e3);
+    image.choice("axes", c.volume.axes);
+    image.choice("normalise", c.volume.normalise);
+  } else {
+    image.choice("resize", c.image.resize);
+    image.flag("keep_aspect", c.image.keep_aspect);
+    image.choice("pad", c.image.pad);
+    image.choice("order", c.image.order);
+    image.choice("normalise", c.image.normalise);
+    image.reals("mean", c.image.mean, -1e6, 1e6);
+    image.reals("std", c.image.std, 1e-6, 1e6);
+    if (version >= 2) image.choice("channels", c.image.channels);
+  }
   auto prompt = r.object("prompt");
   prompt.choice("coordinates", c.prompt.coordinates);
   prompt.flag("points", c.prompt.points);
@@ -415,7 +455,9 @@ inline Result<Contract> parse_contract(std::string_view text) {
   SAMPAN_CHECK(r.finish());
   for (auto* inner : {&source, &n, &eps, &image, &prompt, &mask}) SAMPAN_CHECK(inner->finish());
   SAMPAN_CHECK(check_sizes(c.network));
-  if (c.image.keep_aspect != (c.image.pad == PadKind::right_bottom)) return Error(ErrorCode::bad_model, "contract record: image.pad must be right_bottom exactly if image.keep_aspect is true");
+  if (volume != (c.prompt.coordinates == CoordinateKind::crop_voxels) || volume != (c.mask.upsample == UpsampleKind::trilinear_input))
+    return Error(ErrorCode::bad_model, cat("contract record: ", to_text(CoordinateKind::crop_voxels), " and ", to_text(UpsampleKind::trilinear_input), " go with volumes, and only with them"));
+  if (!volume && c.image.keep_aspect != (c.image.pad == PadKind::right_bottom)) return Error(ErrorCode::bad_model, "contract record: image.pad must be right_bottom exactly if image.keep_aspect is true");
   if (!c.mask.single && !c.mask.multimask) return Error(ErrorCode::bad_model, "contract record: mask.single and mask.multimask are both false");
   return c;
 }

@@ -1,0 +1,134 @@
+"""Goldens of volumetric networks: SAM-Med3D in small sizes, as MedIM builds it. Own code, Apache-2.0.
+
+What: one function per golden, its docstring says what it proves; build_sam_med3d, doubled_3d and Capture3d are refnets.py's counterparts for three axes.
+Where: between hashgen.py (weights) and make_goldens.py. Network code comes from medim 0.1.2 (PyPI); nothing is copied. Needed for these goldens only.
+Not here: the volume pipeline (resampling, crop, normalisation), real weights.
+"""
+import copy, importlib.util, os, sys, types
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+import hashgen as hg
+import refnets as rn
+from golden_file import Golden, golden
+
+
+def _medim():
+    """The one file of the package, without its __init__ (which imports every other network and their libraries)."""
+    root = importlib.util.find_spec("medim").submodule_search_locations[0]
+    package = types.ModuleType("medim_models")
+    package.__path__ = [os.path.join(root, "models")]
+    sys.modules["medim_models"] = package
+    for name, member in (("_registry", "register_model"), ("_pretrain", "load_pretrained_weights")):      # neither is called here
+        stub = sys.modules["medim_models." + name] = types.ModuleType("medim_models." + name)
+        setattr(stub, member, lambda *a, **k: lambda f: f)
+    return importlib.import_module("medim_models.sam_med3d")
+
+
+def build_sam_med3d(m, embed, depth, heads, img, global_blocks, out, window=14):
+    """The published builder has free sizes but for the window, so the window is set where its encoder is made."""
+    encoder = m.ImageEncoderViT3D
+    m.ImageEncoderViT3D = lambda **k: encoder(**dict(k, window_size=window))
+    net = m.build_sam3D_vit_b_ori(encoder_embed_dim=embed, encoder_depth=depth, encoder_num_heads=heads, encoder_global_attn_indexes=list(global_blocks), prompt_embed_dim=out, image_size=img)
+    m.ImageEncoderViT3D = encoder
+    net.grid = img // 16
+    return net
+
+
+def doubled_3d(net):
+    """A float64 copy. The position encoding of the package rounds to float32 inside; the twin must not."""
+    twin = copy.deepcopy(net).double().eval()
+    pe = twin.prompt_encoder.pe_layer
+
+    def with_coords(coords, size):
+        return pe._pe_encoding(coords.double() / torch.tensor(size, dtype=torch.float64))
+
+    def grid(size):
+        a, b, c = torch.meshgrid(*((torch.arange(n).double() + 0.5) / n for n in size), indexing="ij")
+        return pe._pe_encoding(torch.stack([b, a, c], -1)).permute(3, 0, 1, 2)
+    pe.forward_with_coords, pe.forward = with_coords, grid
+    return twin
+
+
+class Capture3d(rn.Capture):
+    """Outputs of windowed modules in raster order without pads, as rn.Capture gives them for maps."""
+
+    def __init__(self, m, net, names):
+        self.m = m
+        windows = {f"image_encoder.blocks.{i}.attn": b.window_size for i, b in enumerate(net.image_encoder.blocks) if b.window_size}
+        self.grid = net.grid
+        super().__init__(net, names, windows)
+
+    def _hook(self, name, windows, module, args, out):
+        for prefix, win in windows.items():
+            if name == prefix or name.startswith(prefix + "."):
+                up = -(-self.grid // win) * win
+                out = self.m.window_unpartition3D(out, win, (up,) * 3, (self.grid,) * 3)
+        super()._hook(name, {}, module, args, out)
+
+
+PROMPTS = {  # clicks in voxels, in the order of the axes in memory; mask: "zeros" as the published pipeline gives on the first click, "logits" of an earlier one, or none
+    "click1": dict(points=[[.5, .5, .5]], labels=[1], mask="zeros"),
+    "clicks3_logits": dict(points=[[.25, .5, .75], [.8, .1, .4], [0, 1, .3]], labels=[1, 0, 1], mask="logits"),
+    "click_ignored_multi": dict(points=[[.3, .6, .2], [.1, .2, .9]], labels=[1, -1], mask="zeros", multi=True),
+    "click1_no_mask": dict(points=[[.6, .3, .4]], labels=[0]),
+    "logits_only": dict(mask="logits"),
+}
+
+
+@torch.no_grad()
+def volume_case(seed, captures, prompts, logits, **c):
+    m = _medim()
+    shapes = hg.sam_med3d_shapes(**c)
+    config = dict(family="sam_med3d", mlp=4 * c["embed"], **{k: list(v) if isinstance(v, tuple) else v for k, v in c.items()})
+    config.setdefault("window", 14)
+    g = Golden(seed, config, shapes)
+    net = rn.load_hash(build_sam_med3d(m, **c), seed, shapes)
+    twin, grid, size = doubled_3d(net), net.grid, c["img"]
+    low = 4 * grid
+    x = g.input("input.volume", (1, 1, size, size, size), scale=2.0)
+    earlier = g.input("input.logits", (1, 1, low, low, low), scale=8.0)
+    with Capture3d(m, net, captures) as c32: e32 = net.image_encoder(x)
+    with Capture3d(m, twin, captures) as c64: e64 = twin.image_encoder(x.double())
+    for n, budget in captures.items(): g.add(n, c32.out[n], c64.out[n], budget)
+    g.add("image_embedding", e32.numpy(), e64.numpy())
+    g.add("dense_pe", net.prompt_encoder.get_dense_pe().numpy(), twin.prompt_encoder.get_dense_pe().numpy())
+    for n in prompts:
+        p = dict(PROMPTS[n])
+        p["points"] = [[round(v * (size - 1), 2) for v in at] for at in p.get("points", [])]
+        p.setdefault("labels", [])
+
+        def run(net, e, dt):
+            points = (torch.tensor([p["points"]], dtype=torch.float32).to(dt), torch.tensor([p["labels"]])) if p["points"] else None
+            mask = {"zeros": torch.zeros_like(earlier), "logits": earlier}[p["mask"]].to(dt) if "mask" in p else None
+            sp, de = net.prompt_encoder(points=points, boxes=None, masks=mask)
+            lo, iou = net.mask_decoder(image_embeddings=e, image_pe=net.prompt_encoder.get_dense_pe(), sparse_prompt_embeddings=sp.to(dt), dense_prompt_embeddings=de, multimask_output=p.get("multi", False))
+            return sp.numpy(), de.numpy(), lo.numpy(), iou.numpy(), F.interpolate(lo, (size,) * 3, mode="trilinear", align_corners=False).numpy()
+        o32, o64 = run(net, e32, torch.float32), run(twin, e64, torch.float64)
+        for k, a, b, budget in zip((".sparse", ".dense", ".low_res_logits", ".iou_predictions", ".full_logits"), o32, o64, (0, 600, logits, 0, 600)):
+            if a.size: g.add(n + k, a, b, budget)
+        g.meta["prompts"][n] = p
+    return g
+
+
+E = "image_encoder."
+
+
+@golden
+def sam_med3d_tiny64():
+    """64^3, grid 4 in a window of 14 (64 tokens, 2680 pads), then a global block; head width 16; every module; five kinds of prompt. Prompt width 48: heads of 6 and 3."""
+    captures = {E + "patch_embed": 0}
+    for i in range(2):
+        for name, budget in ((".norm1", 600), (".attn.qkv", 1500), (".attn", 0), (".norm2", 600), (".mlp.lin1", 1500), (".mlp", 1000), ("", 0)): captures[f"{E}blocks.{i}{name}"] = budget
+    for i in range(4): captures[f"{E}neck.{i}"] = 700
+    return volume_case(61, captures, list(PROMPTS), 1200, embed=48, depth=2, heads=3, img=64, global_blocks=(1,), out=48)
+
+
+@golden
+def sam_med3d_windows80():
+    """80^3, grid 5 in windows of 3: eight windows, seven of them with pads along one, two or three axes."""
+    captures = {E + "blocks.0.attn": 3000, E + "blocks.0": 1500, E + "blocks.2": 1500}
+    return volume_case(62, captures, ["clicks3_logits"], 2500, embed=32, depth=3, heads=2, img=80, global_blocks=(1,), out=48, window=3)
