@@ -122,7 +122,7 @@ def sam_med3d_tiny64():
     """64^3, grid 4 in a window of 14 (64 tokens, 2680 pads), then a global block; head width 16; every module; five kinds of prompt. Prompt width 48: heads of 6 and 3."""
     captures = {E + "patch_embed": 0}
     for i in range(2):
-        for name, budget in ((".norm1", 600), (".attn.qkv", 1500), (".attn", 0), (".norm2", 600), (".mlp.lin1", 1500), (".mlp", 1000), ("", 0)): captures[f"{E}blocks.{i}{name}"] = budget
+        for name, budget in ((".norm1", 600), (".attn.qkv", 1200), (".attn", 0), (".norm2", 600), (".mlp.lin1", 1500), (".mlp", 1000), ("", 0)): captures[f"{E}blocks.{i}{name}"] = budget
     for i in range(4): captures[f"{E}neck.{i}"] = 700
     return volume_case(61, captures, list(PROMPTS), 1200, embed=48, depth=2, heads=3, img=64, global_blocks=(1,), out=48)
 

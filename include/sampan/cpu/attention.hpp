@@ -3,11 +3,11 @@
 // Identities of architecture.md: 1 (softmax does not see a constant per query, probabilities sum to 1: subtracting the pad token's key from all keys and its value
 // from all values makes pads zero; the attention op folds the difference into the qkv and proj biases when it packs), 2 (the position bias is the initial
 // accumulator), 3 (rel-pos tables are multiplied with q as one product per tile, rows reversed so that a query reads a contiguous slice), 4 (TinyViT's pads as 1).
-// Volumes: rows are counted through all planes of a window, and a row's bias is that of its plane plus that of its place in it; their pads: volume_pads.hpp.
+// Volumes: rows are counted through all planes of a window; their position bias is made for every pair, and their pads are sums in closed form (volume_bias.hpp).
 // Work items: (window, head) where windows are many; otherwise keys are packed first, then (window, head, block of queries). Borders depend on the shape only.
 #pragma once
 #include <sampan/cpu/gemm.hpp>
-#include <sampan/cpu/volume_pads.hpp>
+#include <sampan/cpu/volume_bias.hpp>
 #include <sampan/ops/attention.hpp>
 
 namespace sampan::inline SAMPAN_ABI {
@@ -17,6 +17,8 @@ namespace cpu {
 inline constexpr float kLog2E = 1.44269504f;
 /// Queries of one tile at most: a whole window of 14 x 14, or parts of a global block.
 inline constexpr Index kWindowQueries = 196, kGlobalQueries = 96;
+/// Places of a window along one axis of a volume at most.
+inline constexpr Index kMostLine = 64;
 /// Floats that may be read behind a run of bias (AttendBlock).
 inline constexpr Index kReadBeyond = 15;
 
@@ -146,6 +148,7 @@ struct AttendJob {
   const float* minus_pad_k = nullptr;  ///< [heads, d]; null: pads are zero already
   const float* minus_pad_v = nullptr;
   const float* plus_pad_v = nullptr;  ///< added back to the mixed values
+  const float* pad_q = nullptr;       ///< [heads, d], of volumes with position bias; null: zeros
   Index wd, wh, ww, down, across, windows, most_keys, tile_rows;
   float* panels = nullptr;  ///< of all heads, if the keys stand in them already
 
@@ -154,8 +157,9 @@ struct AttendJob {
         query_row(pack_queries ? rows.rows_size(2, shape.d) - rows.rows_size(1, shape.d) : shape.d), s(shape), qkv(in), out(to), wd(s.window_d()), wh(s.window_h()), ww(s.window_w()), down(windows_along(s.h, wh)), across(windows_along(s.w, ww)),
         windows(windows_along(s.depth(), wd) * down * across), most_keys(smaller(wd, s.depth()) * smaller(wh, s.h) * smaller(ww, s.w)), tile_rows(most_keys <= kWindowQueries ? most_keys : kGlobalQueries) {}
   bool volume() const { return s.planes > 0; }
-  /// Rows of the largest window, through all its planes.
-  Index most_rows() const { return smaller(wd, s.depth()) * smaller(wh, s.h); }
+  Index most_cols() const { return smaller(ww, s.w); }
+  /// Floats from the bias of one query of a volume to that of the next.
+  Index table_row() const { return BiasPanels::pairs_row(most_keys); }
   Window window(Index i) const {
     const Index z = i / (down * across) * wd, y = i / across % down * wh, x = i % across * ww;
     return {z, y, x, smaller(wd, s.depth() - z), smaller(wh, s.h - y), smaller(ww, s.w - x), wd, wh, ww, s.h, s.w};
@@ -173,19 +177,22 @@ inline Precision attend_precision(Precision p, const AttendShape& s) {
 
 /// Scratch of one thread of an AttendJob.
 struct AttendScratch {
-  float *q, *out, *top, *sum, *scores, *rel_h, *rel_w, *rel_d, *rel_rows, *packed, *gemm;
+  float *q, *out, *top, *sum, *scores, *rel_h, *rel_w, *rel_d, *lines, *base, *table, *packed, *gemm;
   AttendScratch(Carver& c, const AttendJob& job) {
     const Index m = job.tile_rows, d = job.s.d;
-    const bool rel = job.bias.rel_h != nullptr;
+    const bool rel = job.bias.rel_h != nullptr, volume = job.bias.rel_d != nullptr;
+    const Index queries = volume ? m + 2 * job.most_cols() + 1 : m;  // of whole lines, and a missing token's
     q = c.take(m * d), out = c.take(m * d), top = c.take(m), sum = c.take(m);
     scores = c.take(kScoreRows * kScoreRow);
-    rel_h = c.take(rel ? m * (2 * job.wh - 1) : 0);
-    rel_w = c.take(rel ? m * (2 * job.ww - 1) + kReadBeyond : 0);
-    rel_d = c.take(rel && job.volume() ? m * (2 * job.wd - 1) : 0);
-    rel_rows = c.take(rel && job.volume() ? m * job.most_rows() : 0);
-    const Index float_rows = rel ? job.level.rows_size(m, d) : 0, pair_rows = job.pack_queries ? job.rows.rows_size(m, d) : 0;
+    rel_h = c.take(rel ? queries * (2 * job.wh - 1) : 0);
+    rel_w = c.take(rel ? queries * (2 * job.ww - 1) + kReadBeyond : 0);
+    rel_d = c.take(volume ? m * (2 * job.wd - 1) : 0);
+    lines = c.take(volume ? queries * d : 0);
+    base = c.take(volume ? job.most_keys : 0);
+    table = c.take(volume ? m * job.table_row() : 0);
+    const Index float_rows = rel ? job.level.rows_size(queries, d) : 0, pair_rows = job.pack_queries ? job.rows.rows_size(m, d) : 0;
     packed = c.take(float_rows > pair_rows ? float_rows : pair_rows);
-    gemm = c.take(rel ? job.level.gemm_scratch(m) : 0);
+    gemm = c.take(rel ? job.level.gemm_scratch(queries) : 0);
   }
 };
 
@@ -207,21 +214,49 @@ inline void pack_keys(const AttendJob& job, const Window& win, Index head, Index
   job.products.pack_values({rows, count, d, job.minus_pad_v ? job.minus_pad_v + head * d : nullptr}, to.v + b * HeadPanels::v_step(job.products, d));
 }
 
-/// Volumes: the pads' share of top and sum of queries [first, first + m), and slice_h made a slice over all rows of the window: the bias of a row's plane plus that of
-/// its place in the plane.
-inline void bias_of_rows(const AttendJob& job, const Window& win, Index first, Index m, const AttendScratch& t, const float** slice_h, const float* const* slice_w) {
-  const Index rows = win.planes * win.rows;
-  const bool rel = job.bias.rel_d != nullptr, pads = win.pads() > 0;
-  for (Index i = 0; i < m; ++i) {
-    const float* of_planes = rel ? t.rel_d + i * (2 * job.wd - 1) + job.wd - 1 - (first + i) / (win.rows * win.cols) : nullptr;
-    if (pads) {
-      const PowerSum share = rel ? pad_powers({of_planes, win.planes, win.wd}, {slice_h[i], win.rows, win.wh}, {slice_w[i], win.cols, win.ww}) : PowerSum{0, float(win.pads())};
+/// Position bias of a tile of queries in a volume (ops/attend.hpp): t.table [m, table_row] gets that of every key, t.top and t.sum the pads' share (cpu/volume_bias.hpp).
+/// The products of whole lines of queries with rel_h and rel_w are needed, and those of a missing token: they stand behind the lines' own.
+inline void bias_of_volume(const AttendJob& job, const Window& win, Index head, Index first, Index m, const AttendScratch& t) {
+  const Kernels& level = job.level;
+  const auto& q = job.qkv.q;
+  const Index d = job.s.d, n = job.ww, width = 2 * n - 1, cols = win.cols, first_line = first / cols, lines = (first + m + cols - 1) / cols - first_line, count = lines * cols, rows = win.planes * win.rows;
+  level.pack_rows({t.q, d, m, d, t.packed});
+  level.gemm({t.packed, job.bias.rel_d, m, width, d, 0, width, t.rel_d, width, t.gemm});
+  const float* from[kWindowQueries + 2 * kMostLine];
+  win.runs(first_line * cols, count, [&](Index y, Index x, Index at, Index run) {
+    const float* row = q.data() + win.token(y, x) * q.stride(0) + head * q.stride(1);
+    for (Index i = 0; i < run; ++i) from[at + i] = row + i * q.stride(0);
+  });
+  const float scale = job.s.scale * kLog2E;
+  level.gather_rows({from, count, d, nullptr}, scale, t.lines);
+  for (Index i = 0; i < d; ++i) t.lines[count * d + i] = job.pad_q ? job.pad_q[head * d + i] * scale : 0.0f;
+  level.pack_rows({t.lines, d, count + 1, d, t.packed});
+  level.gemm({t.packed, job.bias.rel_h, count + 1, width, d, 0, width, t.rel_h, width, t.gemm});
+  level.gemm({t.packed, job.bias.rel_w, count + 1, width, d, 0, width, t.rel_w, width, t.gemm});
+  for (Index line = 0; line < lines; ++line) {
+    const Index z = (first_line + line) / win.rows, y = (first_line + line) % win.rows;
+    const float *by_plane[kMostLine], *by_row[kMostLine];  // of the keys' planes and rows, each over the keys' columns
+    for (Index i = 0; i < n; ++i) {
+      const Index query = i < cols ? line * cols + i : count;
+      by_plane[i] = t.rel_h + query * width + n - 1 - y;
+      by_row[i] = t.rel_w + query * width + n - 1 - i;
+    }
+    float* base = t.base;
+    for (Index row = 0; row < rows; ++row)
+      for (Index x = 0; x < cols; ++x) *base++ = by_plane[row / win.rows][x] + by_row[row % win.rows][x];
+    PowerSum pads[kMostLine];
+    if (win.pads() > 0) line_pads({by_plane, win.planes, n}, {by_row, win.rows, n}, cols, pads);
+    const Index begin = (first_line + line) * cols - first, from_query = begin < 0 ? 0 : begin, end = smaller(m, begin + cols);
+    for (Index i = from_query; i < end; ++i) {
+      const float* own = t.rel_d + i * width + n - 1 - z;
+      float* to = t.table + i * job.table_row();
+      for (Index row = 0; row < rows; ++row)
+        for (Index x = 0; x < cols; ++x) to[row * cols + x] = t.base[row * cols + x] + own[x];
+      for (Index j = rows * cols; j < job.table_row(); ++j) to[j] = 0;
+      if (win.pads() == 0) continue;
+      const PowerSum share = query_pads(pads, own, n);
       t.top[i] = share.top, t.sum[i] = share.sum;
     }
-    if (!rel) continue;
-    float* to = t.rel_rows + i * rows;
-    for (Index row = 0; row < rows; ++row) to[row] = of_planes[row / win.rows] + slice_h[i][row % win.rows];
-    slice_h[i] = to;
   }
 }
 
@@ -229,34 +264,38 @@ inline void bias_of_rows(const AttendJob& job, const Window& win, Index first, I
 inline void attend_queries(const AttendJob& job, const Window& win, Index head, Index first, Index m, const AttendScratch& t, const HeadPanels& keys) {
   const Kernels& level = job.level;
   const auto& q = job.qkv.q;
-  const Index d = job.s.d, nd = 2 * job.wd - 1, nh = 2 * job.wh - 1, nw = 2 * job.ww - 1, tokens = win.tokens();
+  const Index d = job.s.d, nh = 2 * job.wh - 1, nw = 2 * job.ww - 1, tokens = win.tokens();
   const float* from[kWindowQueries];
   win.runs(first, m, [&](Index y, Index x, Index at, Index n) {
     const float* row = q.data() + win.token(y, x) * q.stride(0) + head * q.stride(1);
     for (Index i = 0; i < n; ++i) from[at + i] = row + i * q.stride(0);
   });
   level.gather_rows({from, m, d, nullptr}, job.s.scale * kLog2E, t.q);
-  if (job.bias.rel_h) {
+  for (Index i = 0; i < m; ++i) t.top[i] = -3.402823466e38f, t.sum[i] = 0;
+  const bool volume = job.bias.rel_d != nullptr;
+  if (volume) {
+    bias_of_volume(job, win, head, first, m, t);
+  } else if (job.bias.rel_h) {
     level.pack_rows({t.q, d, m, d, t.packed});
     level.gemm({t.packed, job.bias.rel_h, m, nh, d, 0, nh, t.rel_h, nh, t.gemm});
     level.gemm({t.packed, job.bias.rel_w, m, nw, d, 0, nw, t.rel_w, nw, t.gemm});
-    if (job.bias.rel_d) level.gemm({t.packed, job.bias.rel_d, m, nd, d, 0, nd, t.rel_d, nd, t.gemm});
   }
   if (job.pack_queries) job.rows.pack_rows({t.q, d, m, d, t.packed});
   // Each query reads contiguous slices: of its own products with the tables, or of the mirrored bias table.
   const float *slice_h[kWindowQueries], *slice_w[kWindowQueries];
   win.runs(first, m, [&](Index y, Index x, Index at, Index n) {
     for (Index i = at; i < at + n; ++i, ++x) {
-      if (job.bias.rel_h) {
-        slice_h[i] = t.rel_h + i * nh + job.wh - 1 - y % win.rows;
+      if (volume) {
+        slice_w[i] = slice_h[i] = nullptr;  // every pair has its bias
+      } else if (job.bias.rel_h) {
+        slice_h[i] = t.rel_h + i * nh + job.wh - 1 - y;
         slice_w[i] = t.rel_w + i * nw + job.ww - 1 - x;
       } else if (job.bias.table) {
         slice_w[i] = job.bias.table + (head * nh + job.wh - 1 - y) * nw + job.ww - 1 - x;
       }
     }
   });
-  for (Index i = 0; i < m; ++i) t.top[i] = -3.402823466e38f, t.sum[i] = 0;
-  if (job.volume()) bias_of_rows(job, win, first, m, t, slice_h, slice_w);
+  for (Index i = 0; job.volume() && !volume && win.pads() > 0 && i < m; ++i) t.top[i] = 0, t.sum[i] = float(win.pads());  // pads without bias: scores of zero
   BiasRun runs[kKeyBlock];
   AttendBlock block{job.pack_queries ? t.packed : t.q, job.query_row, m, d, nullptr, nullptr, 0, runs, 0, job.bias.rel_h ? slice_h : nullptr, job.bias.any() ? slice_w : nullptr, job.bias.rel_h ? 0 : nw, nullptr, 0, true, t.out, t.top, t.sum, t.scores};
   auto note = [&](Index ky, Index kx, Index at, Index n) { runs[block.run_count++] = {ky, kx, at, n}; };
@@ -270,6 +309,7 @@ inline void attend_queries(const AttendJob& job, const Window& win, Index head, 
     block.n = smaller(kKeyBlock, tokens - b * kKeyBlock), block.run_count = 0;
     win.runs(b * kKeyBlock, block.n, note);
     block.k = keys.k + b * HeadPanels::k_step(job.products, d), block.v = keys.v + b * HeadPanels::v_step(job.products, d);
+    if (volume) block.table_row = job.table_row(), block.table = t.table + b * kKeyBlock;
     job.products.attend(block);
     block.first = false;
   }
@@ -327,20 +367,28 @@ inline bool check_attend_layout(Context<Cpu>& ctx, const QkvView& qkv, const Vie
   return ctx.require(packed_channels(qkv.q) && packed_channels(qkv.k) && packed_channels(qkv.v) && packed_channels(out), "attend: the elements of a head must lie side by side");
 }
 
+inline bool check_line(Context<Cpu>& ctx, const AttendShape& s, const AttendBias& bias) {
+  return ctx.require(bias.rel_d.empty() || s.window_w() <= kMostLine, "attend: windows of volumes with relative positions have at most 64 tokens along an axis");
+}
+
 /// attend in any precision of the level.
 inline void attend_in(Context<Cpu>& ctx, Precision precision, const AttendShape& s, const QkvView& qkv, const AttendBias& bias, const PadToken& pad, const View<float, 3>& out) {
   if (!detail::check_attend(ctx, s, qkv, bias, pad, out) || !check_attend_layout(ctx, qkv, out)) return;
   AttendJob job(ctx.backend.kernels(), precision, s, qkv, out);
+  if (!check_line(ctx, s, bias)) return;
   const bool shifted = !pad.k.empty() && (s.depth() % job.wd != 0 || s.h % job.wh != 0 || s.w % job.ww != 0);  // without missing tokens nobody sees the pad
   const BiasSize size = bias_size(job.level, bias, job.ww);
   auto scope = ctx.arena.scope();
   float* panels = scope.make<float>(size.total()).data();
   const Index c = s.heads * s.d;
   float* minus = scope.make<float>(shifted ? 3 * c : Index(0)).data();
+  float* pad_q = scope.make<float>(pad.q.empty() ? Index(0) : c).data();
+  if (!pad.q.empty()) job.pad_q = pad_q;
   job.bias = bias_panels(size, panels);
   if (shifted) job.minus_pad_k = minus, job.minus_pad_v = minus + c, job.plus_pad_v = minus + 2 * c;
   run_attend(ctx, job, [&] {
     pack_bias(job.level, bias, job.ww, s.scale, size, panels);
+    for (Index i = 0; !pad.q.empty() && i < c; ++i) pad_q[i] = pad.q(i / s.d, i % s.d);
     for (Index i = 0; shifted && i < c; ++i) {
       minus[i] = -pad.k(i / s.d, i % s.d);
       minus[c + i] = -pad.v(i / s.d, i % s.d);
@@ -364,10 +412,11 @@ struct PackedAttention<Cpu> {
   cpu::BiasSize rel_size;
   View<float, 2>::Extents rel_h{}, rel_w{}, rel_d{};  // shapes of the tables, to check a grid against
   Tensor<float, 2, Cpu> table;
+  Tensor<float, 1, Cpu> pad_q;  // [c] of volumes: the query of a missing token
   Index heads = 0, window = 0, planes = 0;
   QkvLayout layout = QkvLayout::split;
   std::string name;
-  bool valid() const { return qkv.valid() && proj.valid() && shift.valid() && rel.valid() && table.valid() && !qkv.bias.empty() && !proj.bias.empty(); }
+  bool valid() const { return qkv.valid() && proj.valid() && shift.valid() && rel.valid() && table.valid() && pad_q.valid() && !qkv.bias.empty() && !proj.bias.empty(); }
 };
 
 /// Folds the pad token: qkv gives k - pad.k and v - pad.v, and proj's bias takes W_proj pad.v.
@@ -382,6 +431,7 @@ inline PackedAttention<Cpu> pack(const Cpu& b, const AttentionParams& p) {
   w.shift = Tensor<float, 2, Cpu>({1, c3});
   w.qkv.bias = Tensor<float, 1, Cpu>({c3});
   w.proj.bias = Tensor<float, 1, Cpu>({p.proj.weight.extent(0)});
+  w.pad_q = Tensor<float, 1, Cpu>({p.rel_pos_d.empty() ? 0 : c});
   const AttendBias rel{p.rel_pos_h, p.rel_pos_w, {}, p.rel_pos_d};
   w.rel_size = cpu::bias_size(b.kernels(), rel, 1);
   w.rel = Tensor<float, 1, Cpu>({w.rel_size.total()});
@@ -392,6 +442,7 @@ inline PackedAttention<Cpu> pack(const Cpu& b, const AttentionParams& p) {
   detail::pad_row(p, shift);
   const QkvView pad = detail::split_qkv(View<const float, 2>(shift), p.heads, p.layout);
   const Index d = c / p.heads;
+  for (Index i = 0; i < w.pad_q.view().extent(0); ++i) w.pad_q.view()(i) = pad.q(0, i / d, i % d);
   for (Index h = 0; h < p.heads; ++h)
     for (Index i = 0; i < d; ++i) shift(0, pad.q.data() - shift.data() + h * pad.q.stride(1) + i) = 0;  // queries stay as they are
   auto bias = w.qkv.bias.view();
@@ -458,13 +509,14 @@ inline void attention(Context<Cpu>& ctx, const PackedAttention<Cpu>& w, const Vi
     in = detail::split_qkv(View<const float, 2>(qkv), w.heads, w.layout);
   }
   const View<float, 3> out = mixed.reshape<3>({n, w.heads, d});
-  if (!detail::check_attend(ctx, s, in, {{nullptr, w.rel_h}, {nullptr, w.rel_w}, w.table.view(), {nullptr, w.rel_d}}, {}, out)) return;
+  if (!detail::check_attend(ctx, s, in, {{nullptr, w.rel_h}, {nullptr, w.rel_w}, w.table.view(), {nullptr, w.rel_d}}, {}, out) || !cpu::check_line(ctx, s, {{}, {}, {}, {nullptr, w.rel_d}})) return;
   cpu::AttendJob job(ctx.backend.kernels(), precision, s, in, out);
   job.panels = panels;
   const AttendBias table{{}, {}, w.table.view(), {}};
   const cpu::BiasSize size = cpu::bias_size(job.level, table, job.ww);
   float* mirrored = scope.make<float>(size.total()).data();
   job.bias = cpu::bias_panels(w.rel_size, w.rel.view().data());
+  if (!w.pad_q.empty()) job.pad_q = w.pad_q.view().data();
   const cpu::BiasPanels tables = cpu::bias_panels(size, mirrored);
   job.bias.table = tables.table, job.bias.pairs = tables.pairs;
   cpu::run_attend(ctx, job, [&] { cpu::pack_bias(job.level, table, job.ww, s.scale, size, mirrored); });

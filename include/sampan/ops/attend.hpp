@@ -3,7 +3,9 @@
 //   q, k, v   [h*w, heads, d]  raster order, strided views into one qkv buffer as the qkv layer gives it (biases included, q unscaled)
 //   rel_h/_w  [2*size-1, d]    decomposed relative positions as stored (SAM): score += q.rel_h[qy-ky+H-1] + q.rel_w[qx-kx+W-1], with the unscaled q
 //   table     [heads, win*win] bias per |offset| (TinyViT): score += table[head, |dy|*win + |dx|]
-//   volumes   n = planes*h*w tokens, plane after plane; windows have win planes as well; rel_d like rel_h along the planes (SAM-Med3D); no table
+//   volumes   n = planes*h*w tokens, plane after plane; windows have win planes as well; no table. With q(z,y,x) the query at a place of the window (pad.q where no token is):
+//             score += q(qz,qy,qx).rel_d[qz-kx+W-1] + q(qz,qy,kz).rel_h[qy-kx+W-1] + q(qz,qy,ky).rel_w[ky-kx+W-1], in windows with three edges of W.
+//             Not what the names say: sam_med3d.py broadcasts its three terms over other axes than meant, and the published weights were trained with that.
 //   pad       [heads, d]       key and value of missing tokens: windows that stick out of the grid see them as keys, as the published code does
 //   out       [h*w, heads, d]  may not alias q, k, v
 // Source: segment_anything/modeling/image_encoder.py (Attention, window_partition); MobileSAM tiny_vit_sam.py (Attention); MedIM sam_med3d.py (Attention).
@@ -43,7 +45,8 @@ struct AttendBias {
 };
 
 struct PadToken {
-  View<const float, 2> k, v;  ///< [heads, d]; empty: zeros
+  View<const float, 2> k, v;    ///< [heads, d]; empty: zeros
+  View<const float, 2> q = {};  ///< the same; only the position bias of volumes reads it
 };
 
 namespace detail {
@@ -67,6 +70,8 @@ bool check_attend(Context<B>& ctx, const AttendShape& s, const QkvView& qkv, con
          ctx.require(qkv.q.extents() == e && qkv.k.extents() == e && qkv.v.extents() == e && out.extents() == e, "attend: q, k, v and out must be [tokens, heads, d]") &&
          ctx.require(!rel || (table(bias.rel_h, s.window_h()) && table(bias.rel_w, s.window_w())), "attend: rel_h and rel_w must be [2*size-1, d]") &&
          ctx.require(s.planes > 0 && rel ? table(bias.rel_d, s.window_d()) : bias.rel_d.empty(), "attend: rel_d must be [2*size-1, d] of a volume, and absent on a map") &&
+         ctx.require(bias.rel_d.empty() || (s.window_d() == s.window_h() && s.window_h() == s.window_w()), "attend: relative positions of a volume need three equal edges") &&
+         ctx.require(pad.q.empty() || (pad.q.extent(0) == s.heads && pad.q.extent(1) == s.d), "attend: a pad token must be [heads, d]") &&
          ctx.require(bias.table.empty() || (!rel && s.planes == 0 && bias.table.extent(0) == s.heads && bias.table.extent(1) == s.window_h() * s.window_w()), "attend: the bias table must be [heads, win*win]") &&
          ctx.require(pad.k.extents() == pad.v.extents() && (pad.k.empty() || (pad.k.extent(0) == s.heads && pad.k.extent(1) == s.d)), "attend: a pad token must be [heads, d]");
 }
@@ -84,7 +89,7 @@ inline void attend(Context<Reference>& ctx, const AttendShape& s, const QkvView&
   auto scores = scope.make<float>(n);
   if (!ctx.begin(detail::attend_cost(s))) return;
   for (Index i = 0; i < c; ++i) {
-    pad_row(i) = 0;  // the query of a missing token does not matter: its output is dropped
+    pad_row(i) = pad.q.empty() ? 0.0f : pad.q(i / s.d, i % s.d);  // its output is dropped; the position bias of volumes reads it
     pad_row(c + i) = pad.k.empty() ? 0.0f : pad.k(i / s.d, i % s.d);
     pad_row(2 * c + i) = pad.v.empty() ? 0.0f : pad.v(i / s.d, i % s.d);
   }
@@ -108,16 +113,18 @@ inline void attend(Context<Reference>& ctx, const AttendShape& s, const QkvView&
           const Index kz = k / (wh * ww), ky = k / ww % wh, kx = k % ww;
           float dot = 0, rel = 0;
           for (Index i = 0; i < s.d; ++i) dot += in(win, q, h0 + i) * in(win, k, c + h0 + i);
-          if (!bias.rel_h.empty()) {
+          if (!bias.rel_d.empty()) {
+            const Index line = (qz * wh + qy) * ww;
+            float rd = 0, rh = 0, rw = 0;
+            for (Index i = 0; i < s.d; ++i) rd += in(win, q, h0 + i) * bias.rel_d(qz - kx + wd - 1, i);
+            for (Index i = 0; i < s.d; ++i) rh += in(win, line + kz, h0 + i) * bias.rel_h(qy - kx + wh - 1, i);
+            for (Index i = 0; i < s.d; ++i) rw += in(win, line + ky, h0 + i) * bias.rel_w(ky - kx + ww - 1, i);
+            rel = rd + rh + rw;
+          } else if (!bias.rel_h.empty()) {
             float rh = 0, rw = 0;
             for (Index i = 0; i < s.d; ++i) rh += in(win, q, h0 + i) * bias.rel_h(qy - ky + wh - 1, i);
             for (Index i = 0; i < s.d; ++i) rw += in(win, q, h0 + i) * bias.rel_w(qx - kx + ww - 1, i);
             rel = rh + rw;
-            if (!bias.rel_d.empty()) {
-              float rd = 0;
-              for (Index i = 0; i < s.d; ++i) rd += in(win, q, h0 + i) * bias.rel_d(qz - kz + wd - 1, i);
-              rel += rd;
-            }
           } else if (!bias.table.empty()) {
             rel = bias.table(head, (qy > ky ? qy - ky : ky - qy) * ww + (qx > kx ? qx - kx : kx - qx));
           }

@@ -22,7 +22,7 @@ struct AttentionParams {
   LinearParams qkv, proj;
   View<const float, 2> rel_pos_h, rel_pos_w;  ///< [2*size-1, d], or empty
   View<const float, 2> bias_table;            ///< [heads, win*win], or empty
-  View<const float, 2> rel_pos_d;             ///< of volumes, with the other two
+  View<const float, 2> rel_pos_d;             ///< of volumes, with the other two; see ops/attend.hpp for what each of them multiplies
   Index planes = 0;                           ///< > 0: the map is a volume of so many planes, one below the other
   Index heads = 0;
   Index window = 0;  ///< 0: global
@@ -105,7 +105,7 @@ inline void attention(Context<Reference>& ctx, const PackedAttention<Reference>&
   auto mixed = scope.make<float>(n, c3 / 3);
   linear(ctx, w.qkv, tokens(x), qkv);
   const auto pad = detail::split_qkv(w.pad.view(), w.heads, w.layout);
-  attend(ctx, s, detail::split_qkv(qkv, w.heads, w.layout), {w.rel_h.view(), w.rel_w.view(), w.table.view(), w.rel_d.view()}, {pad.k[0], pad.v[0]}, mixed.reshape<3>({n, w.heads, s.d}));
+  attend(ctx, s, detail::split_qkv(qkv, w.heads, w.layout), {w.rel_h.view(), w.rel_w.view(), w.table.view(), w.rel_d.view()}, {pad.k[0], pad.v[0], pad.q[0]}, mixed.reshape<3>({n, w.heads, s.d}));
   linear(ctx, w.proj, mixed, tokens(y), {.residual = residual.empty() ? View<const float, 2>() : tokens(residual)});
   if (residual.empty()) ctx.tap_rows(w.name, tokens(View<const float, 3>(y)));
 }

@@ -139,7 +139,8 @@ Tensor64 attend_window(Index h, Index w, double scale, const Tensor64& q, const 
   const Tensor64 rel_h = exact(bias.rel_h), rel_w = exact(bias.rel_w), rel_d = exact(bias.rel_d), table = exact(bias.table);
   const std::vector<Index> idx = table.size() ? tiny_vit_bias_indices(h, w) : std::vector<Index>();
   Tensor64 out(n, heads, d);
-  std::vector<Num> scores(static_cast<std::size_t>(n)), by_plane, by_row, by_column;
+  Index last_head = -1, last_line = -1;
+  std::vector<Num> scores(static_cast<std::size_t>(n)), by_row, by_column, own, by_plane;
   for (Index head = 0; head < heads; ++head)
     for (Index i = 0; i < n; ++i) {
       if (!wanted(i)) continue;
@@ -148,9 +149,24 @@ Tensor64 attend_window(Index h, Index w, double scale, const Tensor64& q, const 
         for (Index e = 0; e < d; ++e) s.term(q(i, head, e), other(e));
         return s.get();
       };
-      if (rel_h.size()) {  // q . Rh[qy - ky + h - 1] depends on the key's row only: computed once per row, and likewise per column
-        by_plane.clear(), by_row.clear(), by_column.clear();
-        for (Index kz = 0; rel_d.size() && kz < planes; ++kz) by_plane.push_back(dot([&](Index e) -> const Num& { return rel_d(i / (h * w) - kz + planes - 1, e); }));
+      // sam_med3d.py adds rel_d [b,d,h,w,k] as [:, :, :, :, None, None], rel_h as [:, :, :, None, :, None], rel_w as [:, :, :, None, None, :] to scores [b,d,h,w,kd,kh,kw]:
+      // k of all three meets kw, and the w of rel_h and rel_w, which is the query's, meets kd and kh.
+      const Index line = i / w * w;
+      const auto dot_of = [&](Index query, const Tensor64& table_row, Index at) {
+        Sum s;
+        for (Index e = 0; e < d; ++e) s.term(q(query, head, e), table_row(at, e));
+        return s.get();
+      };
+      if (rel_d.size()) {
+        own.clear();
+        for (Index kw = 0; kw < w; ++kw) own.push_back(dot_of(i, rel_d, i / (h * w) - kw + w - 1));
+        if (i % w == 0 || by_plane.empty() || head != last_head || line != last_line) {
+          by_plane.clear(), by_row.clear(), last_head = head, last_line = line;
+          for (Index other = 0; other < w; ++other)
+            for (Index kw = 0; kw < w; ++kw) by_plane.push_back(dot_of(line + other, rel_h, i / w % h - kw + w - 1)), by_row.push_back(dot_of(line + other, rel_w, other - kw + w - 1));
+        }
+      } else if (rel_h.size()) {  // q . Rh[qy - ky + h - 1] depends on the key's row only: computed once per row, and likewise per column
+        by_row.clear(), by_column.clear();
         for (Index ky = 0; ky < h; ++ky) by_row.push_back(dot([&](Index e) -> const Num& { return rel_h(i / w % h - ky + h - 1, e); }));
         for (Index kx = 0; kx < w; ++kx) by_column.push_back(dot([&](Index e) -> const Num& { return rel_w(i % w - kx + w - 1, e); }));
       }
@@ -161,8 +177,8 @@ Tensor64 attend_window(Index h, Index w, double scale, const Tensor64& q, const 
           for (Index e = 0; e < d; ++e) products += std::abs(q(i, head, e).v) * (std::abs(k(j, head, e).v) + std::abs(double(shift.k(head, e))));
           s.floor = std::sqrt(square(s.floor) + 2 * square(kUnit * scale * products));
         }
-        if (rel_d.size()) s = s + by_plane[std::size_t(j / (h * w))];
-        if (rel_h.size()) s = s + by_row[std::size_t(j / w % h)] + by_column[std::size_t(j % w)];
+        if (rel_d.size()) s = s + own[std::size_t(j % w)] + by_plane[std::size_t(j / (h * w) * w + j % w)] + by_row[std::size_t(j / w % h * w + j % w)];
+        else if (rel_h.size()) s = s + by_row[std::size_t(j / w % h)] + by_column[std::size_t(j % w)];
         if (table.size()) s = s + table(head, idx[std::size_t(i * n + j)]);
         scores[std::size_t(j)] = s;
       }
@@ -186,9 +202,9 @@ inline bool in_volume(Index b, Index t, Index win, Index d, Index h, Index w) {
 /// The core in windows of a volume: q, k, v [planes*h*w, heads, d].
 inline Tensor64 attend_3d(const AttendShape& s, const Tensor64& q, const Tensor64& k, const Tensor64& v, const AttendBias& bias, const PadToken& pad) {
   const Index c = s.heads * s.d, win = s.window, n = win * win * win;
-  const Tensor64 pad_k = exact(pad.k).shaped(pad.k.size()), pad_v = exact(pad.v).shaped(pad.v.size());
+  const Tensor64 pad_k = exact(pad.k).shaped(pad.k.size()), pad_v = exact(pad.v).shaped(pad.v.size()), pad_q = exact(pad.q).shaped(pad.q.size());
   const auto cut = [&](const Tensor64& t, const Tensor64* row) { return window_partition_3d(t.shaped(s.planes, s.h, s.w, c), win, row); };
-  const Tensor64 wq = cut(q, nullptr), wk = cut(k, pad_k.size() ? &pad_k : nullptr), wv = cut(v, pad_v.size() ? &pad_v : nullptr);
+  const Tensor64 wq = cut(q, pad_q.size() ? &pad_q : nullptr), wk = cut(k, pad_k.size() ? &pad_k : nullptr), wv = cut(v, pad_v.size() ? &pad_v : nullptr);
   Tensor64 result(wq.e[0], n, c);
   for (Index b = 0; b < wq.e[0]; ++b) {
     const auto part = [&](const Tensor64& all) {
@@ -205,8 +221,8 @@ inline Tensor64 attend_3d(const AttendShape& s, const Tensor64& q, const Tensor6
 /// The core: q, k, v [h*w, heads, d] -> [h*w, heads, d]; missing tokens of windows have the key and value of `pad` (empty: zeros).
 inline Tensor64 attend(const AttendShape& s, const Tensor64& q, const Tensor64& k, const Tensor64& v, const AttendBias& bias, const PadToken& pad) {
   const Index c = s.heads * s.d;
+  if (s.planes > 0 && s.window > 0) return attend_3d(s, q, k, v, bias, pad);
   if (s.window == 0) return attend_window(s.h, s.w, double(s.scale), q, k, v, bias, [](Index) { return true; }, {}, s.planes ? s.planes : 1);
-  if (s.planes > 0) return attend_3d(s, q, k, v, bias, pad);
   const Tensor64 pad_k = exact(pad.k).shaped(pad.k.size()), pad_v = exact(pad.v).shaped(pad.v.size());
   const Index win = s.window, n = win * win, across = (s.w + win - 1) / win;
   const Tensor64 wq = window_partition(q.shaped(s.h, s.w, c), win), wk = window_partition(k.shaped(s.h, s.w, c), win, pad_k.size() ? &pad_k : nullptr),
