@@ -108,7 +108,7 @@ def volume_case(seed, captures, prompts, logits, **c):
             lo, iou = net.mask_decoder(image_embeddings=e, image_pe=net.prompt_encoder.get_dense_pe(), sparse_prompt_embeddings=sp.to(dt), dense_prompt_embeddings=de, multimask_output=p.get("multi", False))
             return sp.numpy(), de.numpy(), lo.numpy(), iou.numpy(), F.interpolate(lo, (size,) * 3, mode="trilinear", align_corners=False).numpy()
         o32, o64 = run(net, e32, torch.float32), run(twin, e64, torch.float64)
-        for k, a, b, budget in zip((".sparse", ".dense", ".low_res_logits", ".iou_predictions", ".full_logits"), o32, o64, (0, 600, logits, 0, 600)):
+        for k, a, b, budget in zip((".sparse", ".dense", ".low_res_logits", ".iou_predictions", ".full_logits"), o32, o64, (0, 600, logits, 0, 500)):
             if a.size: g.add(n + k, a, b, budget)
         g.meta["prompts"][n] = p
     return g
@@ -122,7 +122,7 @@ def sam_med3d_tiny64():
     """64^3, grid 4 in a window of 14 (64 tokens, 2680 pads), then a global block; head width 16; every module; five kinds of prompt. Prompt width 48: heads of 6 and 3."""
     captures = {E + "patch_embed": 0}
     for i in range(2):
-        for name, budget in ((".norm1", 600), (".attn.qkv", 1200), (".attn", 0), (".norm2", 600), (".mlp.lin1", 1500), (".mlp", 1000), ("", 0)): captures[f"{E}blocks.{i}{name}"] = budget
+        for name, budget in ((".norm1", 600), (".attn.qkv", 1200), (".attn", 0), (".norm2", 600), (".mlp.lin1", 1500), (".mlp", 700), ("", 0)): captures[f"{E}blocks.{i}{name}"] = budget
     for i in range(4): captures[f"{E}neck.{i}"] = 700
     return volume_case(61, captures, list(PROMPTS), 1200, embed=48, depth=2, heads=3, img=64, global_blocks=(1,), out=48)
 

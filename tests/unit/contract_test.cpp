@@ -24,8 +24,16 @@ NetworkSizes tiny(TinyStem stem) {
   return n;
 }
 
+NetworkSizes med3d() {
+  NetworkSizes n;
+  n.encoder = EncoderKind::sam_vit_3d;
+  n.image_size = 128, n.grid = 8, n.out_channels = 384, n.decoder_mlp = 2048, n.iou_hidden = 256;
+  n.sam_vit = {16, 768, 12, 12, 3072, 14, {2, 5, 8, 11}};
+  return n;
+}
+
 Contract example(const FamilyRow& f) {
-  Contract c = base_contract(f, f.encoder == EncoderKind::sam_vit ? sam_b() : tiny(f.stem));
+  Contract c = base_contract(f, f.encoder == EncoderKind::sam_vit ? sam_b() : f.encoder == EncoderKind::sam_vit_3d ? med3d() : tiny(f.stem));
   c.source_file = "a \"b\".pth", c.source_sha256 = "00ff", c.converter = "sampan-convert x", c.data_sha256 = "ff00", c.layout = SourceLayout::hf_sam;
   return c;
 }
@@ -57,7 +65,7 @@ TEST_CASE("names of SAM's sizes") {
   CHECK(base_contract(*find_family("sam"), n).name == "SAM ViT 168x12 256 px");
   CHECK(base_contract(*find_family("medsam"), n).name == "MedSAM");
   CHECK_FALSE(find_family("nothing"));
-  CHECK(family_list() == "sam, medsam, lite_medsam, sam_med2d, sam_med2d_eval, scribbleprompt, mobile_sam");
+  CHECK(family_list() == "sam, medsam, lite_medsam, sam_med2d, sam_med2d_eval, scribbleprompt, mobile_sam, sam_med3d");
 }
 
 TEST_CASE("a record has the lowest version that can say it") {
@@ -83,6 +91,34 @@ TEST_CASE("a record has the lowest version that can say it") {
   }
   n.sam_vit.pads = WindowPads::before_norm, n.image_size = 16 * 63, n.grid = 63;
   CHECK(parse_contract(to_json(base_contract(sam, n))).error().message().find("halves the grid") != std::string::npos);
+}
+
+TEST_CASE("a record of a volumetric network says what a crop is, instead of what an image is") {
+  const FamilyRow& f = *find_family("sam_med3d");
+  const std::string text = to_json(base_contract(f, med3d()));
+  CHECK(text.find("\"version\":3") != std::string::npos);
+  CHECK(text.find("\"volume\":{\"spacing\":1.5,\"axes\":\"right_anterior_superior\",\"normalise\":\"positive_z_score\"}") != std::string::npos);
+  CHECK(text.find("\"image\"") == std::string::npos);
+  CHECK(text.find("hook") == std::string::npos);
+  const std::pair<std::string, const char*> wrong[] = {{with(text, "\"version\":3", "\"version\":2"), "needs a record of version 3"},
+                                                       {with(text, "\"spacing\":1.5", "\"spacing\":0"), "volume.spacing"},
+                                                       {with(text, "right_anterior_superior", "left_anterior_superior"), "volume.axes"},
+                                                       {with(text, "positive_z_score", "z_score"), "volume.normalise"},
+                                                       {with(text, "crop_voxels", "scale_per_axis"), "go with volumes"},
+                                                       {with(text, "trilinear_input", "input_crop_original"), "go with volumes"},
+                                                       {with(text, "\"out_channels\":384", "\"out_channels\":256"), "multiple of 3"},
+                                                       {with(text, "\"volume\":", "\"image\":"), "volume: is missing"},
+                                                       {with(text, "sam_vit_3d", "sam_vit"), "image: is missing"}};
+  for (const auto& w : wrong) {
+    const auto r = parse_contract(w.first);
+    REQUIRE_FALSE_MESSAGE(r.ok(), w.second);
+    CHECK_MESSAGE(r.error().message().find(w.second) != std::string::npos, r.error().message());
+  }
+  NetworkSizes n = med3d();
+  n.image_size = 2048, n.grid = 128;
+  CHECK(parse_contract(to_json(base_contract(f, n))).error().message().find("at most 512 and 64") != std::string::npos);
+  const std::string flat = to_json(base_contract(*find_family("sam"), sam_b()));
+  CHECK(parse_contract(with(flat, "scale_per_axis", "crop_voxels")).error().message().find("only with them") != std::string::npos);
 }
 
 TEST_CASE("what the families disagree on") {
@@ -117,7 +153,7 @@ TEST_CASE("a wrong record is refused with the path of the field") {
       {"", "JSON"},
       {"[]", "an object is needed"},
       {"{}", "version"},
-      {with(good, "\"version\":1", "\"version\":3"), "version 3, this build reads up to version 2"},
+      {with(good, "\"version\":1", "\"version\":4"), "version 4, this build reads up to version 3"},
       {with(good, "\"version\":1", "\"version\":2"), "network.hook: is missing"},
       {with(good, "\"version\":1", "\"version\":0"), "version"},
       {with(good, "\"version\":1", "\"version\":\"1\""), "version"},

@@ -250,12 +250,31 @@ TEST_CASE("verify finds what was changed") {
   file.replace(file.find("sampan.contract"), 15, "sampan.contrast");
   expect(file, "no contract record");
   file = good;
-  file.replace(file.find("\\\"version\\\":1"), 13, "\\\"version\\\":3");
-  expect(file, "version 3");
+  file.replace(file.find("\\\"version\\\":1"), 13, "\\\"version\\\":4");
+  expect(file, "version 4");
   expect(good.substr(0, good.size() - 1), "truncated", ErrorCode::bad_file);
   expect("", "too few", ErrorCode::bad_file);
   CHECK(verify_model(dir.path("nothing")).error().code() == ErrorCode::io);
   CHECK(verify_model(dir.path("m")));
+}
+
+TEST_CASE("a volumetric network is recognised, converted and verified") {
+  const TempDir dir;
+  weights::NetworkSizes n;
+  n.encoder = weights::EncoderKind::sam_vit_3d;
+  n.image_size = 32, n.grid = 2, n.out_channels = 48, n.decoder_mlp = 24, n.iou_hidden = 20;
+  n.sam_vit = {16, 24, 2, 2, 96, 14, {1}};
+  auto specs = specs_of(n);
+  for (auto& t : specs) t.name = "module." + t.name;
+  weights::SafetensorsWriter::sort(specs);
+  write_checkpoint(dir.path("med3d"), specs);
+  const auto r = convert({dir.path("med3d"), dir.path("m"), ""});
+  REQUIRE_MESSAGE(r, r.error().message());
+  CHECK(r->contract.family == "sam_med3d");
+  CHECK(r->contract.network == n);
+  CHECK(r->contract.volume.spacing == 1.5);
+  CHECK(verify_model(dir.path("m")));
+  CHECK_FALSE(convert({dir.path("med3d"), dir.path("m2"), "sam"}));
 }
 
 TEST_CASE("inspect: known, unknown, converted") {
