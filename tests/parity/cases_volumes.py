@@ -132,3 +132,74 @@ def sam_med3d_windows80():
     """80^3, grid 5 in windows of 3: eight windows, seven of them with pads along one, two or three axes."""
     captures = {E + "blocks.0.attn": 3000, E + "blocks.0": 1500, E + "blocks.2": 1500}
     return volume_case(62, captures, ["clicks3_logits"], 2500, embed=32, depth=3, heads=2, img=80, global_blocks=(1,), out=48, window=3)
+
+
+# ---- the volume pipeline ---------------------------------------------------------------------------------------------
+
+def pipeline_volume(seed, size):
+    """int16, as a scan: noise around a level, brighter in an ellipsoid, some of it below 0."""
+    i, j, k = np.mgrid[:size[0], :size[1], :size[2]]
+    inside = sum(w * (2 * a - n) ** 2 * 4096 // n ** 2 for w, a, n in zip((3, 4, 2), (i, j, k), size)) < 4096
+    return hg.noise_u8(seed, "volume", size).astype(np.int16) // 4 - 20 + 120 * inside.astype(np.int16)
+
+
+@golden
+@torch.no_grad()
+def sam_med3d_pipeline64():
+    """From a scan with oblique axes in another order to masks on its grid, as utils/infer_utils.py of SAM-Med3D does it with torchio: resampling, canonical axes, crop around a
+    voxel (padded along two axes, cut along the third), normalisation over x > 0, two clicks, the second with the logits of the first, and back by nearest neighbour."""
+    import torchio as tio
+    m, seed, c = _medim(), 61, dict(embed=48, depth=2, heads=3, img=64, global_blocks=(1,), out=48)
+    shapes = hg.sam_med3d_shapes(**c)
+    size, spacing = (60, 50, 40), np.array([0.913, 1.117, 2.731])     # no small ratios to 1.5: results at whole numbers would be cut by rounding noise, and nearest voxels be ties
+    g = Golden(seed, dict(family="sam_med3d", mlp=4 * c["embed"], window=14, size=list(size), **{k: list(v) if isinstance(v, tuple) else v for k, v in c.items()}), shapes)
+    net = rn.load_hash(build_sam_med3d(m, **c), seed, shapes)
+    twin = doubled_3d(net)
+    a, b = 0.2, -0.15                                     # turns around z and x
+    turn = np.array([[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0], [0, 0, 1]]) @ np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
+    axes = np.array([[0., 1, 0], [-1, 0, 0], [0, 0, -1]])    # i runs to posterior, j to the right, k to inferior
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ axes * spacing
+    affine[:3, 3] = [12.5, -30.25, 7.125]
+    volume = pipeline_volume(seed, size)
+    subject = tio.Subject(image=tio.ScalarImage(tensor=torch.from_numpy(volume)[None], affine=affine))
+    canonical = tio.ToCanonical()(tio.Resample(target=1.5)(subject))
+    shape = canonical.image.spatial_shape
+    # A label of one voxel where the user clicks; its place in the scan is what the C++ side is told.
+    centre = [shape[0] // 2 + 1, shape[1] // 2 - 2, shape[2] // 2 - 3]
+    label = torch.zeros((1,) + tuple(shape), dtype=torch.uint8)
+    label[(0, *centre)] = 1
+    canonical.add_image(tio.LabelMap(tensor=label, affine=canonical.image.affine), "label")
+    roi = tio.CropOrPad(mask_name="label", target_shape=(64, 64, 64))(canonical)
+    assert [int(v) for v in torch.argwhere(roi.label.data)[0][1:]] == [32, 32, 32]
+    raw = roi.image.data[0]
+    normal = tio.ZNormalization(masking_method=lambda x: x > 0)(roi.image.data)[None]
+    r64 = raw.double()
+    normal64 = ((r64 - r64[r64 > 0].mean()) / r64[r64 > 0].std())[None, None]
+    g.t["crop_i16"] = np.ascontiguousarray(raw.numpy()[::5, ::5, ::3])
+    g.meta["crop_stride"] = [5, 5, 3]
+    g.meta["crop_sum"] = int(raw.long().sum())
+    g.add("crop", normal.numpy(), normal64.numpy(), 1500)
+    to_scan = np.linalg.inv(affine) @ roi.image.affine
+    clicks = [([32, 32, 32], 1), ([40, 27, 45], 0)]
+    g.meta["clicks"] = [[float(v) for v in (to_scan @ (at + [1]))[:3]] + [label] for at, label in clicks]
+    g.meta["affine"] = affine[:3].tolist()
+    e32, e64 = net.image_encoder(normal), twin.image_encoder(normal64)
+    low32 = low64 = torch.zeros(1, 1, 16, 16, 16)
+    for n in (1, 2):
+        at = torch.tensor([[p for p, _ in clicks[:n]]], dtype=torch.float32)
+        labels = torch.tensor([[l for _, l in clicks[:n]]])
+
+        def step(net, e, low, dt):
+            sp, de = net.prompt_encoder(points=(at.to(dt), labels), boxes=None, masks=low.to(dt))
+            return net.mask_decoder(image_embeddings=e, image_pe=net.prompt_encoder.get_dense_pe(), sparse_prompt_embeddings=sp.to(dt), dense_prompt_embeddings=de)
+        (low32, iou32), (low64, iou64) = step(net, e32, low32, torch.float32), step(twin, e64, low64, torch.float64)
+        full32, full64 = (F.interpolate(x, (64,) * 3, mode="trilinear", align_corners=False) for x in (low32, low64))
+        name = f"click{n}"
+        g.add(name + ".low_res_logits", low32.numpy(), low64.numpy(), 1500)
+        g.add(name + ".iou_predictions", iou32.numpy(), iou64.numpy())
+        mask = full32[0] > 0
+        back = tio.Resample(target=tio.ScalarImage(tensor=torch.zeros((1,) + size), affine=affine), image_interpolation="nearest")(tio.LabelMap(tensor=mask.float(), affine=roi.image.affine))
+        g.t[name + ".mask_bits"] = np.packbits(back.data[0].numpy().astype(np.uint8).reshape(-1))       # i slowest, k fastest
+        g.meta["prompts"][name] = dict(mask_voxels=int(back.data.sum()), near_tie_voxels=int((full32.abs() <= 1e-4).sum()), fp64_differs_voxels=int(((full32 > 0) != (full64 > 0)).sum()))
+    return g

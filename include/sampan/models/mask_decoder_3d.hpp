@@ -1,7 +1,7 @@
 // Mask decoder of volumetric networks (SAM-Med3D): SAM's decoder on the tokens of a volume; the two-way transformer and the heads are the same layers.
 // Data flow: embedding + prompt tokens of one object -> here -> predict/.
 // Shapes: embedding and dense [g, g, g, c]; dense_pe [1, g*g*g, c]; sparse [n, c]; masks [m, (4g)^3] logits; iou [m]. m = 1 (token 0) or 3 (tokens 1..3).
-// Cost: 1.4 GFLOP per click at g = 8, c = 384.   Source: MedIM sam_med3d.py, class MaskDecoder3D. GELU erf in the upscaling, ReLU in the heads, no sigmoid on the IoU.
+// Cost: 1.5 GFLOP per click at g = 8, c = 384.   Source: MedIM sam_med3d.py, class MaskDecoder3D. GELU erf in the upscaling, ReLU in the heads, no sigmoid on the IoU.
 #pragma once
 #include <sampan/models/mask_decoder.hpp>
 

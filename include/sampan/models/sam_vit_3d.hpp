@@ -1,6 +1,6 @@
 // SAM's image encoder with three axes (SAM-Med3D): patches of a volume, windowed and global blocks with relative positions along each axis.
 // Data flow: predict/ (resampled, normalised crop) -> here -> nn/block.hpp -> nn/neck_3d.hpp -> models/mask_decoder_3d.hpp.
-// Shapes: volume [s, s, s] -> embedding [s/16, s/16, s/16, c], channels-last.   Cost: SAM-Med3D, 128^3: 98 GFLOP useful.
+// Shapes: volume [s, s, s] -> embedding [s/16, s/16, s/16, c], channels-last.   Cost: SAM-Med3D, 128^3: 104 GFLOP useful.
 // Its grid of 8^3 tokens lies in one window of 14^3: 2232 of 2744 keys are pads, which the Cpu backend sums up without computing them (cpu/volume_pads.hpp).
 // Source: MedIM sam_med3d.py, class ImageEncoderViT3D.   Deliberately absent: other sizes than the file's own (no resampled tables), adapters.
 #pragma once
