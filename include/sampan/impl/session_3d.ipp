@@ -14,7 +14,7 @@ Result<Model3dInfo> describe_3d(const models::VolumeNetwork<B>& net, const weigh
   m.family = c.family, m.name = c.name, m.licence = c.licence;
   const auto& v = c.network.sam_vit;
   m.encoder = cat("sam_vit_3d: width ", v.embed_dim, ", depth ", v.depth, ", ", v.heads, " heads, window ", v.window, ", ", v.global_blocks.size(), " global blocks");
-  m.preprocessing = cat("linear to ", c.volume.spacing, " mm, axes right, anterior, superior, a cube of ", c.network.image_size, " voxels around the first click, (x - mean) / std over voxels above 0");
+  m.preprocessing = cat("linear to ", predict::short_number(c.volume.spacing), " mm, axes right, anterior, superior, a cube of ", c.network.image_size, " voxels around the first click, (x - mean) / std over voxels above 0");
   m.side = c.network.image_size, m.spacing = c.volume.spacing, m.low_res = 4 * c.network.grid;
   for (const auto& r : table.rows()) m.parameters += weights::element_count(r.entry->shape).value_or(0);
   const Index g = net.grid(), s = net.image_size(), ch = net.channels(), n = 64 * g * g * g;
@@ -67,7 +67,7 @@ inline Status check_inside(const Session3dState& s, double i, double j, double k
   const double at[] = {i, j, k};
   for (std::size_t a = 0; a < 3; ++a)
     if (!(at[a] >= -0.5 && at[a] <= double(s.source.size[a]) - 0.5))
-      return Error(ErrorCode::invalid_argument, cat("voxel ", i, ",", j, ",", k, ": outside the volume of ", s.source.size[0], "x", s.source.size[1], "x", s.source.size[2], " voxels"));
+      return Error(ErrorCode::invalid_argument, cat("voxel ", predict::short_number(i), ",", predict::short_number(j), ",", predict::short_number(k), ": outside the volume of ", s.source.size[0], "x", s.source.size[1], "x", s.source.size[2], " voxels"));
   return {};
 }
 

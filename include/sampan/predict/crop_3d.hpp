@@ -11,13 +11,22 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 namespace sampan::inline SAMPAN_ABI::predict {
 
 using Voxel = std::array<double, 3>;
+
+/// The shortest decimal that is this number.
+inline std::string short_number(double v) {
+  char digits[32];
+  const auto r = std::to_chars(digits, digits + sizeof digits, v);
+  return {digits, r.ptr};
+}
 
 /// Where the crop lies. Arrays named `of_axis` belong to the canonical axes (right, anterior, superior), the others to i, j, k.
 struct CropGrid {
@@ -50,7 +59,7 @@ inline Result<CropGrid> make_crop_grid(const std::array<std::int64_t, 3>& size, 
   for (std::size_t i = 0; i < 3; ++i) {
     const double step = std::hypot(to_world[0][i], to_world[1][i], to_world[2][i]);
     if (size[i] < 1 || size[i] > (std::int64_t(1) << 20)) return Error(ErrorCode::invalid_argument, cat("a volume of ", size[0], "x", size[1], "x", size[2], " voxels: sides from 1 to ", 1 << 20, " are possible"));
-    if (!(step > 1e-6 && step < 1e6)) return Error(ErrorCode::invalid_argument, cat("axis ", i, " of the volume has a step of ", step, " mm: more than 0 is needed"));
+    if (!(step > 1e-6 && step < 1e6)) return Error(ErrorCode::invalid_argument, cat("axis ", i, " of the volume has a step of ", short_number(step), " mm: more than 0 is needed"));
     for (std::size_t x = 0; x < 3; ++x) share[i][x] = to_world[x][i] / step;
     g.ratio[i] = spacing / step;
     // The 1e-6: 40 steps of 2.7 mm are 72 voxels of 1.5, also where an oblique affine gives the step as 2.6999999999.

@@ -91,7 +91,7 @@ struct Session3dState {
     for (std::size_t a = 0; a < 3; ++a) {
       const double voxel = std::floor(p[a] + 0.5);  // the pipeline clicks on voxels of the crop
       if (!(voxel >= 0 && voxel < double(grid.side)))
-        return Error(ErrorCode::invalid_argument, cat("click ", c.i, ",", c.j, ",", c.k, ": outside the cube of ", model->info.side, " voxels of ", model->info.spacing, " mm around its centre; set another centre"));
+        return Error(ErrorCode::invalid_argument, cat("click ", predict::short_number(c.i), ",", predict::short_number(c.j), ",", predict::short_number(c.k), ": outside the cube of ", model->info.side, " voxels of ", predict::short_number(model->info.spacing), " mm around its centre; set another centre"));
       point.at[a] = float(voxel);
     }
     const double start = now_ms();
