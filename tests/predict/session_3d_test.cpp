@@ -11,13 +11,6 @@ using namespace sampan::test;
 
 namespace {
 
-weights::Contract tiny_med3d() {
-  weights::NetworkSizes n;
-  n.encoder = weights::EncoderKind::sam_vit_3d;
-  n.image_size = 32, n.grid = 2, n.out_channels = 48, n.decoder_mlp = 64, n.iou_hidden = 32;
-  n.sam_vit = {.patch = 16, .embed_dim = 24, .depth = 2, .heads = 2, .mlp_dim = 48, .window = 3, .global_blocks = {1}};
-  return random_contract("sam_med3d", n);
-}
 std::string model_path(const TempFolder& folder) {
   const std::string path = folder.file("med3d.safetensors");
   const Status written = write_model(path, tiny_med3d(), 3);

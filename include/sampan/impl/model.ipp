@@ -91,7 +91,7 @@ inline Result<Model> load_model(const std::string& path, const LoadOptions& opti
   SAMPAN_CHECK(check_supported(options));
   SAMPAN_TRY(file, weights::open_model(path));
   if (weights::is_volume(file->contract.network.encoder))
-    return Error(ErrorCode::unsupported, cat(path, ": ", file->contract.name, " segments volumes, not images; this class takes networks for images"));
+    return Error(ErrorCode::unsupported, cat(path, ": ", file->contract.name, " segments volumes, not images; Model3d (sampan/predict/model_3d.hpp) and `sampan volume` take it"));
   std::uint64_t bytes = 0;
   for (const auto& r : file->table.rows()) bytes += std::uint64_t(weights::element_count(r.entry->shape).value_or(0)) * sizeof(float);
   if (options.max_memory && bytes > options.max_memory)

@@ -1,5 +1,6 @@
 // Definitions of Model3d and Session3d (predict/model_3d.hpp): reading a weight file, checks, the noexcept border.
 #pragma once
+#include <sampan/core/sha256.hpp>
 #include <sampan/predict/session_3d_state.hpp>
 #include <sampan/weights/open.hpp>
 
@@ -40,7 +41,7 @@ Result<Model3d> build_3d(B backend, weights::OpenModel& file, const LoadOptions&
   const std::ptrdiff_t before = tensor_bytes();
   SAMPAN_TRY(net, models::VolumeNetwork<B>::load(std::move(backend), file.contract, file.table));
   const std::uint64_t weight_bytes = std::uint64_t(tensor_bytes() - before);
-  auto state = std::make_shared<Model3dState>(file.contract, models::AnyVolumeNetwork(std::move(net)), ThreadPool(threads));
+  auto state = std::make_shared<Model3dState>(file.file.path(), file.contract, models::AnyVolumeNetwork(std::move(net)), ThreadPool(threads));
   state->options = options;
   SAMPAN_TRY(info, describe_3d(std::get<models::VolumeNetwork<B>>(state->network), state->contract, file.table, state->pool));
   state->info = std::move(info);
@@ -54,7 +55,7 @@ inline Result<Model3d> load_model_3d(const std::string& path, const LoadOptions&
   if (o.precision == Precision::int8 || o.precision == Precision::f16) return Error(ErrorCode::unsupported, cat("precision ", precision_name(o.precision), ": device cpu computes in f32, fast and bf16"));
   if (o.threads < 0 || o.threads > 256) return Error(ErrorCode::invalid_argument, cat("threads ", o.threads, ": 0 (all cores) to 256 are possible"));
   SAMPAN_TRY(file, weights::open_model(path));
-  if (!weights::is_volume(file->contract.network.encoder)) return Error(ErrorCode::unsupported, cat(path, ": ", file->contract.name, " segments images, not volumes; this class takes volumetric networks"));
+  if (!weights::is_volume(file->contract.network.encoder)) return Error(ErrorCode::unsupported, cat(path, ": ", file->contract.name, " segments images, not volumes; Model (sampan/sampan.hpp) takes it"));
   std::uint64_t bytes = 0;
   for (const auto& r : file->table.rows()) bytes += std::uint64_t(weights::element_count(r.entry->shape).value_or(0)) * sizeof(float);
   if (o.max_memory && bytes > o.max_memory) return Error(ErrorCode::limit, cat(path, ": the weights alone need ", bytes >> 20, " MiB, the memory limit is ", o.max_memory >> 20, " MiB"));
@@ -88,6 +89,12 @@ SAMPAN_INLINE Result<Model3d> Model3d::try_load(const std::string& path, const L
   return detail::guarded([&] { return detail::load_model_3d(path, options); });
 }
 SAMPAN_INLINE const Model3dInfo& Model3d::info() const noexcept { return state_->info; }
+SAMPAN_INLINE Result<std::string> Model3d::try_sha256() const noexcept {
+  return detail::guarded([&]() -> Result<std::string> {
+    SAMPAN_TRY(file, MappedFile::open(state_->path));
+    return sha256_of_file(file);
+  });
+}
 
 SAMPAN_INLINE Session3d::Session3d(std::unique_ptr<detail::Session3dState> state) : state_(std::move(state)) {}
 SAMPAN_INLINE Session3d::Session3d(Session3d&&) noexcept = default;

@@ -38,6 +38,8 @@ class Model3d {
   static Model3d load(const std::string& path, const LoadOptions& options = {}) { return try_load(path, options).value(); }
 #endif
   const Model3dInfo& info() const noexcept;
+  /// Hex SHA-256 of the weight file.
+  Result<std::string> try_sha256() const noexcept;
 
  private:
   friend struct detail::Access3d;

@@ -13,12 +13,13 @@
 namespace sampan::inline SAMPAN_ABI::detail {
 
 struct Model3dState {
+  std::string path;
   weights::Contract contract;
   models::AnyVolumeNetwork network;
   mutable ThreadPool pool;
   Model3dInfo info;
   LoadOptions options;
-  Model3dState(weights::Contract c, models::AnyVolumeNetwork n, ThreadPool t) : contract(std::move(c)), network(std::move(n)), pool(std::move(t)) {}
+  Model3dState(std::string p, weights::Contract c, models::AnyVolumeNetwork n, ThreadPool t) : path(std::move(p)), contract(std::move(c)), network(std::move(n)), pool(std::move(t)) {}
 };
 
 /// After a click: what it gave.
