@@ -1,8 +1,9 @@
 // sampan info: what a model file is, takes and needs; without a file, what this program is and which published checkpoints it runs.
-// Data flow: Model::info, build_info, models/zoo.hpp -> text or JSON.
+// Data flow: Model::info, Model3d::info, build_info, models/zoo.hpp -> text or JSON.
 // The numbers of memory and FLOP come from the planning pass of the library; nothing is computed. Deliberately absent: tensor tables (sampan-inspect shows them).
 #include "commands.hpp"
 #include "report.hpp"
+#include "volumetric.hpp"
 
 #include <sampan/models/zoo.hpp>
 
@@ -58,7 +59,7 @@ std::string zoo_text() {
   std::vector<std::array<std::string, 8>> rows{{"name", "family", "input", "parameters", "prompts", "masks", "licence", "publisher's file, repository on GitHub"}};
   for (const models::ZooRow& z : models::kZoo) {
     const auto& f = contract(z);
-    rows.push_back({std::string(z.name), std::string(z.family), cat(z.image_size, " px"), millions(z.parameters), prompts_of(f.prompt.points, f.prompt.boxes, f.prompt.mask_input),
+    rows.push_back({std::string(z.name), std::string(z.family), cat(z.image_size, weights::is_volume(f.encoder) ? "^3 voxels" : " px"), millions(z.parameters), prompts_of(f.prompt.points, f.prompt.boxes, f.prompt.mask_input),
                     f.decoder == weights::DecoderKind::classes ? "labels" : !f.mask.multimask ? "1" : f.mask.single ? "1 or 3" : "3", std::string(z.licence), cat(z.file, ", ", z.origin)});
   }
   std::array<std::size_t, 8> width{};
@@ -108,12 +109,51 @@ void show_program(bool json) {
   print(j);
 }
 
+/// The licence and the path come from outside; a line break in them must not fake a line.
+void print_lines(const std::string& text) {
+  for (std::size_t from = 0; from < text.size();) {
+    const std::size_t end = std::min(text.find('\n', from), text.size());
+    std::printf("%s\n", one_line(text.substr(from, end - from)).c_str());
+    from = end + 1;
+  }
+}
+
+constexpr std::uint64_t kProgram = std::uint64_t(5) << 20;  // code, libraries, stacks: measured
+
+void show_volumetric_model(const Options& o) {
+  const Model3d model = must(Model3d::try_load(o.model, o.load), Source::model);
+  const Model3dInfo& m = model.info();
+  const std::string sha = must(model.try_sha256(), Source::model);
+  const std::uint64_t crop = std::uint64_t(m.side * m.side * m.side) * 5, peak = m.weight_bytes + std::max(m.encode_bytes, m.decode_bytes) + crop + kProgram;
+  if (o.json) {
+    Report j;
+    j["model"] = {{"family", m.family}, {"name", m.name}, {"sha256", sha}, {"licence", m.licence}, {"encoder", m.encoder}, {"parameters", m.parameters}};
+    j["input"] = {{"side", m.side}, {"spacing_mm", m.spacing}, {"preprocessing", m.preprocessing}, {"points", true}, {"boxes", false}, {"mask_input", true}, {"multimask", false}};
+    j["output"] = {{"low_res", m.low_res}};
+    j["memory_bytes"] = {{"weights", m.weight_bytes}, {"encode", m.encode_bytes}, {"decode", m.decode_bytes}, {"peak", peak}};
+    j["flop"] = {{"encode", m.encode_flop}, {"decode", m.decode_flop}};
+    return print(j);
+  }
+  print_lines(cat(m.name, "\n",
+                  "family        ", m.family, "\n",
+                  "file          ", o.model, "\n",
+                  "sha256        ", sha, "\n",
+                  "licence       ", m.licence, "\n",
+                  "network       ", m.encoder, "\n",
+                  "parameters    ", m.parameters, "\n",
+                  "input         volumes, ", m.side, "^3: ", m.preprocessing, "\n",
+                  "prompts       ", prompts_of(true, false, true), "\n",
+                  "masks         1 per object; logits ", m.low_res, "^3\n",
+                  "memory        weights ", mib(m.weight_bytes), ", encode ", mib(m.encode_bytes), ", decode ", mib(m.decode_bytes), "; about ", mib(peak), " for the process, scans apart\n",
+                  "work          encode ", flops(m.encode_flop), ", decode ", flops(m.decode_flop), " per click\n"));
+}
+
 void show_model(const Options& o) {
+  if (takes_volumes(o.model)) return show_volumetric_model(o);
   const std::string& path = o.model;
   const Model model = must(Model::try_load(path, o.load), Source::model);
   const ModelInfo& m = model.info();
   const std::string sha = must(model.try_sha256(), Source::model);
-  constexpr std::uint64_t kProgram = std::uint64_t(5) << 20;  // code, libraries, stacks: measured
   const std::uint64_t peak = m.weight_bytes + std::max(m.encode_bytes, m.decode_bytes) + m.embedding_bytes + kProgram;
   const std::string prompts = prompts_of(m.points, m.boxes, m.mask_input);
   if (o.json) {
@@ -125,25 +165,19 @@ void show_model(const Options& o) {
     j["flop"] = {{"encode", m.encode_flop}, {"decode", m.decode_flop}};
     return print(j);
   }
-  const std::string text = cat(m.name, "\n",
-                               "family        ", m.family, "\n",
-                               "file          ", path, "\n",
-                               "sha256        ", sha, "\n",
-                               "licence       ", m.licence, "\n",
-                               "network       ", m.encoder, "\n",
-                               "parameters    ", m.parameters, "\n",
-                               "input         ", m.image_size, "x", m.image_size, ": ", m.preprocessing, "\n",
-                               "prompts       ", prompts, m.most_tokens ? cat(", at most ", m.most_tokens, " points, a box counting as two") : std::string(), "\n",
-                               "masks         ", m.classes ? cat("a label map of ", m.classes, " classes") : !m.multimask ? "1 per object" : m.single_mask ? "1, or 3 with --multimask, per object" : "3, with --multimask, per object", "; logits ", m.low_res, "x", m.low_res, "\n",
-                               "embedding     grid ", m.embedding_grid, "x", m.embedding_grid, "\n",
-                               "memory        weights ", mib(m.weight_bytes), ", encode ", mib(m.encode_bytes), ", decode ", mib(m.decode_bytes), "; about ", mib(peak), " for the process, images apart\n",
-                               "work          encode ", flops(m.encode_flop), ", decode ", flops(m.decode_flop), " per box\n");
-  // The licence and the path come from outside; a line break in them must not fake a line.
-  for (std::size_t from = 0; from < text.size();) {
-    const std::size_t end = std::min(text.find('\n', from), text.size());
-    std::printf("%s\n", one_line(text.substr(from, end - from)).c_str());
-    from = end + 1;
-  }
+  print_lines(cat(m.name, "\n",
+                  "family        ", m.family, "\n",
+                  "file          ", path, "\n",
+                  "sha256        ", sha, "\n",
+                  "licence       ", m.licence, "\n",
+                  "network       ", m.encoder, "\n",
+                  "parameters    ", m.parameters, "\n",
+                  "input         ", m.image_size, "x", m.image_size, ": ", m.preprocessing, "\n",
+                  "prompts       ", prompts, m.most_tokens ? cat(", at most ", m.most_tokens, " points, a box counting as two") : std::string(), "\n",
+                  "masks         ", m.classes ? cat("a label map of ", m.classes, " classes") : !m.multimask ? "1 per object" : m.single_mask ? "1, or 3 with --multimask, per object" : "3, with --multimask, per object", "; logits ", m.low_res, "x", m.low_res, "\n",
+                  "embedding     grid ", m.embedding_grid, "x", m.embedding_grid, "\n",
+                  "memory        weights ", mib(m.weight_bytes), ", encode ", mib(m.encode_bytes), ", decode ", mib(m.decode_bytes), "; about ", mib(peak), " for the process, images apart\n",
+                  "work          encode ", flops(m.encode_flop), ", decode ", flops(m.decode_flop), " per box\n"));
 }
 
 }  // namespace

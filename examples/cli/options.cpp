@@ -211,6 +211,7 @@ Examples:
 constexpr const char* kVolumeFooter = R"(
 Voxels are those of the file, counted from 0; ends of boxes are the last voxel inside. Results lie on the same grid as the scan.
 Boxes that lie in one slice are prompts there; a box across slices is an object's range, prompted in its middle slice. From there each slice takes the box of its neighbour's mask.
+A volumetric network (SAM-Med3D) takes clicks: it looks at the cube around the object's first one. What belongs to slices (--window, --recipe, --plane, --interpolate, --cache) is not for it.
 
 Examples:
   one organ              sampan volume ct.nii.gz --model M.safetensors --window-preset soft-tissue --box 95,120,30,210,260,75 -o liver.nii.gz
@@ -220,6 +221,7 @@ Examples:
   an MR scan             sampan volume mr.nii.gz --model M.safetensors --recipe percentile --box 40,50,20,90,100,40 -o tumour.nii.gz --keep-largest
   three planes           sampan volume ct.nii.gz --model M.safetensors --window-preset lung --box 95,120,30,210,260,75 --plane fused -o lung.nii.gz
   bounded, and again     sampan volume ct.nii.gz --model M.safetensors --window-preset bone --prompts p.json -o labels.nii.gz --max-memory 1G --cache encoded/
+  clicks in three axes   sampan volume ct.nii.gz --model sam_med3d_turbo.safetensors --point 140,160,52,1 --point 90,150,50,0 -o liver.nii.gz
   a challenge's case     sampan volume 3DBox_case.npz --model M.safetensors -o segs.npz --provenance none
 
 FILE.json of --prompts (FILE.csv: label,name,x0,y0,z0,x1,y1,z1 and one box a line):

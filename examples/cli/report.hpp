@@ -50,17 +50,26 @@ inline double peak_memory_mib() {
   return double(u.ru_maxrss) / 1024;  // Linux counts in KiB
 }
 
-inline Report run_report(const Options& o, const Model& model, const Times& t, Report objects) {
+/// What a report says of a model.
+struct ModelIdentity {
+  std::string family, sha256, licence;
+};
+
+inline Report run_report(const Options& o, const ModelIdentity& model, const Times& t, Report objects) {
   Report j;
   j["objects"] = std::move(objects);
   j["timings_ms"] = {{"load", t.load},           {"preprocess", median(t.preprocess)},   {"encode", median(t.encode)},
                      {"decode", median(t.decode)}, {"postprocess", median(t.postprocess)}, {"write", t.write}};
   j["peak_memory_mib"] = peak_memory_mib();
-  j["model"] = {{"family", model.info().family}, {"sha256", must(model.try_sha256(), Source::model)}, {"licence", model.info().licence}};
+  j["model"] = {{"family", model.family}, {"sha256", model.sha256}, {"licence", model.licence}};
   const auto isas = available_isas();
   const std::string isa = o.load.device == Device::reference ? "none" : o.load.isa == "auto" && !isas.empty() ? isas.back() : o.load.isa;
   j["engine"] = {{"version", SAMPAN_VERSION}, {"device", o.device}, {"isa", isa}, {"threads", o.load.threads}, {"precision", o.precision}};
   return j;
+}
+
+inline Report run_report(const Options& o, const Model& model, const Times& t, Report objects) {
+  return run_report(o, {model.info().family, must(model.try_sha256(), Source::model), model.info().licence}, t, std::move(objects));
 }
 
 /// One object on stdout. Throws Failure{bad_file} if stdout does not take it.

@@ -1,9 +1,11 @@
-// sampan volume: a scan in, labels on the same grid out. Data flow: file -> examples/medical -> recipe -> SliceReader -> VolumeSession per plane -> masks -> overlap, tidying -> writers.
+// sampan volume: a scan in, labels on the same grid out. Data flow: file -> examples/medical -> recipe -> SliceReader -> VolumeSession per plane -> masks -> overlap, tidying -> writers;
+// with a volumetric network (volume_clicks.hpp) the middle is a Session3d per object.
 // Cheap checks come first (words, outputs, prompts, memory), then the model; nothing is written before everything is computed. A run that is stopped leaves no file but the cache.
 // Memory: the scan in its own type (or mapped), 3 bytes per voxel for labels and the mask at work, 4 more with --overlap confident, the model, and encoded slices in what is left.
 // The provenance file holds how the labels were made and nothing about whom: no names of files, no patient.
 #include "commands.hpp"
 #include "report.hpp"
+#include "volume_clicks.hpp"
 #include "volume_prompts.hpp"
 
 #include "examples/medical/clean.hpp"
@@ -218,18 +220,24 @@ Report prompts_report(const std::vector<VolumeObjectPrompt>& objects, const medi
   return all;
 }
 
-/// --montage and --animation, of the first plane.
-void draw_pictures(const Options& o, const View3& v, const medical::LabelMap& labels, OutputFiles& files) {
+/// --montage and --animation, of the first plane. A volumetric network has no range of grey values of its own: then what suits the scan, or all of it.
+void draw_pictures(const Options& o, const Scan& scan, Plane plane, const medical::Recipe& recipe, const medical::LabelMap& labels, OutputFiles& files) {
   if (o.volume.montage.empty() && o.volume.animation.empty()) return;
+  std::optional<medical::GreyRange> range = recipe.range;
+  for (const char* name : {"auto", "full"})
+    if (!range && scan.volume.type != medical::VoxelType::u8)
+      if (const auto r = medical::choose_recipe(scan.volume, name, scan.window)) range = r->range;
+  const medical::SlicePlan sp = medical::slice_plan(labels.grid, plane);
+  const auto reader = must(medical::SliceReader::make(scan.volume, sp, range), Source::arguments);
   std::vector<std::uint8_t> png;
   if (!o.volume.montage.empty()) {
-    must(medical::Album(v.reader, v.plan, labels, {.side = 256}).montage(png), Source::arguments);
+    must(medical::Album(reader, sp, labels, {.side = 256}).montage(png), Source::arguments);
     files.bytes(o.volume.montage, png);
   }
   if (o.volume.animation.empty()) return;
   ProgressSink sink(o, "animation");
   const Progress progress = sink.progress();
-  const Status drawn = medical::Album(v.reader, v.plan, labels, {.side = 512}).animation(png, [&](double done) { return !progress.report || progress.report(progress.user, "slice", done); });
+  const Status drawn = medical::Album(reader, sp, labels, {.side = 512}).animation(png, [&](double done) { return !progress.report || progress.report(progress.user, "slice", done); });
   if (!drawn && drawn.error().code() == ErrorCode::cancelled) throw Cancelled{};
   must(Status(drawn), Source::arguments);
   files.bytes(o.volume.animation, png);
@@ -246,64 +254,40 @@ std::uint64_t budget_without_scan(const Options& o, const Plan& p, const Scan& s
   return limit - mine;
 }
 
-}  // namespace
-
-void run_volume(const Options& o) {
-  const Plan plan = read_words(o);
-  OutputPlan outputs;
-  for (const std::string& path : {o.image, o.model, o.prompts_file}) outputs.input(path);
-  outputs.output("-o", o.output);
-  if (!plan.provenance.empty()) outputs.output("--provenance", plan.provenance);
-  if (!o.volume.montage.empty()) outputs.png("--montage", o.volume.montage);
-  if (!o.volume.animation.empty()) outputs.png("--animation", o.volume.animation);
-
-  const double start = now_ms();
-  Scan scan = read_scan(o, plan);
-  const auto& grid = scan.volume.grid;
-  const medical::Recipe recipe = read_recipe(o, scan);
-  Options with_rest = o;
-  with_rest.load.max_memory = budget_without_scan(o, plan, scan);
-  std::vector<VolumeObjectPrompt> objects = read_prompts(o, scan, true);  // what does not fit is told before the weights are read
-  Times t;
-  const Model model = read_model(with_rest, t);
-  if (!o.volume.cache.empty()) {
-    std::error_code error;
-    std::filesystem::create_directories(o.volume.cache, error);
-    if (error || !std::filesystem::is_directory(o.volume.cache, error)) throw Failure{Exit::bad_file, cat("--cache ", o.volume.cache, ": not a folder that can be made or used")};
-  }
-  if (scan.npz && !model.info().points) objects = read_prompts(o, scan, false);
-  const double loaded = now_ms();
-
-  // One session per plane; what the limit leaves is shared between their caches.
-  const ModelInfo& m = model.info();
-  std::uint64_t cache = (std::uint64_t(512) << 20) / plan.planes.size();
-  if (with_rest.load.max_memory) {
-    const std::uint64_t taken = m.weight_bytes + plan.planes.size() * std::max(m.encode_bytes, m.decode_bytes);
-    cache = with_rest.load.max_memory > taken ? (with_rest.load.max_memory - taken) / plan.planes.size() : 1;
-  }
+/// What segmented, and what is said of it: sessions per plane, or per object.
+struct Network {
   std::vector<std::unique_ptr<View3>> views;
-  for (const Plane plane : plan.planes) {
-    const medical::SlicePlan sp = medical::slice_plan(grid, plane);
-    auto reader = must(medical::SliceReader::make(scan.volume, sp, recipe.range), Source::arguments);
-    views.push_back(std::make_unique<View3>(View3{sp, std::move(reader), std::nullopt}));
-    View3& v = *views.back();
-    const std::uint64_t slice = m.embedding_bytes;  // one is at work beside the cache
-    v.session.emplace(must(VolumeSession::try_open(model, {v.reader.size(), sp.size[2], View3::read, &v}, {.cache_bytes = cache > slice ? cache - slice : 1, .cache_folder = o.volume.cache, .interpolate = o.volume.interpolate}), Source::arguments));
-    apply_prompts(*v.session, objects, sp);
-  }
-
+  std::unique_ptr<ClickedObjects> clicked;
   VolumeStats stats;
-  for (std::size_t i = 0; i < views.size(); ++i) {
-    ProgressSink sink(o, views.size() > 1 ? cat(medical::to_string(plan.planes[i]), " ", i + 1, " of ", views.size()) : std::string("slices"));
-    const Status status = views[i]->session->try_propagate(sink.progress());
-    if (!status && status.error().code() == ErrorCode::cancelled) throw Cancelled{};
-    must(Status(status), Source::arguments);
-    const VolumeStats& s = views[i]->session->stats();
-    stats.encoded += s.encoded, stats.from_memory += s.from_memory, stats.from_folder += s.from_folder, stats.decoded += s.decoded;
-    stats.read_ms += s.read_ms, stats.encode_ms += s.encode_ms, stats.decode_ms += s.decode_ms;
-  }
-  const double segmented = now_ms();
+  std::string name, preprocessing;
+  ModelIdentity identity;
 
+  template <class M>
+  const M& take(const M& model) {
+    const auto& m = model.info();
+    name = m.name, preprocessing = m.preprocessing;
+    identity = {m.family, must(model.try_sha256(), Source::model), m.licence};
+    return model;
+  }
+  /// 0 and 1 per voxel of object n.
+  void collect(std::size_t n, int label, std::vector<std::uint8_t>& mask, Found& f, std::vector<float>& slice_iou) const {
+    if (!clicked) return cli::collect(views, label, mask, f, slice_iou);
+    clicked->mask(n, mask);
+    f.iou = clicked->predicted_iou(n);
+    const auto plane = std::ptrdiff_t(mask.size()) / std::ptrdiff_t(slices);
+    for (auto from = mask.begin(); from != mask.end(); from += plane) f.slices += std::find(from, from + plane, 1) != from + plane;
+  }
+  std::int64_t slices = 1;  ///< of the scan, along k
+};
+
+/// Points in time of a run, milliseconds.
+struct Marks {
+  double start, loaded, segmented;
+};
+
+/// Masks -> labels, files, reports.
+void write_result(const Options& o, const Options& with_rest, const Plan& plan, const Scan& scan, const medical::Recipe& recipe, const std::vector<VolumeObjectPrompt>& objects, const Network& network, const Times& t, const Marks& marks) {
+  const auto& grid = scan.volume.grid;
   // Objects one by one into the label map.
   medical::LabelMap labels{grid, std::vector<std::uint16_t>(medical::voxel_count(grid.size), 0), {}};
   std::vector<std::uint8_t> mask(labels.voxels.size());
@@ -315,13 +299,13 @@ void run_volume(const Options& o) {
   for (std::size_t n = 0; n < objects.size(); ++n) {
     stop_if_interrupted();
     const auto label = std::uint16_t(objects[n].label);
-    collect(views, label, mask, found[n], slice_iou);
+    network.collect(n, label, mask, found[n], slice_iou);
     found[n].cleaned = medical::clean(mask, grid.size, clean);
-    const auto& sp = views[0]->plan;
     for (std::size_t i = 0; i < mask.size(); ++i) {
       if (!mask[i]) continue;
       if (plan.overlap == Overlap::first && labels.voxels[i]) continue;
       if (plan.overlap == Overlap::confident) {
+        const auto& sp = network.views[0]->plan;
         const std::int64_t row = grid.size[0], area = row * grid.size[1], at = std::int64_t(i);
         const Vec3 voxel{double(at % row), double(at % area / row), double(at / area)};
         const float iou = slice_iou[std::size_t(medical::to_slice(sp, voxel)[2])];
@@ -351,21 +335,22 @@ void run_volume(const Options& o) {
     if (f.voxels == 0) warnings.push_back(cat("object ", objects[n].label, " is empty"));
     list.push_back(std::move(j));
   }
-  Report engine = run_report(with_rest, model, t, Report::array());
+  Report engine = run_report(with_rest, network.identity, t, Report::array());
   Report provenance;
   {
     Sha256 sha;
     sha.update(scan.volume.data.bytes());
     provenance["tool"] = {{"name", "sampan"}, {"version", SAMPAN_VERSION}};
     provenance["model"] = engine["model"];
-    provenance["model"]["name"] = m.name, provenance["model"]["preprocessing"] = m.preprocessing;
+    provenance["model"]["name"] = network.name, provenance["model"]["preprocessing"] = network.preprocessing;
     provenance["engine"] = engine["engine"];
     provenance["determinism"] = "the same bits for any number of threads on one instruction set level";
     provenance["scan"] = {{"size", grid.size}, {"spacing_mm", vector_report(medical::spacing(grid.affine))}, {"axes", medical::axis_codes(grid.affine)}, {"voxels", medical::to_string(scan.volume.type)}, {"sha256_of_voxels", sha.hex()}};
     if (!scan.volume.modality.empty()) provenance["scan"]["modality"] = scan.volume.modality;
     provenance["recipe"] = {{"name", recipe.name}};
     if (recipe.range) provenance["recipe"]["low"] = recipe.range->low, provenance["recipe"]["high"] = recipe.range->high;
-    provenance["plane"] = o.volume.plane, provenance["interpolate"] = o.volume.interpolate, provenance["overlap"] = o.volume.overlap;
+    if (!network.clicked) provenance["plane"] = o.volume.plane, provenance["interpolate"] = o.volume.interpolate;
+    provenance["overlap"] = o.volume.overlap;
     provenance["tidying"] = {{"keep_largest", clean.largest}, {"fill_holes", clean.fill_holes}, {"min_voxels", clean.min_voxels}};
     provenance["prompts"] = prompts_report(objects, grid.affine);
     provenance["objects"] = list;
@@ -386,13 +371,15 @@ void run_volume(const Options& o) {
     const std::string text = provenance.dump(2, ' ', false, Report::error_handler_t::replace) + "\n";
     files.bytes(plan.provenance, as_bytes(text));
   }
-  draw_pictures(o, *views[0], labels, files);
+  draw_pictures(o, scan, plan.planes[0], recipe, labels, files);
   files.commit();
   if (o.json) {
     Report j;
     j["objects"] = std::move(list);
-    j["slices"] = {{"encoded", stats.encoded}, {"from_memory", stats.from_memory}, {"from_folder", stats.from_folder}, {"decoded", stats.decoded}};
-    j["timings_ms"] = {{"load", loaded - start}, {"read", stats.read_ms}, {"encode", stats.encode_ms}, {"decode", stats.decode_ms}, {"segment", segmented - loaded}, {"compose", composed - segmented}, {"write", now_ms() - composed}};
+    const VolumeStats& s = network.stats;
+    if (!network.clicked) j["slices"] = {{"encoded", s.encoded}, {"from_memory", s.from_memory}, {"from_folder", s.from_folder}, {"decoded", s.decoded}};
+    const std::array<double, 3> parts = network.clicked ? std::array<double, 3>{network.clicked->read_ms, network.clicked->encode_ms, network.clicked->decode_ms} : std::array<double, 3>{s.read_ms, s.encode_ms, s.decode_ms};
+    j["timings_ms"] = {{"load", marks.loaded - marks.start}, {"read", parts[0]}, {"encode", parts[1]}, {"decode", parts[2]}, {"segment", marks.segmented - marks.loaded}, {"compose", composed - marks.segmented}, {"write", now_ms() - composed}};
     for (const char* key : {"peak_memory_mib", "model", "engine"}) j[key] = engine[key];
     j["peak_memory_mib"] = peak_memory_mib();
     j["warnings"] = warnings;
@@ -404,6 +391,79 @@ void run_volume(const Options& o) {
     note(o, cat("object ", objects[n].label, objects[n].name.empty() ? std::string() : cat(" (", objects[n].name, ")"), ": ", found[n].voxels ? text : "empty"));
   }
   for (const auto& w : warnings) note(o, cat("note: ", w));
+}
+
+}  // namespace
+
+void run_volume(const Options& o) {
+  const Plan plan = read_words(o);
+  OutputPlan outputs;
+  for (const std::string& path : {o.image, o.model, o.prompts_file}) outputs.input(path);
+  outputs.output("-o", o.output);
+  if (!plan.provenance.empty()) outputs.output("--provenance", plan.provenance);
+  if (!o.volume.montage.empty()) outputs.png("--montage", o.volume.montage);
+  if (!o.volume.animation.empty()) outputs.png("--animation", o.volume.animation);
+
+  const double start = now_ms();
+  Scan scan = read_scan(o, plan);
+  const auto& grid = scan.volume.grid;
+  const bool volumetric = takes_volumes(o.model);
+  if (volumetric) check_volumetric_words(o);
+  const medical::Recipe recipe = volumetric ? medical::Recipe{"the network's own"} : read_recipe(o, scan);
+  Options with_rest = o;
+  with_rest.load.max_memory = budget_without_scan(o, plan, scan);
+  std::vector<VolumeObjectPrompt> objects = read_prompts(o, scan, true);  // what does not fit is told before the weights are read
+  Times t;
+  Network network;
+  if (volumetric) {
+    if (scan.npz)
+      for (auto& object : objects) object.boxes.clear();  // of a case, where clicks stand beside them
+    check_volumetric_prompts(objects);
+    network.slices = grid.size[2];
+    network.clicked = std::make_unique<ClickedObjects>(network.take(read_model_3d(with_rest, t)), scan.volume);
+    const double loaded = now_ms();
+    network.clicked->segment(objects, o);
+    return write_result(o, with_rest, plan, scan, recipe, objects, network, t, {start, loaded, now_ms()});
+  }
+  const Model model = read_model(with_rest, t);
+  network.take(model);
+  if (!o.volume.cache.empty()) {
+    std::error_code error;
+    std::filesystem::create_directories(o.volume.cache, error);
+    if (error || !std::filesystem::is_directory(o.volume.cache, error)) throw Failure{Exit::bad_file, cat("--cache ", o.volume.cache, ": not a folder that can be made or used")};
+  }
+  if (scan.npz && !model.info().points) objects = read_prompts(o, scan, false);
+  const double loaded = now_ms();
+
+  // One session per plane; what the limit leaves is shared between their caches.
+  const ModelInfo& m = model.info();
+  std::uint64_t cache = (std::uint64_t(512) << 20) / plan.planes.size();
+  if (with_rest.load.max_memory) {
+    const std::uint64_t taken = m.weight_bytes + plan.planes.size() * std::max(m.encode_bytes, m.decode_bytes);
+    cache = with_rest.load.max_memory > taken ? (with_rest.load.max_memory - taken) / plan.planes.size() : 1;
+  }
+  auto& views = network.views;
+  for (const Plane plane : plan.planes) {
+    const medical::SlicePlan sp = medical::slice_plan(grid, plane);
+    auto reader = must(medical::SliceReader::make(scan.volume, sp, recipe.range), Source::arguments);
+    views.push_back(std::make_unique<View3>(View3{sp, std::move(reader), std::nullopt}));
+    View3& v = *views.back();
+    const std::uint64_t slice = m.embedding_bytes;  // one is at work beside the cache
+    v.session.emplace(must(VolumeSession::try_open(model, {v.reader.size(), sp.size[2], View3::read, &v}, {.cache_bytes = cache > slice ? cache - slice : 1, .cache_folder = o.volume.cache, .interpolate = o.volume.interpolate}), Source::arguments));
+    apply_prompts(*v.session, objects, sp);
+  }
+
+  VolumeStats& stats = network.stats;
+  for (std::size_t i = 0; i < views.size(); ++i) {
+    ProgressSink sink(o, views.size() > 1 ? cat(medical::to_string(plan.planes[i]), " ", i + 1, " of ", views.size()) : std::string("slices"));
+    const Status status = views[i]->session->try_propagate(sink.progress());
+    if (!status && status.error().code() == ErrorCode::cancelled) throw Cancelled{};
+    must(Status(status), Source::arguments);
+    const VolumeStats& s = views[i]->session->stats();
+    stats.encoded += s.encoded, stats.from_memory += s.from_memory, stats.from_folder += s.from_folder, stats.decoded += s.decoded;
+    stats.read_ms += s.read_ms, stats.encode_ms += s.encode_ms, stats.decode_ms += s.decode_ms;
+  }
+  write_result(o, with_rest, plan, scan, recipe, objects, network, t, {start, loaded, now_ms()});
 }
 
 }  // namespace sampan::cli

@@ -498,7 +498,7 @@ TEST_CASE("info without a file lists the zoo, and its conversions are calls that
     const auto at = text.find(std::string("\n") + std::string(row.name) + " ");
     REQUIRE(at != std::string::npos);
     const std::string line = text.substr(at + 1, text.find('\n', at + 1) - at - 1);
-    for (const std::string& word : {std::string(row.family), cat(row.image_size, " px"), std::string(row.licence), std::string(row.file), std::string(row.origin)}) CHECK_MESSAGE(line.find(word) != std::string::npos, line);
+    for (const std::string& word : {std::string(row.family), cat(row.image_size, weights::is_volume(family->encoder) ? "^3 voxels" : " px"), std::string(row.licence), std::string(row.file), std::string(row.origin)}) CHECK_MESSAGE(line.find(word) != std::string::npos, line);
     CHECK((line.find("points") != std::string::npos) == family->prompt.points);
     CHECK((line.find("1 or 3") != std::string::npos) == (family->mask.multimask && family->mask.single));
     // The file is not here, so the call must fail on it (3) and not on a word (2).

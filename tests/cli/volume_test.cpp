@@ -61,6 +61,7 @@ const Folder& folder() {
   static const bool made = [] {
     f.model("box.safetensors", tiny_lite_medsam());
     f.model("sam.safetensors", tiny_sam({.image = 64}));
+    f.model("med3d.safetensors", tiny_med3d());
     write_text(f / "a.nii", body(kStraight, 0));
     write_text(f / "u8.nii.gz", gzip(body(kStraight, 0, VoxelType::u8)));
     return true;
@@ -421,4 +422,68 @@ TEST_CASE("volume: refusals are one line, with the right code, and leave nothing
     CHECK(f.files() == before);
   }
   CHECK(f.ok({"volume", "--help"}).out.find("Examples:") != std::string::npos);
+}
+
+TEST_CASE("volume with a volumetric network: clicks in any order of axes, one anatomy; objects from a file; what belongs to slices is refused") {
+  const Folder& f = folder();
+  const auto clicked = [](const Words& more, const std::string& in = "a.nii") { return volume(more, in, "med3d.safetensors"); };
+  const Words clicks = {"--point", "18,20,7,1", "--point", "30,8,3,0"};
+  const Ran first = f.ok(clicked(clicks + Words{"-o", "clicked.nii.gz", "--json"}));
+  const Document j = Document::parse(first.out);
+  CHECK(j["objects"][0]["voxels"].get<std::int64_t>() > 0);
+  CHECK(j["objects"][0]["slices"].get<std::int64_t>() > 0);
+  CHECK(j["model"]["family"] == "sam_med3d");
+  CHECK_FALSE(j.contains("slices"));
+  const Document provenance = Document::parse(read_text(f / "clicked.nii.gz.json"));
+  CHECK(provenance["recipe"]["name"] == "the network's own");
+  CHECK(provenance["model"]["preprocessing"].get<std::string>().find("1.5 mm") != std::string::npos);
+  CHECK(provenance["prompts"][0]["points"].size() == 2);
+  CHECK_FALSE(provenance.contains("plane"));
+  const auto expected = anatomy(labels(f / "clicked.nii.gz"));
+  const auto voxels = std::count(expected.begin(), expected.end(), 1);
+  CHECK(voxels == j["objects"][0]["voxels"].get<std::int64_t>());
+  constexpr std::size_t orders[3][3] = {{0, 2, 1}, {1, 2, 0}, {2, 0, 1}};
+  const std::int64_t at[2][3] = {{18, 20, 7}, {30, 8, 3}}, sides[3] = {kR, kA, kS};
+  unsigned flips = 3;
+  for (const auto& order : orders) {
+    CAPTURE(flips);
+    write_text(f / "turned3.nii", body(order, flips));
+    Words call;
+    for (int p = 0; p < 2; ++p) {
+      std::string text;
+      for (std::size_t c = 0; c < 3; ++c) text += cat(flips >> c & 1u ? sides[order[c]] - 1 - at[p][order[c]] : at[p][order[c]], ",");
+      call.push_back("--point"), call.push_back(cat(text, p == 0 ? 1 : 0));
+    }
+    f.ok(clicked(call + Words{"-o", "turned3.out.nii", "--provenance", "none"}, "turned3.nii"));
+    CHECK(anatomy(labels(f / "turned3.out.nii")) == expected);
+    flips = (flips * 3 + 2) % 8;
+  }
+  // Two objects, in voxels; the second over the first.
+  write_text(f / "clicks.json", R"({"objects": [{"label": 4, "name": "ball", "points": [[18,20,7,1],[30,8,3,0]]}, {"label": 9, "points": [[10,10,5,1]]}]})");
+  f.ok(clicked({"--prompts", (f / "clicks.json").string(), "-o", "two.nii.gz", "--keep-largest", "--provenance", "none", "--overlap", "first"}));
+  const auto two = anatomy(labels(f / "two.nii.gz"));
+  CHECK(std::count(two.begin(), two.end(), 4) > 0);
+
+  const auto refused = [&](const Words& more, const char* says) {
+    const Ran r = f.run(clicked(more + Words{"-o", "no.nii.gz"}));
+    CHECK(r.code == 2);
+    CHECK_MESSAGE(r.err.find(says) != std::string::npos, r.err);
+    CHECK_FALSE(fs::exists(f / "no.nii.gz"));
+  };
+  refused(kBox, "takes clicks, not boxes");
+  refused({"--point", "18,20,7,0"}, "first click must be on the object");
+  refused(clicks + kFull, "--recipe: this network sees volumes");
+  refused(clicks + Words{"--window", "40,400"}, "--window");
+  refused(clicks + Words{"--plane", "fused"}, "--plane");
+  refused(clicks + Words{"--interpolate"}, "--interpolate");
+  refused(clicks + Words{"--cache", "cache3"}, "--cache");
+  refused(clicks + Words{"--overlap", "confident"}, "--overlap confident");
+  refused({"--point", "100,20,7,1"}, "outside the volume");
+  const Ran wrong = f.run({"segment", "u8.nii.gz", "--model", "med3d.safetensors", "--point", "1,1,1", "-o", "x.png"});
+  CHECK(wrong.code != 0);
+  const std::string info = f.ok({"info", "med3d.safetensors"}).out;
+  for (const char* word : {"SAM-Med3D", "sam_vit_3d", "volumes, 32^3", "1.5 mm", "per click"}) CHECK_MESSAGE(info.find(word) != std::string::npos, info);
+  const Document ij = Document::parse(f.ok({"info", "med3d.safetensors", "--json"}).out);
+  CHECK(ij["input"]["side"] == 32);
+  CHECK(ij["model"]["family"] == "sam_med3d");
 }

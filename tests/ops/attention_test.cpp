@@ -141,3 +141,22 @@ TEST_CASE("attention refuses extents that disagree, and is inert on a failed con
   RandomAttention global(rng, {.h = 5, .w = 6, .heads = 2, .d = 4}, 8);  // its keys leave the product as panels
   check_inert<3>({5, 6, 8}, packs(global), with(x.in()));
 }
+
+#if defined(SAMPAN_TEST_CUDA)
+TEST_CASE("attend and attention refuse volumes on Cuda, with a word on where they run") {
+  Rng rng(Seed{1});
+  RandomAttention w(rng, {.h = 2, .w = 3, .heads = 2, .d = 4, .bias = false}, 8);
+  w.p.planes = 2;
+  GuardBuffer<3> x({4, 3, 8}, {}, rng), y({4, 3, 8});
+  const auto p = pack(cuda_backend(), w.p);
+  const Outcome layer = run(cuda_backend(), pool_of(1), [&](Context<Cuda>& ctx) { attention(ctx, p, x.in(), y.view()); });
+  const View<const float, 3> rows(x.in().data(), {12, 2, 4});
+  const Outcome core = run(cuda_backend(), pool_of(1), [&](Context<Cuda>& ctx) { attend(ctx, {2, 3, 2, 4, 0, 0.5f, 2}, {rows, rows, rows}, {}, {}, View<float, 3>(y.view().data(), {12, 2, 4})); });
+  for (const Outcome* o : {&layer, &core}) {
+    REQUIRE(!o->status);
+    CHECK(o->status.error().code() == ErrorCode::unsupported);
+    CHECK(o->status.error().message().find("volumes") != std::string::npos);
+  }
+  CHECK(y.untouched());
+}
+#endif

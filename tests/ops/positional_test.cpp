@@ -16,9 +16,10 @@ TEST_CASE("fourier_encoding: points, frequencies, layouts") {
     for (Index f : {1, 3, 8, 33, 128}) {
       const auto s = seed++;
       Rng rng(Seed{s});
-      GuardBuffer<2> coords({n, 2}, kLayouts[s % std::size(kLayouts)], rng, 0, 1), gauss({2, f}, kLayouts[(s + 1) % std::size(kLayouts)], rng, -3, 3);  // N(0, 1) at 3 sigma
+      const Index axes = s % 3 == 1 ? 3 : 2;
+      GuardBuffer<2> coords({n, axes}, kLayouts[s % std::size(kLayouts)], rng, 0, 1), gauss({axes, f}, kLayouts[(s + 1) % std::size(kLayouts)], rng, -3, 3);  // N(0, 1) at 3 sigma
       if (n > 3) coords.view()(0, 0) = 0, coords.view()(0, 1) = 1, coords.view()(1, 0) = 0.5f, coords.view()(2, 1) = -0.25f;  // boxes may stick out of the image
-      sweep.check<2>(cat(n, " points, ", f, " frequencies"), oracle::fourier(exact(coords.in()), exact(gauss.in())), 6.0 * double(n * f), {{n, 2 * f}, kLayouts[(s + 2) % std::size(kLayouts)]}, no_weights,
+      sweep.check<2>(cat(n, " points, ", axes, " axes, ", f, " frequencies"), oracle::fourier(exact(coords.in()), exact(gauss.in())), double((2 * axes + 2) * n * f), {{n, axes * f}, kLayouts[(s + 2) % std::size(kLayouts)]}, no_weights,
                      [&](auto& ctx, int, const View<float, 2>& y) { fourier_encoding(ctx, coords.in(), gauss.in(), y); });
     }
 }
@@ -53,6 +54,9 @@ TEST_CASE("fourier_encoding refuses extents that disagree, and is inert on a fai
   GuardBuffer<2> coords({5, 2}, {}, rng), three({5, 3}, {}, rng), gauss({2, 4}, {}, rng), one({1, 4}, {}, rng);
   auto with = [](const GuardBuffer<2>& c, const GuardBuffer<2>& g) { return [&](auto& ctx, int, const View<float, 2>& y) { fourier_encoding(ctx, c.in(), g.in(), y); }; };
   check_refused<2>("coordinates", {5, 8}, no_weights, with(three, gauss));
+  GuardBuffer<2> four({5, 4}, {}, rng), square({4, 4}, {}, rng), cube({3, 4}, {}, rng);
+  check_refused<2>("four axes", {5, 16}, no_weights, with(four, square));
+  check_refused<2>("width of three axes", {5, 8}, no_weights, with(three, cube));
   check_refused<2>("G", {5, 8}, no_weights, with(coords, one));
   check_refused<2>("rows", {4, 8}, no_weights, with(coords, gauss));
   check_refused<2>("width", {5, 4}, no_weights, with(coords, gauss));

@@ -33,6 +33,7 @@ Additions of this copy (the rule above is unchanged):
   phantom_gray, phantom_rgb                  integer formulas below; the goldens that use them store the pixels
   sam_shapes(..., mlp=, stored_img=)         free MLP width; tables of another input size than the network's
   tinyvit_shapes, decoder_shapes             MobileSAM and LiteMedSAM key names
+  sam_med3d_shapes                           SAM-Med3D key names
 """
 import json, math, os, struct, sys
 import numpy as np
@@ -214,6 +215,25 @@ def decoder_shapes(out=256, masks=4):
     for i in range(masks):
         for j, (a, b) in enumerate(((out, out), (out, out), (out // 8, out))): L.wb(f"{m}output_hypernetworks_mlps.{i}.layers.{j}", a, b)
     for j, (a, b) in enumerate(((256, out), (256, 256), (masks, 256))): L.wb(f"{m}iou_prediction_head.layers.{j}", a, b)
+    return L
+
+
+def sam_med3d_shapes(embed, depth, heads, img, global_blocks, out=384, window=14, mlp=None):
+    """SAM-Med3D: SAM's names with a third axis; two point embeddings."""
+    g, d, L, e = img // 16, embed // heads, Shapes(), "image_encoder."
+    mlp = mlp or 4 * embed
+    L.one(e + "pos_embed", 1, g, g, g, embed); L.wb(e + "patch_embed.proj", embed, 1, 16, 16, 16)
+    for i in range(depth):
+        b = f"{e}blocks.{i}."; r = 2 * (g if i in global_blocks else window) - 1
+        L.wb(b + "norm1", embed)
+        for axis in "dhw": L.one(b + "attn.rel_pos_" + axis, r, d)
+        L.wb(b + "attn.qkv", 3 * embed, embed); L.wb(b + "attn.proj", embed, embed); L.wb(b + "norm2", embed)
+        L.wb(b + "mlp.lin1", mlp, embed); L.wb(b + "mlp.lin2", embed, mlp)
+    L.one(e + "neck.0.weight", out, embed, 1, 1, 1); L.wb(e + "neck.1", out); L.one(e + "neck.2.weight", out, out, 3, 3, 3); L.wb(e + "neck.3", out)
+    flat = dict(decoder_shapes(out))                       # maps become volumes: one kernel side more
+    for n in [f"prompt_encoder.point_embeddings.{i}.weight" for i in (2, 3)]: del flat[n]
+    flat["prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"] = (3, out // 3)
+    for n, s in flat.items(): L.one(n, *(s + s[-1:] if len(s) == 4 else s))
     return L
 
 

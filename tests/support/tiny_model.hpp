@@ -1,6 +1,7 @@
 // Whole models with random weights, small enough to run in milliseconds, and their files as sampan-convert would write them.
 // Data flow: a test states sizes -> NetworkSizes -> Contract (the family's row of weights/family.hpp) -> values from support/hashgen.hpp -> a safetensors file.
-// tiny_sam(): SAM's ViT of any size; tiny_efficient_sam(): a plain ViT; tiny_efficient_vit(): EfficientViT; tiny_edge_sam(): RepViT; tiny_lite_medsam(), tiny_mobile_sam(): TinyViT with small widths; *_5m(): the published sizes.
+// tiny_sam(): SAM's ViT of any size; tiny_efficient_sam(): a plain ViT; tiny_efficient_vit(): EfficientViT; tiny_edge_sam(): RepViT; tiny_lite_medsam(), tiny_mobile_sam(): TinyViT with small widths;
+// tiny_med3d(): a cube; *_5m(): the published sizes.
 // Cost: hashing about 100 M values/s, twice (the contract record holds the digest of the data). Deliberately absent: PyTorch files.
 #pragma once
 #include "support/hashgen.hpp"
@@ -123,7 +124,7 @@ inline weights::Contract random_contract(std::string_view family, const weights:
   weights::Contract c = weights::base_contract(*weights::find_family(family), n);
   c.source_file = "random weights";
   c.converter = "tests/support/tiny_model.hpp";
-  c.layout = n.encoder == weights::EncoderKind::sam_vit ? weights::SourceLayout::meta_sam : weights::SourceLayout::tiny_vit_sam;
+  c.layout = n.encoder == weights::EncoderKind::tiny_vit ? weights::SourceLayout::tiny_vit_sam : weights::SourceLayout::meta_sam;
   return c;
 }
 inline weights::Contract tiny_sam(const SamConfig& s = {}) { return random_contract("sam", sam_sizes(s)); }
@@ -147,6 +148,15 @@ inline weights::Contract tiny_efficient_vit(const EfficientVitConfig& e = {}) { 
 inline weights::Contract tiny_edge_sam(const RepVitConfig& r = {}) { return random_contract("edge_sam", rep_vit_sizes(r)); }
 inline weights::Contract tiny_lite_medsam(TinyVitConfig t = {}) { return random_contract("lite_medsam", tiny_vit_sizes(t)); }
 inline weights::Contract tiny_mobile_sam(TinyVitConfig t = {.stem = weights::TinyStem::conv3x3_stride2, .image = 128}) { return random_contract("mobile_sam", tiny_vit_sizes(t)); }
+
+/// SAM-Med3D on cubes of 32 voxels, with windows of 3 that its grid of 2 does not fill.
+inline weights::Contract tiny_med3d() {
+  weights::NetworkSizes n;
+  n.encoder = weights::EncoderKind::sam_vit_3d;
+  n.image_size = 32, n.grid = 2, n.out_channels = 48, n.decoder_mlp = 64, n.iou_hidden = 32;
+  n.sam_vit = {.patch = 16, .embed_dim = 24, .depth = 2, .heads = 2, .mlp_dim = 48, .window = 3, .global_blocks = {1}};
+  return random_contract("sam_med3d", n);
+}
 
 /// Changes the values of a tensor before they are written: (name, values).
 using Damage = std::function<void(const std::string&, std::vector<float>&)>;

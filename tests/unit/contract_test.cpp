@@ -26,6 +26,14 @@ NetworkSizes tiny(TinyStem stem) {
   return n;
 }
 
+NetworkSizes med3d() {
+  NetworkSizes n;
+  n.encoder = EncoderKind::sam_vit_3d;
+  n.image_size = 128, n.grid = 8, n.out_channels = 384, n.decoder_mlp = 2048, n.iou_hidden = 256;
+  n.sam_vit = {16, 768, 12, 12, 3072, 14, {2, 5, 8, 11}};
+  return n;
+}
+
 NetworkSizes published(const FamilyRow& f) {
   switch (f.encoder) {
     case EncoderKind::sam_vit: return sam_b();
@@ -33,6 +41,7 @@ NetworkSizes published(const FamilyRow& f) {
     case EncoderKind::efficient_vit: return test::efficient_vit_sizes(test::efficient_vit_published("L1"));
     case EncoderKind::rep_vit: return test::rep_vit_sizes(test::edge_sam_published());
     case EncoderKind::plain_vit: return test::plain_vit_sizes(test::efficient_sam_12(192));
+    case EncoderKind::sam_vit_3d: return med3d();
   }
   return {};
 }
@@ -72,7 +81,7 @@ TEST_CASE("names of SAM's sizes") {
   for (const char* name : {"L0", "L1", "L2", "XL0", "XL1"}) CHECK(base_contract(*find_family("efficientvit_sam"), test::efficient_vit_sizes(test::efficient_vit_published(name))).name == cat("EfficientViT-SAM ", name));
   CHECK(base_contract(*find_family("efficient_sam"), test::plain_vit_sizes(test::efficient_sam_12(384))).name == "EfficientSAM-S");
   CHECK_FALSE(find_family("nothing"));
-  CHECK(family_list() == "sam, medsam, lite_medsam, sam_med2d, sam_med2d_eval, scribbleprompt, mobile_sam, tiny_sam, samed, sam_hq, sam_hq_tiny, efficient_sam, efficientvit_sam, edge_sam");
+  CHECK(family_list() == "sam, medsam, lite_medsam, sam_med2d, sam_med2d_eval, scribbleprompt, mobile_sam, tiny_sam, samed, sam_hq, sam_hq_tiny, efficient_sam, efficientvit_sam, edge_sam, sam_med3d");
 }
 
 TEST_CASE("a record has the lowest version that can say it") {
@@ -126,6 +135,34 @@ TEST_CASE("the light networks' records are of version 3, and their sizes are che
     REQUIRE_FALSE_MESSAGE(r.ok(), c.says);
     CHECK_MESSAGE(r.error().message().find(c.says) != std::string::npos, r.error().message());
   }
+}
+
+TEST_CASE("a record of a volumetric network says what a crop is, instead of what an image is") {
+  const FamilyRow& f = *find_family("sam_med3d");
+  const std::string text = to_json(base_contract(f, med3d()));
+  CHECK(text.find("\"version\":3") != std::string::npos);
+  CHECK(text.find("\"volume\":{\"spacing\":1.5,\"axes\":\"right_anterior_superior\",\"normalise\":\"positive_z_score\"}") != std::string::npos);
+  CHECK(text.find("\"image\"") == std::string::npos);
+  CHECK(text.find("hook") == std::string::npos);
+  const std::pair<std::string, const char*> wrong[] = {{with(text, "\"version\":3", "\"version\":2"), "needs a record of version 3"},
+                                                       {with(text, "\"spacing\":1.5", "\"spacing\":0"), "volume.spacing"},
+                                                       {with(text, "right_anterior_superior", "left_anterior_superior"), "volume.axes"},
+                                                       {with(text, "positive_z_score", "z_score"), "volume.normalise"},
+                                                       {with(text, "crop_voxels", "scale_per_axis"), "go with volumes"},
+                                                       {with(text, "trilinear_input", "input_crop_original"), "go with volumes"},
+                                                       {with(text, "\"out_channels\":384", "\"out_channels\":256"), "multiple of 3"},
+                                                       {with(text, "\"volume\":", "\"image\":"), "volume: is missing"},
+                                                       {with(text, "sam_vit_3d", "sam_vit"), "image: is missing"}};
+  for (const auto& w : wrong) {
+    const auto r = parse_contract(w.first);
+    REQUIRE_FALSE_MESSAGE(r.ok(), w.second);
+    CHECK_MESSAGE(r.error().message().find(w.second) != std::string::npos, r.error().message());
+  }
+  NetworkSizes n = med3d();
+  n.image_size = 2048, n.grid = 128;
+  CHECK(parse_contract(to_json(base_contract(f, n))).error().message().find("at most 512 and 64") != std::string::npos);
+  const std::string flat = to_json(base_contract(*find_family("sam"), sam_b()));
+  CHECK(parse_contract(with(flat, "scale_per_axis", "crop_voxels")).error().message().find("only with them") != std::string::npos);
 }
 
 TEST_CASE("what the families disagree on") {

@@ -295,6 +295,25 @@ TEST_CASE("verify finds what was changed") {
   CHECK(verify_model(dir.path("m")));
 }
 
+TEST_CASE("a volumetric network is recognised, converted and verified") {
+  const TempDir dir;
+  weights::NetworkSizes n;
+  n.encoder = weights::EncoderKind::sam_vit_3d;
+  n.image_size = 32, n.grid = 2, n.out_channels = 48, n.decoder_mlp = 24, n.iou_hidden = 20;
+  n.sam_vit = {16, 24, 2, 2, 96, 14, {1}};
+  auto specs = specs_of(n);
+  for (auto& t : specs) t.name = "module." + t.name;
+  weights::SafetensorsWriter::sort(specs);
+  write_checkpoint(dir.path("med3d"), specs);
+  const auto r = convert({dir.path("med3d"), dir.path("m"), ""});
+  REQUIRE_MESSAGE(r, r.error().message());
+  CHECK(r->contract.family == "sam_med3d");
+  CHECK(r->contract.network == n);
+  CHECK(r->contract.volume.spacing == 1.5);
+  CHECK(verify_model(dir.path("m")));
+  CHECK_FALSE(convert({dir.path("med3d"), dir.path("m2"), "sam"}));
+}
+
 TEST_CASE("inspect: known, unknown, converted") {
   const TempDir dir;
   auto i = inspect(fixture("tiny_sam.whl"));

@@ -26,6 +26,12 @@ NetworkSizes med2d() {
   return n;
 }
 
+NetworkSizes med3d(int embed = 768, int depth = 12, int heads = 12, int image = 128, std::vector<int> global = {2, 5, 8, 11}, int out = 384) {
+  NetworkSizes n = sam(embed, depth, heads, image, std::move(global));
+  n.encoder = EncoderKind::sam_vit_3d, n.out_channels = out;
+  return n;
+}
+
 NetworkSizes tiny(TinyStem stem) {
   NetworkSizes n;
   n.encoder = EncoderKind::tiny_vit;
@@ -61,6 +67,7 @@ TEST_CASE("tensor and parameter counts of the published checkpoints") {
       {sam(384, 12, 12, 1024, {2, 5, 8, 11}), 314, 27'962'032},     // SlimSAM-50-uniform
       {sam(168, 12, 12, 1024, {2, 5, 8, 11}, 696), 314, 9'723'784}, // SlimSAM-77-uniform
       {med2d(), 386, 271'242'032},                                 // sam-med2d_b.pth
+      {med3d(), 324, 100'509'616},                                 // sam_med3d.pth, sam_med3d_turbo.pth
       {tiny(TinyStem::conv1x1_stride1), 435 - 27, 9'801'439 - 27},  // lite_medsam.pth without its 27 num_batches_tracked
       {tiny(TinyStem::conv3x3_stride2), 435 - 27, 9'801'439 - 27 + 8 * (3 * 32 + 32 * 64)},  // MobileSAM's 3x3 stem instead of 1x1
   };
@@ -83,6 +90,12 @@ TEST_CASE("free sizes come back from their shapes") {
     CHECK(id->sizes == n);
     CHECK(id->family->key == "sam");
     CHECK(id->twins.empty());
+  }
+  for (const NetworkSizes& n : {med3d(), med3d(48, 2, 3, 64, {1}, 48), med3d(32, 3, 2, 256, {}, 96)}) {
+    const auto id = identify(expected_tensors(n));
+    REQUIRE_MESSAGE(id, id.error().message());
+    CHECK(id->sizes == n);
+    CHECK(id->family->key == "sam_med3d");
   }
   // At 224 px a window covers the grid: both kinds of block have 27 rows and are the same computation; all count as global.
   const auto id = identify(expected_tensors(sam(32, 2, 1, 224, {1})));
@@ -192,6 +205,21 @@ TEST_CASE("wrong files") {
     CHECK(id.error().code() == ErrorCode::bad_model);
     const bool missing = std::string_view(c.what) == "a missing tensor";
     CHECK_MESSAGE(id.error().message().find(missing ? "rel_pos_h is missing" : c.says) != std::string::npos, id.error().message());
+  }
+  const Case volumes[] = {
+      {"a grid that is no cube", [&](Rows& r) { row(r, e + "pos_embed").shape = {1, 4, 5, 4, 48}; }, "pos_embed is [1,4,5,4,48], expected [1,4,4,4,48]"},
+      {"a flat pos_embed", [&](Rows& r) { row(r, e + "pos_embed").shape = {1, 4, 4, 48}; }, "5 axes are needed"},
+      {"one axis of positions missing", [&](Rows& r) { std::erase_if(r, [](const TensorShape& t) { return t.name.find("blocks.1.attn.rel_pos_w") != std::string::npos; }); }, "missing: image_encoder.blocks.1.attn.rel_pos_w"},
+      {"box embeddings", [&](Rows& r) { r.push_back({"prompt_encoder.point_embeddings.2.weight", {1, 48}}); }, "of another network: prompt_encoder.point_embeddings.2.weight"},
+      {"flat mask convolutions", [&](Rows& r) { row(r, "prompt_encoder.mask_downscaling.0.weight").shape = {4, 1, 2, 2}; }, "expected [4,1,2,2,2]"},
+  };
+  for (const Case& c : volumes) {
+    CAPTURE(c.what);
+    Rows rows = expected_tensors(med3d(48, 2, 3, 64, {1}, 48));
+    c.change(rows);
+    const auto id = identify(rows);
+    REQUIRE_FALSE(id);
+    CHECK_MESSAGE(id.error().message().find(c.says) != std::string::npos, id.error().message());
   }
   Rows rows = expected_tensors(tiny(TinyStem::conv1x1_stride1));
   row(rows, e + "layers.1.blocks.0.attn.attention_biases").shape = {4, 50};

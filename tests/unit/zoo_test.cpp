@@ -48,6 +48,13 @@ weights::NetworkSizes med2d() {
   return n;
 }
 
+weights::NetworkSizes med3d() {
+  auto n = sam(768, 12, 12, {2, 5, 8, 11});
+  n.encoder = weights::EncoderKind::sam_vit_3d;
+  n.image_size = 128, n.grid = 8, n.out_channels = 384;
+  return n;
+}
+
 }  // namespace
 
 TEST_CASE("every checkpoint of the zoo has a family, its licence, and the number of parameters of its network") {
@@ -60,6 +67,8 @@ TEST_CASE("every checkpoint of the zoo has a family, its licence, and the number
                                   parameters(slim77()),
                                   parameters(med2d()),
                                   parameters(tiny_vit_sizes(tiny_vit_5m(weights::TinyStem::conv1x1_stride1))),
+                                  parameters(med3d()),
+                                  parameters(med3d()),
                                   parameters(tiny_vit_sizes(tiny_vit_5m(weights::TinyStem::conv3x3_stride2))),
                                   parameters(samed()),
                                   parameters(tiny_vit_sizes(tiny_vit_5m(weights::TinyStem::conv3x3_stride2))),

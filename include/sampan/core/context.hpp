@@ -37,6 +37,7 @@ class Context {
   const Progress* progress = nullptr;
   double planned_flop = 0;  ///< of the whole call, so that progress can be a fraction
   Extent2 grid;             ///< shape of traced token rows: set by encoders that keep [h,w,c] as PyTorch does
+  Index planes = 0;         ///< > 0: they are a volume [planes,h,w,c]
   Index batch = 1;          ///< else the batch axis of traced token rows: prompts of the decoder
 
   bool planning() const { return arena.planning(); }
@@ -80,10 +81,13 @@ class Context {
   void tap(std::string_view name, const View<const float, R>& v, TraceLayout layout = TraceLayout::as_is) {
     if (traced(name) && !planning() && ok()) trace->record(name, v, layout);
   }
-  /// Taps token rows [n, c] in the shape PyTorch has at this place: [1,h,w,c] inside a `grid`, [batch, n/batch, c] otherwise.
+  /// Taps token rows [n, c] in the shape PyTorch has at this place: [1,h,w,c] or [1,planes,h,w,c] inside a `grid`, [batch, n/batch, c] otherwise.
   void tap_rows(std::string_view name, const View<const float, 2>& v) {
     const Index n = v.extent(0);
-    if (grid.height * grid.width == n && n > 0) {
+    if (planes > 0 && planes * grid.height * grid.width == n) {
+      const Index row = v.stride(0);
+      tap(name, View<const float, 4>(v.data(), {planes, grid.height, grid.width, v.extent(1)}, {grid.height * grid.width * row, grid.width * row, row, v.stride(1)}));
+    } else if (grid.height * grid.width == n && n > 0) {
       tap(name, as_map(v, grid.height, grid.width));
     } else {
       const Index b = batch > 0 && n % batch == 0 ? batch : 1;

@@ -30,7 +30,7 @@ struct TraceRecord {
 enum class TraceLayout {
   as_is,  ///< [1, extents...]
   batch,  ///< extents as they are; the first axis is already the batch
-  nchw,   ///< [h,w,c] -> [1,c,h,w]
+  nchw,   ///< [h,w,c] -> [1,c,h,w], [d,h,w,c] -> [1,c,d,h,w]
 };
 
 class Trace {
@@ -53,12 +53,11 @@ class Trace {
     r.cost = cost;
     if (layout != TraceLayout::batch) r.shape.push_back(1);
     r.data.reserve(std::size_t(v.size()));
-    if constexpr (Rank == 3) {
+    if constexpr (Rank >= 3) {
       if (layout == TraceLayout::nchw) {
-        for (int a : {2, 0, 1}) r.shape.push_back(v.extent(a));
-        for (Index c = 0; c < v.extent(2); ++c)
-          for (Index y = 0; y < v.extent(0); ++y)
-            for (Index x = 0; x < v.extent(1); ++x) r.data.push_back(v(y, x, c));
+        r.shape.push_back(v.extent(Rank - 1));
+        for (int a = 0; a + 1 < Rank; ++a) r.shape.push_back(v.extent(a));
+        for (Index c = 0; c < v.extent(Rank - 1); ++c) append(r.data, v.slice(Rank - 1, c, 1));
         records_.push_back(std::move(r));
         return;
       }

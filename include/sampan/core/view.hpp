@@ -108,11 +108,26 @@ constexpr View<T, 2> tokens(const View<T, 3>& v) {
   return View<T, 2>(v.data(), {v.extent(0) * v.extent(1), v.extent(2)}, {v.stride(1), v.stride(2)});
 }
 
+/// [d, h, w, c] seen as [d*h*w, c] tokens; the view must be contiguous over voxels.
+template <class T>
+constexpr View<T, 2> tokens(const View<T, 4>& v) {
+  SAMPAN_ASSERT(v.extent(1) <= 1 || v.stride(1) == v.extent(2) * v.stride(2));
+  SAMPAN_ASSERT(v.extent(0) <= 1 || v.stride(0) == v.extent(1) * v.extent(2) * v.stride(2));
+  return View<T, 2>(v.data(), {v.extent(0) * v.extent(1) * v.extent(2), v.extent(3)}, {v.stride(2), v.stride(3)});
+}
+
 /// [n, c] tokens seen as an [h, w, c] map with n = h*w.
 template <class T>
 constexpr View<T, 3> as_map(const View<T, 2>& v, Index h, Index w) {
   SAMPAN_ASSERT(h * w == v.extent(0));
   return View<T, 3>(v.data(), {h, w, v.extent(1)}, {w * v.stride(0), v.stride(0), v.stride(1)});
+}
+
+/// [n, c] tokens seen as a [d, h, w, c] volume with n = d*h*w.
+template <class T>
+constexpr View<T, 4> as_volume(const View<T, 2>& v, Index d, Index h, Index w) {
+  SAMPAN_ASSERT(d * h * w == v.extent(0));
+  return View<T, 4>(v.data(), {d, h, w, v.extent(1)}, {h * w * v.stride(0), w * v.stride(0), v.stride(0), v.stride(1)});
 }
 
 }  // namespace sampan::inline SAMPAN_ABI

@@ -3,6 +3,7 @@
 // both are taken off every key and value, so that pads are zeros. A constant key changes no softmax, and the value comes back behind the projection:
 //   k' = k - pad_k     v' = v - pad_v     proj(mix) = proj(mix') + (b_p + W_p pad_v)
 // so the packed qkv bias has zeros for keys and values, and the packed projection's bias holds pad_v.
+// Deliberately absent: volumes (AttendShape::planes), which the op refuses.
 // 16-bit operands: tensor-core kernels for heads of 32, 64, 80 (global, or windows of 7 and 14), else the literal kernel on 16-bit values; f32: the literal kernel.
 #pragma once
 #include <sampan/cuda/linear.hpp>
@@ -17,13 +18,14 @@ struct PackedAttention<Cuda> {
   PackedLinear<Cuda> proj;
   cuda::Matrix rel_h, rel_w;   // float
   cuda::Matrix table;          // float: as stored, or for the window kernel [heads, n * n * n * n]
-  Index heads = 0, window = 0;
+  Index heads = 0, window = 0, planes = 0;
   bool tensor_cores = false;
   std::string name;
   bool valid() const { return norm.valid() && qkv.valid() && qkv_bias.valid() && proj.valid() && rel_h.valid() && rel_w.valid() && table.valid(); }
 };
 
 namespace cuda {
+inline Error no_volumes() { return Error(ErrorCode::unsupported, "attention: volumes run on the processor only; open the model with device cpu"); }
 inline bool has_tensor_kernel(Element type, const AttentionParams& p, Index d) {
   const bool heads = d == 32 || d == 64 || d == 80;
   const bool whole = p.bias_table.empty() || p.bias_table.extent(1) == p.window * p.window;
@@ -49,7 +51,7 @@ inline PackedAttention<Cuda> pack(const Cuda& b, const AttentionParams& p) {
   const Index c3 = p.qkv.weight.extent(0), c = c3 / 3, in = p.qkv.weight.extent(1), d = p.heads > 0 ? c / p.heads : 0;
   const cuda::Element type = cuda::element_of(b.precision);
   PackedAttention<Cuda> w;
-  w.window = p.window, w.name = p.name;
+  w.window = p.window, w.planes = p.planes, w.name = p.name;
   if (p.heads <= 0 || c3 % (3 * p.heads) != 0 || p.proj.weight.extent(1) != c) return w;  // no heads: the op refuses it
   w.heads = p.heads;
   w.tensor_cores = cuda::has_tensor_kernel(type, p, d);
@@ -92,6 +94,7 @@ inline PackedAttention<Cuda> pack(const Cuda& b, const AttentionParams& p) {
 
 /// As ops/attention.hpp says; channels must lie side by side and rows of the map follow one another.
 inline void attention(Context<Cuda>& ctx, const PackedAttention<Cuda>& w, const View<const float, 3>& x, const View<float, 3>& y, const View<const float, 3>& residual = {}) {
+  if (w.planes > 0) return ctx.fail(cuda::no_volumes());
   const Index h = x.extent(0), wide = x.extent(1), n = h * wide, c3 = w.qkv.rows, c = c3 / 3, d = w.heads > 0 ? c / w.heads : 0;
   if (!ctx.require(same_extents(x, y) && (residual.empty() || same_extents(x, residual)), "attention: x, y and residual differ in shape") ||
       !ctx.require(detail::rows_follow(x) && detail::rows_follow(y) && detail::rows_follow(residual), "attention: rows of the map must follow one another") ||
@@ -141,6 +144,7 @@ inline void attention(Context<Cuda>& ctx, const PackedAttention<Cuda>& w, const 
 /// As ops/attend.hpp says, in float by the literal kernel: the op alone, for tests and teaching; attention() keeps its own layout.
 inline void attend(Context<Cuda>& ctx, const AttendShape& s, const QkvView& qkv, const AttendBias& bias, const PadToken& pad, const View<float, 3>& out) {
   if (!detail::check_attend(ctx, s, qkv, bias, pad, out)) return;
+  if (s.planes > 0) return ctx.fail(cuda::no_volumes());
   const Index n = s.h * s.w, c = s.heads * s.d;
   const auto packed = [&](const auto& v) { return v.stride(2) == 1 && (s.heads == 1 || v.stride(1) == s.d); };
   const auto whole = [](const auto& v) { return v.empty() || v.contiguous(); };

@@ -55,6 +55,7 @@ inline std::string encoder_text(const weights::NetworkSizes& n) {
       const auto& v = n.rep_vit;
       return cat("rep_vit: widths ", v.widths[0], ",", v.widths[1], ",", v.widths[2], ",", v.widths[3], ", depths ", v.depths[0], ",", v.depths[1], ",", v.depths[2], ",", v.depths[3], ", ", v.se_blocks.size(), " with squeeze and excite");
     }
+    case weights::EncoderKind::sam_vit_3d: break;  // Model3d's
     case weights::EncoderKind::plain_vit: return cat("plain_vit: width ", n.plain_vit.embed_dim, ", depth ", n.plain_vit.depth, ", ", n.plain_vit.heads, " heads, every block global");
   }
   return {};
@@ -119,6 +120,8 @@ Result<std::shared_ptr<const ModelState>> build(B backend, weights::OpenModel& f
 inline Result<Model> load_model(const std::string& path, const LoadOptions& options) {
   SAMPAN_CHECK(check_supported(options));
   SAMPAN_TRY(file, weights::open_model(path));
+  if (weights::is_volume(file->contract.network.encoder))
+    return Error(ErrorCode::unsupported, cat(path, ": ", file->contract.name, " segments volumes, not images; Model3d (sampan/predict/model_3d.hpp) and `sampan volume` take it"));
   std::uint64_t bytes = 0;
   for (const auto& r : file->table.rows()) bytes += std::uint64_t(weights::element_count(r.entry->shape).value_or(0)) * sizeof(float);
   if (options.max_memory && bytes > options.max_memory)

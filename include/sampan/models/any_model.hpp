@@ -123,6 +123,7 @@ struct Network {
       case weights::EncoderKind::tiny_vit: n.encoder.template emplace<TinyVit<B>>(TinyVit<B>::load(e, tiny_vit_sizes(c))); break;
       case weights::EncoderKind::rep_vit: n.encoder.template emplace<RepVit<B>>(RepVit<B>::load(e, rep_vit_sizes(c))); break;
       case weights::EncoderKind::efficient_vit: n.encoder.template emplace<EfficientVit<B>>(EfficientVit<B>::load(e, efficient_vit_sizes(c))); break;
+      case weights::EncoderKind::sam_vit_3d: return Error(ErrorCode::unsupported, cat(c.name, ": a network of volumes (models/volume_network.hpp)"));
     }
     n.prompt_encoder = PromptEncoder<B>::load(w.exact() / "prompt_encoder", prompt_encoder_sizes(c));
     n.mask_decoder = MaskDecoder<B>::load(w.exact() / "mask_decoder", mask_decoder_sizes(c));

@@ -21,6 +21,21 @@ struct MaskDecoderSizes {
   Index fixed_tokens() const { return 1 + masks + (hq_early ? 1 : 0); }
 };
 
+/// iou_token, then mask_tokens, as the first tokens of every prompt; hf_token behind them in SAM-HQ: [fixed_tokens(), c].
+template <Backend B>
+Tensor<float, 2, B> load_fixed_tokens(const Loader<B>& w, const MaskDecoderSizes& s) {
+  const Index c = s.channels;
+  const auto iou = w.template tensor<2>("iou_token.weight", {1, c}), masks = w.template tensor<2>("mask_tokens.weight", {s.masks, c});
+  const auto hf = s.hq_early ? w.template tensor<2>("hf_token.weight", {1, c}) : View<const float, 2>();
+  const auto all = w.template scratch<2>({s.fixed_tokens(), c});
+  for (Index j = 0; w.ok() && j < c; ++j) {
+    all(0, j) = iou(0, j);
+    for (Index i = 0; i < s.masks; ++i) all(1 + i, j) = masks(i, j);
+    if (s.hq_early) all(1 + s.masks, j) = hf(0, j);
+  }
+  return w.keep(View<const float, 2>(all));
+}
+
 /// Views that must stay valid during the call. With a ready image side, embedding and dense may be empty.
 struct MaskDecoderInput {
   View<const float, 3> embedding, dense_pe, sparse, dense;
@@ -44,15 +59,7 @@ struct MaskDecoder {
     MaskDecoder m;
     m.sizes = s;
     const Index c = s.channels;
-    const auto iou = w.template tensor<2>("iou_token.weight", {1, c}), masks = w.template tensor<2>("mask_tokens.weight", {s.masks, c});
-    const auto hf = s.hq_early ? w.template tensor<2>("hf_token.weight", {1, c}) : View<const float, 2>();
-    const auto all = w.template scratch<2>({s.fixed_tokens(), c});
-    for (Index j = 0; w.ok() && j < c; ++j) {
-      all(0, j) = iou(0, j);
-      for (Index i = 0; i < s.masks; ++i) all(1 + i, j) = masks(i, j);
-      if (s.hq_early) all(1 + s.masks, j) = hf(0, j);
-    }
-    m.fixed_tokens = w.keep(View<const float, 2>(all));
+    m.fixed_tokens = load_fixed_tokens(w, s);
     m.transformer = nn::TwoWayTransformer<B>::load(w / "transformer", s.depth, c, s.heads, s.mlp, s.eps, s.eps_final, s.efficient ? nn::TwoWayRules{Activation::gelu_erf, true} : nn::TwoWayRules{});
     const auto up = w / "output_upscaling";
     m.up0 = w.pack_conv_transpose(up.conv_transpose("0", c, c / 4, 2));

@@ -26,6 +26,8 @@ inline constexpr ZooRow kZoo[] = {
     {"model.safetensors", "SlimSAM-77", "sam", 9'723'784, 1024, "Apache-2.0", "Zigeng/SlimSAM-uniform-77 on Hugging Face (czg1225/SlimSAM)"},
     {"sam-med2d_b.pth", "SAM-Med2D", "sam_med2d", 271'242'032, 256, "Apache-2.0", "OpenGVLab/SAM-Med2D"},
     {"lite_medsam.pth", "LiteMedSAM", "lite_medsam", 9'801'412, 256, "Apache-2.0", "bowang-lab/MedSAM, branch LiteMedSAM"},
+    {"sam_med3d.pth", "SAM-Med3D", "sam_med3d", 100'509'616, 128, "Apache-2.0", "blueyo0/SAM-Med3D on Hugging Face (uni-medical/SAM-Med3D)"},
+    {"sam_med3d_turbo.pth", "SAM-Med3D-turbo", "sam_med3d", 100'509'616, 128, "Apache-2.0", "blueyo0/SAM-Med3D on Hugging Face (uni-medical/SAM-Med3D)"},
     {"mobile_sam.pt", "MobileSAM", "mobile_sam", 9'818'564, 1024, "Apache-2.0", "ChaoningZhang/MobileSAM"},
     {"epoch_159.pth", "SAMed (Synapse)", "samed", 92'045'269, 512, "MIT", "hitachinsk/SAMed"},
     {"tinysam.pth", "TinySAM", "tiny_sam", 9'818'564, 1024, "Apache-2.0", "xinghaochen/TinySAM"},

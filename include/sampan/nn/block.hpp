@@ -1,6 +1,6 @@
-// Transformer block of SAM's ViT: x += attn(norm1(x)) in windows or globally, then x += mlp(norm2(x)); fine-tunes add to it at fixed places (nn/block_hooks.hpp).
-// Data flow: models/sam_vit.hpp -> here -> ops/attention.hpp, ops/mlp.hpp.   Shapes: x [h, w, c], in place.   Cost: 24 n c^2 + attend.
-// Source: segment_anything/modeling/image_encoder.py, class Block. Pads enter after norm1 (PadRule::after_norm), before it in Medical SAM Adapter.
+// Transformer block of SAM's ViT, on maps or volumes: x += attn(norm1(x)) in windows or globally, then x += mlp(norm2(x)); fine-tunes add to it at fixed places (nn/block_hooks.hpp).
+// Data flow: models/sam_vit.hpp, models/sam_vit_3d.hpp -> here -> ops/attention.hpp, ops/mlp.hpp.   Shapes: x [h, w, c] or [planes*h, w, c], in place.   Cost: 24 n c^2 + attend.
+// Source: segment_anything/modeling/image_encoder.py, class Block; MedIM sam_med3d.py, class Block3D. Pads enter after norm1 (PadRule::after_norm), before it in Medical SAM Adapter.
 #pragma once
 #include <sampan/nn/block_hooks.hpp>
 #include <sampan/nn/rel_pos.hpp>
@@ -8,13 +8,14 @@
 
 namespace sampan::inline SAMPAN_ABI::nn {
 
-/// Sizes of one block; `window` 0 is a global block on a grid x grid map.
+/// Sizes of one block; `window` 0 is a global block on a grid x grid map. With `volume` the grid has three axes.
 struct BlockSizes {
   Index width = 0, heads = 0, mlp = 0, window = 0, grid = 0;
   float eps = 1e-6f;
   PadRule pads = PadRule::after_norm;
   HookSizes hook = {};
   bool rel_pos = true;  ///< EfficientSAM's blocks have no relative positions
+  bool volume = false;
 };
 
 template <Backend B>
@@ -23,6 +24,7 @@ struct Block {
   PackedMlp<B> mlp;     // with norm2 inside, unless a hook needs the normed map too
   PackedNorm<B> norm2;  // then it stands here
   BlockHooks<B> hooks;
+  Index planes = 0;  // of a volume; 0: a map
   std::string name;
 
   static Block load(const Loader<B>& w, const BlockSizes& s) {
@@ -32,6 +34,10 @@ struct Block {
     a.norm = w.norm("norm1", s.width, s.eps);
     a.qkv = w.linear("attn.qkv", s.width, 3 * s.width);
     a.proj = w.linear("attn.proj", s.width, s.width);
+    if (s.volume) {
+      a.rel_pos_d = load_rel_pos(w, "attn.rel_pos_d", s.window ? s.window : s.grid, s.width / s.heads);
+      a.planes = b.planes = s.grid;
+    }
     if (s.rel_pos) {
       a.rel_pos_h = load_rel_pos(w, "attn.rel_pos_h", s.window ? s.window : s.grid, s.width / s.heads);
       a.rel_pos_w = load_rel_pos(w, "attn.rel_pos_w", s.window ? s.window : s.grid, s.width / s.heads);
@@ -65,7 +71,11 @@ struct Block {
     } else {
       hooked(ctx, x);
     }
-    span.out(in);
+    if (planes > 0) {
+      span.out(as_volume(tokens(in), planes, x.extent(0) / planes, x.extent(1)));
+    } else {
+      span.out(in);
+    }
   }
 
  private:

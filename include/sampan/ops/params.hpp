@@ -42,12 +42,24 @@ struct ConvParams {
   std::string name;
 };
 
+/// Convolution of volumes: [out, in, kd, kh, kw] (transposed: [in, out, kd, kh, kw]); bias may be empty.
+struct Conv3dParams {
+  View<const float, 5> weight;
+  View<const float, 1> bias;
+  int stride = 1, pad = 0;
+  std::string name;
+};
+
 namespace detail {
 inline bool same(const View<const float, 2>& a, const View<float, 2>& b) { return a.extents() == b.extents(); }
-/// True if the first two axes are one sequence of rows, as tokens() needs.
+/// True if the first axes are one sequence of rows, as tokens() needs.
 template <class T>
 bool rows_follow(const View<T, 3>& v) {
   return v.empty() || v.extent(0) <= 1 || v.stride(0) == v.extent(1) * v.stride(1);
+}
+template <class T>
+bool rows_follow(const View<T, 4>& v) {
+  return v.empty() || ((v.extent(1) <= 1 || v.stride(1) == v.extent(2) * v.stride(2)) && (v.extent(0) <= 1 || v.stride(0) == v.extent(1) * v.extent(2) * v.stride(2)));
 }
 }  // namespace detail
 

@@ -24,7 +24,7 @@ bool check_pad_row(Context<B>& ctx, const View<const float, 3>& map, const View<
 }  // namespace detail
 
 namespace reference {
-/// The copy itself, for checked arguments (also a step of ops/attend.hpp, which counts it as its own).
+/// The copy itself, for checked arguments.
 inline void partition(const View<const float, 3>& map, Index win, const View<const float, 1>& pad, const View<float, 3>& windows) {
   const Index nw = windows_along(map.extent(1), win);
   for (Index b = 0; b < windows.extent(0); ++b)

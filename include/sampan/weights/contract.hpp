@@ -15,7 +15,15 @@ inline constexpr const char* kContractKey = "sampan.contract";
 inline constexpr int kContractVersion = 3;
 
 // Each enum's texts stand in its order in kNames below; they are the words in the file.
-enum class EncoderKind { sam_vit, tiny_vit, plain_vit, efficient_vit, rep_vit };
+enum class EncoderKind {
+  sam_vit,
+  tiny_vit,
+  plain_vit,      ///< EfficientSAM: every block global, no relative positions
+  efficient_vit,  ///< EfficientViT-SAM: convolutions and linear attention
+  rep_vit,        ///< EdgeSAM: convolutions
+  sam_vit_3d,     ///< SAM's ViT with three axes, and decoder likewise: volumes instead of images (SAM-Med3D)
+};
+constexpr bool is_volume(EncoderKind e) { return e == EncoderKind::sam_vit_3d; }
 /// How the mask decoder works and what it gives (models/mask_decoder.hpp).
 enum class DecoderKind {
   sam,            ///< mask 0, or masks 1..3
@@ -67,6 +75,12 @@ enum class PadOrder { normalise_then_pad, pad_then_normalise };
 enum class CoordinateKind {
   scale_per_axis,          ///< x * (resized width / width), y * (resized height / height), in f64
   truncate_single_factor,  ///< int(v * (input size / longest side)) for both axes
+  crop_voxels,             ///< of volumes: voxels of the resampled crop that the network sees
+};
+/// What the axes of a volume's crop are: anatomical directions in the order of memory.
+enum class VolumeAxes { right_anterior_superior };
+enum class VolumeNormalise {
+  positive_z_score,  ///< (x - mean) / std with mean and unbiased std over the crop's voxels above 0, applied to all
 };
 enum class MaskSelect { iou, first, stability, largest };
 enum class UpsampleKind {
@@ -75,6 +89,7 @@ enum class UpsampleKind {
   sigmoid_then_original,  ///< sigmoid at low resolution -> original size, then compare
   input_argmax_zoom,      ///< classes: low-res logits -> input size, largest class, nearest pixel of the original by scipy's zoom
   bicubic_original,       ///< low-res logits -> original size, bicubic, no padding to crop; then compare with >= instead of >
+  trilinear_input,        ///< of volumes: low-res logits -> input size, then compare; the mask goes back to the original grid by nearest neighbour
 };
 enum class SourceLayout { meta_sam, hf_sam, tiny_vit_sam, efficient_sam, efficientvit_sam, edge_sam };
 
@@ -86,8 +101,10 @@ struct Names;
   struct Names<E> {                                              \
     static constexpr std::string_view kAll[] = {__VA_ARGS__};    \
   }
-SAMPAN_NAMES(EncoderKind, "sam_vit", "tiny_vit", "plain_vit", "efficient_vit", "rep_vit");
+SAMPAN_NAMES(EncoderKind, "sam_vit", "tiny_vit", "plain_vit", "efficient_vit", "rep_vit", "sam_vit_3d");
 SAMPAN_NAMES(EfficientVitKind, "large", "extra_large");
+SAMPAN_NAMES(VolumeAxes, "right_anterior_superior");
+SAMPAN_NAMES(VolumeNormalise, "positive_z_score");
 SAMPAN_NAMES(TinyStem, "conv3x3_stride2", "conv1x1_stride1");
 SAMPAN_NAMES(Activation, "gelu_erf", "gelu_tanh");
 SAMPAN_NAMES(HookKind, "none", "conv_adapter", "bottleneck");
@@ -98,9 +115,9 @@ SAMPAN_NAMES(ResizeKind, "pillow_bilinear", "cv2_area", "skimage_cubic_aa", "cv2
 SAMPAN_NAMES(PadKind, "none", "right_bottom", "centre_small");
 SAMPAN_NAMES(NormaliseKind, "mean_std", "min_max");
 SAMPAN_NAMES(PadOrder, "normalise_then_pad", "pad_then_normalise");
-SAMPAN_NAMES(CoordinateKind, "scale_per_axis", "truncate_single_factor");
+SAMPAN_NAMES(CoordinateKind, "scale_per_axis", "truncate_single_factor", "crop_voxels");
 SAMPAN_NAMES(MaskSelect, "iou", "first", "stability", "largest");
-SAMPAN_NAMES(UpsampleKind, "input_crop_original", "crop_low_original", "sigmoid_then_original", "input_argmax_zoom", "bicubic_original");
+SAMPAN_NAMES(UpsampleKind, "input_crop_original", "crop_low_original", "sigmoid_then_original", "input_argmax_zoom", "bicubic_original", "trilinear_input");
 SAMPAN_NAMES(SourceLayout, "meta_sam", "hf_sam", "tiny_vit_sam", "efficient_sam", "efficientvit_sam", "edge_sam");
 #undef SAMPAN_NAMES
 }  // namespace detail
@@ -111,7 +128,7 @@ constexpr std::string_view to_text(E e) {
   return detail::Names<E>::kAll[static_cast<std::size_t>(e)];
 }
 
-/// SAM's ViT. head size = embed_dim / heads.
+/// SAM's ViT, on images or volumes. head size = embed_dim / heads.
 struct SamVitSizes {
   int patch = 0, embed_dim = 0, depth = 0, heads = 0, mlp_dim = 0;
   int window = 0;                  ///< edge of the windowed blocks, in tokens
@@ -170,14 +187,14 @@ constexpr int se_hidden(int c) { return std::max(8, (c / 4 + 4) / 8 * 8); }
 
 struct NetworkSizes {
   EncoderKind encoder = EncoderKind::sam_vit;
-  int image_size = 0;    ///< edge of the square model input in pixels
+  int image_size = 0;    ///< edge of the square or cubic model input in pixels or voxels
   int prompt_size = 0;   ///< edge of the frame that prompts and masks live in; 0: image_size (EfficientViT-SAM: 1024 beside an input of 512)
   int grid = 0;          ///< edge of the image embedding in tokens; low-res masks have 4 * grid
   int out_channels = 0;  ///< of the image embedding = width of prompt tokens and decoder
   int decoder_mlp = 0, iou_hidden = 0;
   DecoderKind decoder = DecoderKind::sam;
   int mask_tokens = 4;    ///< 4, but for decoders of classes
-  SamVitSizes sam_vit;    ///< used if encoder is sam_vit
+  SamVitSizes sam_vit;    ///< used if encoder is sam_vit or sam_vit_3d (without hooks)
   TinyVitSizes tiny_vit;  ///< used if encoder is tiny_vit
   PlainVitSizes plain_vit;  ///< used if encoder is plain_vit
   EfficientVitSizes efficient_vit;  ///< used if encoder is efficient_vit
@@ -201,6 +218,14 @@ struct ImageContract {
   std::array<double, 3> mean{}, std{};  ///< RGB on 0..255; zeros and ones for min_max
   ImageChannels channels = ImageChannels::rgb;
   friend bool operator==(const ImageContract&, const ImageContract&) = default;
+};
+
+/// Of a volumetric network, in place of ImageContract.
+struct VolumeContract {
+  double spacing = 0;  ///< edge of a voxel of the crop in millimetres
+  VolumeAxes axes = VolumeAxes::right_anterior_superior;
+  VolumeNormalise normalise = VolumeNormalise::positive_z_score;
+  friend bool operator==(const VolumeContract&, const VolumeContract&) = default;
 };
 
 struct PromptContract {
@@ -228,7 +253,8 @@ struct Contract {
   NetworkSizes network;
   Eps eps;
   Activation activation = Activation::gelu_erf;
-  ImageContract image;
+  ImageContract image;    ///< of images
+  VolumeContract volume;  ///< of volumes
   PromptContract prompt;
   MaskContract mask;
   friend bool operator==(const Contract&, const Contract&) = default;
@@ -343,7 +369,10 @@ inline Status check_sizes(const NetworkSizes& n) {
   if (n.out_channels % 16 != 0) return refuse(cat("out_channels ", n.out_channels, " must be a multiple of 16 (8 decoder heads at half width)"));
   if (n.decoder == DecoderKind::hq && n.encoder != EncoderKind::sam_vit && n.encoder != EncoderKind::tiny_vit) return refuse(cat("a SAM-HQ decoder needs an early map, which an encoder of kind ", to_text(n.encoder), " does not give"));
   if (n.decoder != DecoderKind::classes && n.mask_tokens != 4) return refuse(cat(n.mask_tokens, " mask tokens: 4 are supported, other numbers in decoders of classes only"));
-  if (n.encoder == EncoderKind::sam_vit) {
+  if (is_volume(n.encoder) && n.decoder != DecoderKind::sam) return refuse(cat("a decoder of kind ", to_text(n.decoder), " of volumes is not supported"));
+  if (is_volume(n.encoder) && n.out_channels % 3 != 0) return refuse(cat("out_channels ", n.out_channels, " must be a multiple of 3 (sines, cosines, sines of a position)"));
+  if (is_volume(n.encoder) && (n.image_size > 512 || n.grid > 64)) return refuse(cat("a volume of edge ", n.image_size, " in a grid of ", n.grid, ", at most 512 and 64 are supported"));
+  if (n.encoder == EncoderKind::sam_vit || is_volume(n.encoder)) {
     const SamVitSizes& v = n.sam_vit;
     if (v.patch * n.grid != n.image_size) return refuse(cat("image_size ", n.image_size, " must be patch ", v.patch, " times grid ", n.grid));
     if (v.embed_dim % v.heads != 0) return refuse(cat("embed_dim ", v.embed_dim, " must be a multiple of heads ", v.heads));
@@ -353,6 +382,7 @@ inline Status check_sizes(const NetworkSizes& n) {
       if (v.hook_blocks[i] >= v.depth || (i > 0 && v.hook_blocks[i] <= v.hook_blocks[i - 1])) return refuse("hook_blocks must ascend and stay below depth");
     if ((v.hook == HookKind::none) != v.hook_blocks.empty() || (v.hook == HookKind::none) != (v.hook_hidden == 0)) return refuse("hook, hook_hidden and hook_blocks go together");
     if (n.decoder == DecoderKind::hq && v.global_blocks.empty()) return refuse("a SAM-HQ decoder takes the map behind the first global block, and there is none");
+    if (is_volume(n.encoder) && (v.hook != HookKind::none || v.pads != WindowPads::after_norm)) return refuse("volumes have neither hooks nor windows before the norm");
     if (v.hook == HookKind::conv_adapter && n.grid % 2 != 0) return refuse(cat("a convolutional adapter halves the grid, ", n.grid, " is odd"));
     return {};
   }
@@ -411,12 +441,13 @@ inline std::string to_json(const Contract& c) {
   const NetworkSizes& n = c.network;
   w.key("network").begin_object().member("encoder", to_text(n.encoder)).member("image_size", n.image_size).member("grid", n.grid);
   w.member("out_channels", n.out_channels).member("decoder_mlp", n.decoder_mlp).member("iou_hidden", n.iou_hidden);
+  const bool volume = is_volume(n.encoder);
   if (version >= 3) w.member("decoder", to_text(n.decoder)).member("mask_tokens", n.mask_tokens).member("prompt_size", n.prompt_size);
-  if (n.encoder == EncoderKind::sam_vit) {
+  if (n.encoder == EncoderKind::sam_vit || volume) {
     const SamVitSizes& v = n.sam_vit;
     w.member("patch", v.patch).member("embed_dim", v.embed_dim).member("depth", v.depth).member("heads", v.heads).member("mlp_dim", v.mlp_dim);
     w.member("window", v.window).list("global_blocks", v.global_blocks);
-    if (version >= 2) w.member("hook", to_text(v.hook)).member("hook_hidden", v.hook_hidden).list("hook_blocks", v.hook_blocks).member("pads", to_text(v.pads));
+    if (version >= 2 && !volume) w.member("hook", to_text(v.hook)).member("hook_hidden", v.hook_hidden).list("hook_blocks", v.hook_blocks).member("pads", to_text(v.pads));
   } else if (n.encoder == EncoderKind::plain_vit) {
     const PlainVitSizes& v = n.plain_vit;
     w.member("patch", v.patch).member("embed_dim", v.embed_dim).member("depth", v.depth).member("heads", v.heads).member("mlp_dim", v.mlp_dim).member("pos_grid", v.pos_grid);
@@ -433,10 +464,14 @@ inline std::string to_json(const Contract& c) {
   w.key("eps").begin_object().member("encoder_ln", c.eps.encoder_ln).member("decoder_ln", c.eps.decoder_ln).member("decoder_final_ln", c.eps.decoder_final_ln);
   w.member("ln2d", c.eps.ln2d).member("bn", c.eps.bn).end_object();
   w.member("activation", to_text(c.activation));
-  w.key("image").begin_object().member("resize", to_text(c.image.resize)).member("keep_aspect", c.image.keep_aspect).member("pad", to_text(c.image.pad));
-  w.member("order", to_text(c.image.order)).member("normalise", to_text(c.image.normalise)).list("mean", c.image.mean).list("std", c.image.std);
-  if (version >= 2) w.member("channels", to_text(c.image.channels));
-  w.end_object();
+  if (volume) {
+    w.key("volume").begin_object().member("spacing", c.volume.spacing).member("axes", to_text(c.volume.axes)).member("normalise", to_text(c.volume.normalise)).end_object();
+  } else {
+    w.key("image").begin_object().member("resize", to_text(c.image.resize)).member("keep_aspect", c.image.keep_aspect).member("pad", to_text(c.image.pad));
+    w.member("order", to_text(c.image.order)).member("normalise", to_text(c.image.normalise)).list("mean", c.image.mean).list("std", c.image.std);
+    if (version >= 2) w.member("channels", to_text(c.image.channels));
+    w.end_object();
+  }
   w.key("prompt").begin_object().member("coordinates", to_text(c.prompt.coordinates)).member("points", c.prompt.points).member("boxes", c.prompt.boxes);
   w.member("mask_input", c.prompt.mask_input).end_object();
   w.key("mask").begin_object().member("single", c.mask.single).member("multimask", c.mask.multimask).member("select", to_text(c.mask.select));
@@ -470,12 +505,14 @@ inline Result<Contract> parse_contract(std::string_view text) {
   n.integer("out_channels", c.network.out_channels, 16, 4096);
   n.integer("decoder_mlp", c.network.decoder_mlp, 1, 65536);
   n.integer("iou_hidden", c.network.iou_hidden, 1, 65536);
+  const bool volume = is_volume(c.network.encoder);
+  if (volume && version < 3) return Error(ErrorCode::bad_model, cat("contract record: network.encoder ", to_text(c.network.encoder), " needs a record of version 3, this one is of version ", version));
   if (version >= 3) {
     n.choice("decoder", c.network.decoder);
     n.integer("mask_tokens", c.network.mask_tokens, 2, 256);
     n.integer("prompt_size", c.network.prompt_size, 0, 8192);
   }
-  if (c.network.encoder == EncoderKind::sam_vit) {
+  if (c.network.encoder == EncoderKind::sam_vit || volume) {
     SamVitSizes& v = c.network.sam_vit;
     n.integer("patch", v.patch, 1, 256);
     n.integer("embed_dim", v.embed_dim, 1, 16384);
@@ -484,7 +521,7 @@ inline Result<Contract> parse_contract(std::string_view text) {
     n.integer("mlp_dim", v.mlp_dim, 1, 65536);
     n.integer("window", v.window, 1, 512);
     n.integers("global_blocks", v.global_blocks, 0, 255);
-    if (version >= 2) {
+    if (version >= 2 && !volume) {
       n.choice("hook", v.hook);
       n.integer("hook_hidden", v.hook_hidden, 0, 65536);
       n.integers("hook_blocks", v.hook_blocks, 0, 255);
@@ -523,15 +560,21 @@ inline Result<Contract> parse_contract(std::string_view text) {
                             std::pair("ln2d", &c.eps.ln2d), std::pair("bn", &c.eps.bn)})
     eps.real(key, *field, 1e-12, 1e-2);
   r.choice("activation", c.activation);
-  auto image = r.object("image");
-  image.choice("resize", c.image.resize);
-  image.flag("keep_aspect", c.image.keep_aspect);
-  image.choice("pad", c.image.pad);
-  image.choice("order", c.image.order);
-  image.choice("normalise", c.image.normalise);
-  image.reals("mean", c.image.mean, -1e6, 1e6);
-  image.reals("std", c.image.std, 1e-6, 1e6);
-  if (version >= 2) image.choice("channels", c.image.channels);
+  auto image = r.object(volume ? "volume" : "image");
+  if (volume) {
+    image.real("spacing", c.volume.spacing, 1e-3, 1e3);
+    image.choice("axes", c.volume.axes);
+    image.choice("normalise", c.volume.normalise);
+  } else {
+    image.choice("resize", c.image.resize);
+    image.flag("keep_aspect", c.image.keep_aspect);
+    image.choice("pad", c.image.pad);
+    image.choice("order", c.image.order);
+    image.choice("normalise", c.image.normalise);
+    image.reals("mean", c.image.mean, -1e6, 1e6);
+    image.reals("std", c.image.std, 1e-6, 1e6);
+    if (version >= 2) image.choice("channels", c.image.channels);
+  }
   auto prompt = r.object("prompt");
   prompt.choice("coordinates", c.prompt.coordinates);
   prompt.flag("points", c.prompt.points);
@@ -548,7 +591,9 @@ inline Result<Contract> parse_contract(std::string_view text) {
   SAMPAN_CHECK(check_sizes(c.network));
   if ((c.activation == Activation::gelu_tanh) != (c.network.encoder == EncoderKind::efficient_vit)) return Error(ErrorCode::bad_model, "contract record: activation gelu_tanh belongs to encoder efficient_vit");
   if (c.network.prompt_size && c.image.pad == PadKind::centre_small) return Error(ErrorCode::bad_model, "contract record: image.pad centre_small needs prompts in the frame of the image");
-  if (c.image.keep_aspect != (c.image.pad == PadKind::right_bottom)) return Error(ErrorCode::bad_model, "contract record: image.pad must be right_bottom exactly if image.keep_aspect is true");
+  if (volume != (c.prompt.coordinates == CoordinateKind::crop_voxels) || volume != (c.mask.upsample == UpsampleKind::trilinear_input))
+    return Error(ErrorCode::bad_model, cat("contract record: ", to_text(CoordinateKind::crop_voxels), " and ", to_text(UpsampleKind::trilinear_input), " go with volumes, and only with them"));
+  if (!volume && c.image.keep_aspect != (c.image.pad == PadKind::right_bottom)) return Error(ErrorCode::bad_model, "contract record: image.pad must be right_bottom exactly if image.keep_aspect is true");
   const bool classes = c.network.decoder == DecoderKind::classes;
   if (classes != (c.mask.upsample == UpsampleKind::input_argmax_zoom)) return Error(ErrorCode::bad_model, "contract record: mask.upsample must be input_argmax_zoom exactly if network.decoder is classes");
   if (!classes && !c.mask.single && !c.mask.multimask) return Error(ErrorCode::bad_model, "contract record: mask.single and mask.multimask are both false");

@@ -2,7 +2,7 @@
 // Data flow: weights/identify.hpp picks a row from shapes, sampan-convert writes it into the contract record, models/zoo.hpp lists the checkpoints.
 // Sources: facebookresearch/segment-anything (SAM), bowang-lab/MedSAM (MedSAM_Inference.py; branch LiteMedSAM, CVPR24_LiteMedSAM_infer.py),
 // ChaoningZhang/MobileSAM, xinghaochen/TinySAM, SysCV/sam-hq, OpenGVLab/SAM-Med2D (predictor_sammed.py, test.py), halleewong/ScribblePrompt, yformer/EfficientSAM, mit-han-lab/efficientvit,
-// chongzhou96/EdgeSAM, hitachinsk/SAMed. A new family of a known network is one row here.
+// chongzhou96/EdgeSAM, hitachinsk/SAMed, uni-medical/SAM-Med3D (utils/infer_utils.py). A new family of a known network is one row here.
 #pragma once
 #include <sampan/weights/contract.hpp>
 
@@ -19,6 +19,7 @@ struct FamilyRow {
   PromptContract prompt;
   MaskContract mask;
   DecoderKind decoder = DecoderKind::sam;
+  VolumeContract volume = {};  ///< for volumes; then `image` is not used
 };
 
 namespace detail {
@@ -160,6 +161,19 @@ inline constexpr FamilyRow kFamilies[] = {
     {"efficientvit_sam", "EfficientViT-SAM", "Apache-2.0", EncoderKind::efficient_vit, {}, detail::kEfficientVitEps, detail::kSamImage, detail::kSamPrompt, detail::kSamMask},
 
     {"edge_sam", "EdgeSAM", "S-Lab License 1.0 (non-commercial)", EncoderKind::rep_vit, {}, detail::kSamEps, detail::kSamImage, detail::kSamPrompt, detail::kSamMask},
+
+    // SAM's ViT-B with three axes on crops of 128^3 voxels of 1.5 mm. Its pipeline asks with clicks and the logits of the click before, and takes mask 0.
+    {"sam_med3d",
+     "SAM-Med3D",
+     "Apache-2.0",
+     EncoderKind::sam_vit_3d,
+     {},
+     detail::kSamEps,
+     {},
+     {.coordinates = CoordinateKind::crop_voxels, .points = true, .boxes = false, .mask_input = true},
+     {.single = true, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::trilinear_input, .threshold = 0},
+     DecoderKind::sam,
+     {.spacing = 1.5, .axes = VolumeAxes::right_anterior_superior, .normalise = VolumeNormalise::positive_z_score}},
 };
 
 /// nullptr if unknown.
@@ -203,6 +217,7 @@ inline Contract base_contract(const FamilyRow& f, const NetworkSizes& n, SourceL
   c.eps = f.eps;
   if (layout == SourceLayout::hf_sam) c.eps.decoder_ln = 1e-6;  // Hugging Face's SamModel: norm1..4 with its layer_norm_eps; its final norm keeps PyTorch's default
   c.image = f.image;
+  c.volume = f.volume;
   c.prompt = f.prompt;
   c.mask = f.mask;
   return c;

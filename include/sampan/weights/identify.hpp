@@ -1,6 +1,6 @@
 // identify(): family and sizes of a checkpoint from its tensor shapes alone.
 // Data flow: key-mapped names and shapes (weights/key_map.hpp) -> here -> base_contract (weights/family.hpp). A converted file says it itself in its contract.
-// SAM: width, depth, heads, MLP width, input size and global blocks are free. TinyViT: layer widths, depths, heads, windows; the stem tells the input size.
+// SAM, also with three axes (SAM-Med3D): width, depth, heads, MLP width, input size and global blocks are free. TinyViT: layer widths, depths, heads, windows; the stem tells the input size.
 // Deliberately absent: resampling of position tables; a file whose tables disagree with each other is an error, not something to repair.
 #pragma once
 #include <sampan/weights/family.hpp>
@@ -50,13 +50,14 @@ class ShapeIndex {
 inline Status identify_sam_vit(const ShapeIndex& in, NetworkSizes& n) {
   const std::string e = "image_encoder.";
   SamVitSizes& v = n.sam_vit;
-  SAMPAN_TRY(grid, in.extent(e + "pos_embed", 4, 1));
-  SAMPAN_TRY(grid_w, in.extent(e + "pos_embed", 4, 2));
-  SAMPAN_TRY(width, in.extent(e + "pos_embed", 4, 3));
-  SAMPAN_TRY(patch, in.extent(e + "patch_embed.proj.weight", 4, 2));
+  const std::size_t rank = is_volume(n.encoder) ? 5 : 4;
+  SAMPAN_TRY(grid, in.extent(e + "pos_embed", rank, 1));
+  SAMPAN_TRY(grid_w, in.extent(e + "pos_embed", rank, rank - 2));
+  SAMPAN_TRY(width, in.extent(e + "pos_embed", rank, rank - 1));
+  SAMPAN_TRY(patch, in.extent(e + "patch_embed.proj.weight", rank, 2));
   SAMPAN_TRY(head, in.extent(e + "blocks.0.attn.rel_pos_h", 2, 1));
   SAMPAN_TRY(mlp, in.extent(e + "blocks.0.mlp.lin1.weight", 2, 0));
-  if (grid != grid_w) return Error(ErrorCode::bad_model, cat("image_encoder.pos_embed is ", grid, "x", grid_w, ", only square inputs are supported"));
+  if (grid != grid_w) return Error(ErrorCode::bad_model, cat("image_encoder.pos_embed is ", grid, "x", grid_w, ", only square inputs are supported"));  // of volumes the last axis; check_complete() compares all of them
   if (grid > 512 || patch > 256) return Error(ErrorCode::bad_model, cat("image_encoder: a grid of ", grid, " and patches of ", patch, " px, at most 512 and 256 are supported"));
   if (width % head != 0) return Error(ErrorCode::bad_model, cat("image_encoder: width ", width, " is not a multiple of the head size ", head, " of rel_pos_h"));
   n.grid = grid;
@@ -209,13 +210,13 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
     n.encoder = EncoderKind::plain_vit;
     SAMPAN_CHECK(detail::identify_plain_vit(in, n));
   } else if (in.has("image_encoder.pos_embed")) {
-    n.encoder = EncoderKind::sam_vit;
+    n.encoder = in.has("image_encoder.blocks.0.attn.rel_pos_d") ? EncoderKind::sam_vit_3d : EncoderKind::sam_vit;
     SAMPAN_CHECK(detail::identify_sam_vit(in, n));
   } else {
     return Error(ErrorCode::bad_model, "neither image_encoder.pos_embed (SAM) nor image_encoder.patch_embed.seq.0.c.weight (TinyViT) is among the tensors");
   }
   const bool one_norm = n.encoder == EncoderKind::efficient_vit;  // its neck ends in a norm of its own
-  SAMPAN_TRY(channels, in.extent(one_norm ? "image_encoder.norm.weight" : "image_encoder.neck.0.weight", one_norm ? 1 : 4, 0));
+  SAMPAN_TRY(channels, in.extent(one_norm ? "image_encoder.norm.weight" : "image_encoder.neck.0.weight", one_norm ? 1 : is_volume(n.encoder) ? 5 : 4, 0));
   SAMPAN_TRY(mlp, in.extent("mask_decoder.transformer.layers.0.mlp.lin1.weight", 2, 0));
   SAMPAN_TRY(hidden, in.extent("mask_decoder.iou_prediction_head.layers.0.weight", 2, 0));
   SAMPAN_TRY(tokens, in.extent("mask_decoder.mask_tokens.weight", 2, 0));
@@ -243,6 +244,8 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
     r.family = find_family("efficientvit_sam");
   } else if (n.encoder == EncoderKind::rep_vit) {
     r.family = find_family("edge_sam");
+  } else if (is_volume(n.encoder)) {
+    r.family = find_family("sam_med3d");
   } else if (n.tiny_vit.stem == TinyStem::conv1x1_stride1) {
     r.family = find_family("lite_medsam");
   } else {

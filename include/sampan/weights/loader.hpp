@@ -4,7 +4,7 @@
 // checks; the caller asks `status()` once. Every tensor that was asked for is marked; `check_all_used()` makes surplus tensors an error.
 // Views given out live until release(): f32 data in the file is used in place, other types and misaligned data are converted to scratch memory.
 #pragma once
-#include <sampan/ops/backend.hpp>
+#include <sampan/ops/volume_backend.hpp>
 #include <sampan/weights/safetensors.hpp>
 
 #include <string>
@@ -138,6 +138,15 @@ class Loader {
     const Loader w = *this / name;
     return {w.template tensor<4>("weight", {in, out, kernel, kernel}), s.bias ? w.template tensor<1>("bias", {out}) : View<const float, 1>(), {}, s.stride, s.pad, w.path()};
   }
+  /// Of volumes: a cubic kernel.
+  Conv3dParams conv3d(std::string_view name, Index out, Index in, Index kernel, ConvShape s = {}) const {
+    const Loader w = *this / name;
+    return {w.template tensor<5>("weight", {out, in, kernel, kernel, kernel}), s.bias ? w.template tensor<1>("bias", {out}) : View<const float, 1>(), s.stride, s.pad, w.path()};
+  }
+  Conv3dParams conv_transpose3d(std::string_view name, Index in, Index out, Index kernel) const {
+    const Loader w = *this / name;
+    return {w.template tensor<5>("weight", {in, out, kernel, kernel, kernel}), w.template tensor<1>("bias", {out}), int(kernel), 0, w.path()};
+  }
   /// TinyViT's Conv2d_BN: convolution `c` without bias, BatchNorm `bn`; traced under the module's own name, which is the output of its BatchNorm.
   ConvParams conv_bn(std::string_view name, Index out, Index in, Index kernel, int stride, int pad, float eps) const {
     const Loader w = *this / name, n = w / "bn";
@@ -161,6 +170,16 @@ class Loader {
   }
   PackedConvTranspose<B> pack_conv_transpose(const ConvParams& p) const {
     return packed<PackedConvTranspose<B>>([&] { return sampan::pack_conv_transpose(backend(), p); });
+  }
+  PackedConv3d<B> pack_conv3d(const Conv3dParams& p) const
+    requires VolumeBackend<B>
+  {
+    return packed<PackedConv3d<B>>([&] { return sampan::pack_conv3d(backend(), p); });
+  }
+  PackedConvTranspose3d<B> pack_conv_transpose3d(const Conv3dParams& p) const
+    requires VolumeBackend<B>
+  {
+    return packed<PackedConvTranspose3d<B>>([&] { return sampan::pack_conv_transpose3d(backend(), p); });
   }
   /// A copy in the memory of the backend, or of another one that is named.
   template <class Where = B, int R>

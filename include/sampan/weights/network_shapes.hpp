@@ -1,7 +1,7 @@
 // The complete tensor list (name, shape) of a network of given sizes, in PyTorch's names, and the check of a file against it.
 // Data flow: sampan-convert and sampan-verify compare every tensor of a checkpoint with this list; sizes come from weights/identify.hpp or the contract.
 // Shapes as PyTorch stores them: Linear [out,in], convolution [out,in/groups,kh,kw], transposed convolution [in,out,kh,kw].
-// Source: segment_anything/modeling/*.py; mobile_sam/modeling/tiny_vit_sam.py. BatchNorm's num_batches_tracked is not part of the list.
+// Source: segment_anything/modeling/*.py; mobile_sam/modeling/tiny_vit_sam.py; MedIM sam_med3d.py. BatchNorm's num_batches_tracked is not part of the list.
 #pragma once
 #include <sampan/weights/contract.hpp>
 #include <sampan/weights/safetensors.hpp>
@@ -32,6 +32,8 @@ class ShapeList {
   void norm(std::string_view name, std::int64_t c) const { with_bias(name, {c}, c); }
   void conv(std::string_view name, std::int64_t in, std::int64_t out, std::int64_t k) const { with_bias(name, {out, in, k, k}, out); }
   void conv_transpose(std::string_view name, std::int64_t in, std::int64_t out, std::int64_t k) const { with_bias(name, {in, out, k, k}, out); }
+  void conv3d(std::string_view name, std::int64_t in, std::int64_t out, std::int64_t k) const { with_bias(name, {out, in, k, k, k}, out); }
+  void conv_transpose3d(std::string_view name, std::int64_t in, std::int64_t out, std::int64_t k) const { with_bias(name, {in, out, k, k, k}, out); }
   void conv_bn(std::string_view name, std::int64_t in, std::int64_t out, std::int64_t k) const {
     add(cat(name, ".c.weight"), {out, in, k, k});
     for (const char* part : {"weight", "bias", "running_mean", "running_var"}) add(cat(name, ".bn.", part), {out});
@@ -50,10 +52,10 @@ class ShapeList {
   std::string prefix_;
 };
 
-inline void neck_shapes(const ShapeList& e, std::int64_t in, std::int64_t out) {
-  e.add("neck.0.weight", {out, in, 1, 1});
+inline void neck_shapes(const ShapeList& e, std::int64_t in, std::int64_t out, bool volume = false) {
+  e.add("neck.0.weight", volume ? Shape{out, in, 1, 1, 1} : Shape{out, in, 1, 1});
   e.norm("neck.1", out);
-  e.add("neck.2.weight", {out, out, 3, 3});
+  e.add("neck.2.weight", volume ? Shape{out, out, 3, 3, 3} : Shape{out, out, 3, 3});
   e.norm("neck.3", out);
 }
 
@@ -76,13 +78,15 @@ inline void hook_shapes(const ShapeList& b, HookKind kind, std::int64_t c, std::
 inline void sam_vit_shapes(const ShapeList& e, const NetworkSizes& n) {
   const SamVitSizes& v = n.sam_vit;
   const std::int64_t c = v.embed_dim, head = c / v.heads;
-  e.add("pos_embed", {1, n.grid, n.grid, c});
-  e.conv("patch_embed.proj", 3, c, v.patch);
+  const bool volume = is_volume(n.encoder);
+  e.add("pos_embed", volume ? Shape{1, n.grid, n.grid, n.grid, c} : Shape{1, n.grid, n.grid, c});
+  volume ? e.conv3d("patch_embed.proj", 1, c, v.patch) : e.conv("patch_embed.proj", 3, c, v.patch);
   for (int i = 0; i < v.depth; ++i) {
     const ShapeList b = e / "blocks" / i;
     const bool global = std::find(v.global_blocks.begin(), v.global_blocks.end(), i) != v.global_blocks.end();
     const std::int64_t rows = 2 * (global ? n.grid : v.window) - 1;
     b.norm("norm1", c);
+    if (volume) b.add("attn.rel_pos_d", {rows, head});
     b.add("attn.rel_pos_h", {rows, head});
     b.add("attn.rel_pos_w", {rows, head});
     b.linear("attn.qkv", c, 3 * c);
@@ -92,7 +96,7 @@ inline void sam_vit_shapes(const ShapeList& e, const NetworkSizes& n) {
     b.linear("mlp.lin2", v.mlp_dim, c);
     if (std::find(v.hook_blocks.begin(), v.hook_blocks.end(), i) != v.hook_blocks.end()) hook_shapes(b, v.hook, c, v.hook_hidden);
   }
-  neck_shapes(e, c, n.out_channels);
+  neck_shapes(e, c, n.out_channels, volume);
 }
 
 inline void tiny_vit_shapes(const ShapeList& e, const NetworkSizes& n) {
@@ -234,6 +238,19 @@ inline void prompt_encoder_shapes(const ShapeList& p, std::int64_t c, DecoderKin
   p.add("no_mask_embed.weight", {1, c});
 }
 
+/// Of volumes: two point embeddings only, so no boxes; three blocks of c / 3 in a position's encoding.
+inline void prompt_encoder_3d_shapes(const ShapeList& p, std::int64_t c) {
+  p.add("pe_layer.positional_encoding_gaussian_matrix", {3, c / 3});
+  for (int i = 0; i < 2; ++i) p.add(cat("point_embeddings.", i, ".weight"), {1, c});
+  p.add("not_a_point_embed.weight", {1, c});
+  p.conv3d("mask_downscaling.0", 1, 4, 2);
+  p.norm("mask_downscaling.1", 4);
+  p.conv3d("mask_downscaling.3", 4, 16, 2);
+  p.norm("mask_downscaling.4", 16);
+  p.conv3d("mask_downscaling.6", 16, c, 1);
+  p.add("no_mask_embed.weight", {1, c});
+}
+
 inline void mask_decoder_shapes(const ShapeList& m, const NetworkSizes& n) {
   const std::int64_t c = n.out_channels;
   const auto attention = [c](const ShapeList& a, std::int64_t inner) {
@@ -253,9 +270,10 @@ inline void mask_decoder_shapes(const ShapeList& m, const NetworkSizes& n) {
   m.norm("transformer.norm_final_attn", c);
   m.add("iou_token.weight", {1, c});
   m.add("mask_tokens.weight", {n.mask_tokens, c});
-  m.conv_transpose("output_upscaling.0", c, c / 4, 2);
+  const bool volume = is_volume(n.encoder);
+  volume ? m.conv_transpose3d("output_upscaling.0", c, c / 4, 2) : m.conv_transpose("output_upscaling.0", c, c / 4, 2);
   m.norm("output_upscaling.1", c / 4);
-  m.conv_transpose("output_upscaling.3", c / 4, c / 8, 2);
+  volume ? m.conv_transpose3d("output_upscaling.3", c / 4, c / 8, 2) : m.conv_transpose("output_upscaling.3", c / 4, c / 8, 2);
   const auto mlp = [](const ShapeList& s, std::int64_t in, std::int64_t hidden, std::int64_t out) {
     s.linear("layers.0", in, hidden);
     s.linear("layers.1", hidden, hidden);
@@ -286,13 +304,15 @@ inline std::vector<TensorShape> expected_tensors(const NetworkSizes& n) {
   std::vector<TensorShape> rows;
   const detail::ShapeList encoder(rows, "image_encoder.");
   switch (n.encoder) {
-    case EncoderKind::sam_vit: detail::sam_vit_shapes(encoder, n); break;
+    case EncoderKind::sam_vit:
+    case EncoderKind::sam_vit_3d: detail::sam_vit_shapes(encoder, n); break;
     case EncoderKind::tiny_vit: detail::tiny_vit_shapes(encoder, n); break;
     case EncoderKind::plain_vit: detail::plain_vit_shapes(encoder, n); break;
     case EncoderKind::efficient_vit: detail::efficient_vit_shapes(encoder, n); break;
     case EncoderKind::rep_vit: detail::rep_vit_shapes(encoder, n); break;
   }
-  detail::prompt_encoder_shapes({rows, "prompt_encoder."}, n.out_channels, n.decoder);
+  const detail::ShapeList prompts(rows, "prompt_encoder.");
+  is_volume(n.encoder) ? detail::prompt_encoder_3d_shapes(prompts, n.out_channels) : detail::prompt_encoder_shapes(prompts, n.out_channels, n.decoder);
   detail::mask_decoder_shapes({rows, "mask_decoder."}, n);
   return rows;
 }

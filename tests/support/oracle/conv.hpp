@@ -1,5 +1,5 @@
 // Oracles in double for convolutions on channels-last maps, from the definitions of torch.nn.Conv2d, ConvTranspose2d and BatchNorm2d (inference).
-// Data flow: tests/ops/{conv2d,depthwise_conv,conv_transpose2d,mbconv}_test.cpp -> here. Written from the definitions, not from ops/*.hpp.
+// Data flow: tests/ops/{conv2d,conv3d,depthwise_conv,conv_transpose2d,mbconv}_test.cpp -> here. Written from the definitions, not from ops/*.hpp.
 //   conv2d          y[o, y, x] = sum over c, ky, kx of P[c, s y + ky, s x + kx] W[o, c, ky, kx], P the input with `pad` rings of zeros
 //   conv_transpose  every input pixel adds x[c] W[c, o, ky, kx] to the output pixel (s y + ky, s x + kx): a scatter, the transpose of the above
 //   batch_norm      (y - mean) / sqrt(var + eps) * gamma + beta
@@ -66,6 +66,44 @@ inline Tensor64 conv_transpose2d(const Tensor64& x, const ConvParams& p, Activat
             for (Index kx = 0; kx < w.e[3]; ++kx) sums[std::size_t(((y * p.stride + ky) * ow + i * p.stride + kx) * out + o)].term(x(y, i, c), w(c, o, ky, kx));
   Tensor64 y(oh, ow, out);
   for (Index i = 0; i < y.size(); ++i) y.v[std::size_t(i)] = detail::after_conv(sums[std::size_t(i)], p, i % out, a);
+  return y;
+}
+
+/// x as rows [d*h*w, in] of a volume [d, h, w] -> [od*oh*ow, out]: torch.nn.Conv3d.
+inline Tensor64 conv3d(const Tensor64& x, std::array<Index, 3> size, const Conv3dParams& p, Activation a = Activation::none) {
+  const Index out = p.weight.extent(0), in = p.weight.extent(1);
+  std::array<Index, 3> o{};
+  for (int i = 0; i < 3; ++i) o[std::size_t(i)] = (size[std::size_t(i)] + 2 * p.pad - p.weight.extent(2 + i)) / p.stride + 1;
+  Tensor64 y(o[0] * o[1] * o[2], out);
+  for (Index v = 0; v < y.e[0]; ++v)
+    for (Index k = 0; k < out; ++k) {
+      const std::array<Index, 3> first{v / (o[1] * o[2]) * p.stride - p.pad, v / o[2] % o[1] * p.stride - p.pad, v % o[2] * p.stride - p.pad};
+      Sum s;
+      for (Index c = 0; c < in; ++c)
+        for (Index t = 0; t < p.weight.extent(2) * p.weight.extent(3) * p.weight.extent(4); ++t) {
+          const std::array<Index, 3> tap{t / (p.weight.extent(3) * p.weight.extent(4)), t / p.weight.extent(4) % p.weight.extent(3), t % p.weight.extent(4)};
+          bool inside = true;
+          for (std::size_t i = 0; i < 3; ++i) inside = inside && first[i] + tap[i] >= 0 && first[i] + tap[i] < size[i];
+          const Num weight{double(p.weight(k, c, tap[0], tap[1], tap[2])), 0, 0};
+          s.term(inside ? x(((first[0] + tap[0]) * size[1] + first[1] + tap[1]) * size[2] + first[2] + tap[2], c) : Num{}, weight);
+        }
+      y(v, k) = detail::after_conv(s, {{}, p.bias, {}, 1, 0, {}}, k, a);
+    }
+  return y;
+}
+
+/// x as rows of a volume [d, h, w] -> rows of [s d, s h, s w]: torch.nn.ConvTranspose3d with kernel = stride = s, as a scatter.
+inline Tensor64 conv_transpose3d(const Tensor64& x, std::array<Index, 3> size, const Conv3dParams& p, Activation a = Activation::none) {
+  const Index in = p.weight.extent(0), out = p.weight.extent(1), s = p.stride;
+  std::vector<Sum> sums(std::size_t(x.e[0] * s * s * s * out));
+  for (Index v = 0; v < x.e[0]; ++v)
+    for (Index t = 0; t < s * s * s; ++t) {
+      const Index z = v / (size[1] * size[2]) * s + t / (s * s), y = v / size[2] % size[1] * s + t / s % s, u = v % size[2] * s + t % s;
+      for (Index c = 0; c < in; ++c)
+        for (Index o = 0; o < out; ++o) sums[std::size_t(((z * size[1] * s + y) * size[2] * s + u) * out + o)].term(x(v, c), {double(p.weight(c, o, t / (s * s), t / s % s, t % s)), 0, 0});
+    }
+  Tensor64 y(Index(sums.size()) / out, out);
+  for (Index i = 0; i < y.size(); ++i) y.v[std::size_t(i)] = detail::after_conv(sums[std::size_t(i)], {{}, p.bias, {}, 1, 0, {}}, i % out, a);
   return y;
 }
 

@@ -104,19 +104,21 @@ inline Tensor64 mask_head(const Tensor64& hyper, const Tensor64& map) {
 }
 
 inline Tensor64 fourier(const Tensor64& coords, const Tensor64& gauss) {
-  const Index f = gauss.e[1];
-  Tensor64 out(coords.e[0], 2 * f);
+  const Index f = gauss.e[1], axes = gauss.e[0];
+  Tensor64 out(coords.e[0], axes * f);
   for (Index i = 0; i < coords.e[0]; ++i)
     for (Index j = 0; j < f; ++j) {
       double turns = 0, magnitude = 0;
-      for (Index a = 0; a < 2; ++a) {
+      for (Index a = 0; a < axes; ++a) {
         const double t = 2 * coords(i, a).v - 1;
         turns += t * gauss(a, j).v, magnitude += (std::abs(t) + 1) * std::abs(gauss(a, j).v);  // the 1: 2 u - 1 rounds at the size of its terms
       }
       const double angle = 2 * std::numbers::pi * turns, e = 2 * std::numbers::pi * magnitude * kUnit;
-      // |sin'| <= 1: the argument's error (coordinate, two products, their sum, 2 pi and its product: 6 roundings at most) and an ulp of the sine itself.
-      out(i, j) = {std::sin(angle), 6 * e + 2 * kUnit, e + kUnit};
-      out(i, f + j) = {std::cos(angle), 6 * e + 2 * kUnit, e + kUnit};
+      // |sin'| <= 1: the argument's error (coordinate, its product, sums, 2 pi and its product: 6 or, on three axes, 7 roundings at most) and an ulp of the sine itself.
+      const double roundings = double(4 + axes);
+      out(i, j) = {std::sin(angle), roundings * e + 2 * kUnit, e + kUnit};
+      out(i, f + j) = {std::cos(angle), roundings * e + 2 * kUnit, e + kUnit};
+      if (axes == 3) out(i, 2 * f + j) = out(i, j);  // SAM-Med3D
     }
   return out;
 }

@@ -34,7 +34,6 @@ struct UnsupportedRow {
 inline constexpr UnsupportedRow kUnsupportedNetworks[] = {
     {"image_encoder.trunk.", "a SAM 2 checkpoint"},
     {"vision_encoder.backbone.", "a SAM 2 checkpoint in Hugging Face's names"},
-    {"rel_pos_d", "a SAM-Med3D checkpoint"},
     {"w_a_000", "a SAMed LoRA file without the network it belongs to (sampan-merge adds it to its base)"},
     {"lora_A", "a file of LoRA matrices"},
     {"linear_a_q", "a SAM with unmerged LoRA matrices (sampan-convert folds them)"},

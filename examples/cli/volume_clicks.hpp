@@ -1,0 +1,106 @@
+// `sampan volume` with a volumetric network (SAM-Med3D): clicks instead of boxes on slices, a cube around each object's first click instead of slices.
+// Data flow: VolumeObjectPrompt (points in voxels) -> Session3d per object -> mask on the scan's grid. Voxels are read plane by plane in the scan's own type.
+// What belongs to slices (planes, grey recipes, propagation, cache of slices) is refused here with a word on why.
+#pragma once
+#include "volume_prompts.hpp"
+#include "volumetric.hpp"
+
+namespace sampan::cli {
+
+/// Throws Failure{usage} for words that mean nothing to such a network.
+inline void check_volumetric_words(const Options& o) {
+  const VolumeWords& w = o.volume;
+  const char* why = "this network sees volumes, not slices";
+  if (o.window) usage(cat("--window (or --window-preset): ", why, ", and normalises them itself"));
+  if (!w.recipe.empty()) usage(cat("--recipe: ", why, ", and normalises them itself"));
+  if (w.plane != "axial") usage(cat("--plane: ", why));
+  if (w.interpolate) usage(cat("--interpolate: ", why));
+  if (!w.cache.empty()) usage(cat("--cache: ", why));
+  if (w.overlap == "confident") usage(cat("--overlap confident compares slices; ", why));
+}
+
+/// Throws Failure{usage}: an object without a click on it, or with boxes or lines.
+inline void check_volumetric_prompts(const std::vector<VolumeObjectPrompt>& objects) {
+  for (const VolumeObjectPrompt& o : objects) {
+    if (!o.boxes.empty() || !o.lines.empty()) usage(cat(o.said, ": this network takes clicks, not boxes: --point X,Y,Z,1"));
+    if (o.points.empty() || o.points[0].second != 1) usage(cat(o.said, ": the first click must be on the object (label 1): the network looks at the cube around it"));
+  }
+}
+
+/// Objects of one scan, each with its own cube; masks stay in memory as runs.
+class ClickedObjects {
+ public:
+  ClickedObjects(const Model3d& model, const medical::Volume& volume) : model_(model), volume_(&volume) {
+    if (volume.components != 1) throw Failure{Exit::bad_file, "the scan has colours; a volumetric network takes one value per voxel"};
+    for (std::size_t a = 0; a < 3; ++a) source_.size[a] = volume.grid.size[a], source_.to_world[a] = volume.grid.affine.m[a];
+    source_.integers = !medical::is_floating(volume.type) && volume.slope == std::floor(volume.slope) && volume.intercept == std::floor(volume.intercept);
+    source_.user = const_cast<medical::Volume*>(volume_);
+    source_.read = [](void* user, std::int64_t k, float* plane) -> Status {
+      const auto& v = *static_cast<const medical::Volume*>(user);
+      const std::size_t n = std::size_t(v.grid.size[0] * v.grid.size[1]), first = std::size_t(k) * n;
+      medical::with_voxel_type(v.type, [&](auto t) {
+        for (std::size_t i = 0; i < n; ++i) {
+          std::memcpy(&t, v.data.data() + (first + i) * sizeof t, sizeof t);
+          const double x = v.slope * double(t) + v.intercept;
+          plane[i] = medical::finite(x) ? float(x) : 0.0f;  // holes of a scan
+        }
+      });
+      return {};
+    };
+  }
+  ClickedObjects(const ClickedObjects&) = delete;
+  ClickedObjects& operator=(const ClickedObjects&) = delete;
+
+  void segment(const std::vector<VolumeObjectPrompt>& objects, const Options& o) {
+    Session3d session = must(Session3d::try_open(model_, source_), Source::file);
+    std::vector<std::uint8_t> mask(medical::voxel_count(volume_->grid.size));
+    for (const VolumeObjectPrompt& object : objects) {
+      stop_if_interrupted();
+      ProgressSink sink(o, objects.size() > 1 ? cat("object ", found_.size() + 1, " of ", objects.size()) : std::string("volume"));
+      const auto done = [&](Status status) {
+        if (!status && status.error().code() == ErrorCode::cancelled) throw Cancelled{};
+        must(named(std::move(status), object.said), Source::arguments);
+      };
+      const medical::Vec3& first = object.points[0].first;
+      done(session.try_set_centre(first[0], first[1], first[2], sink.progress()));
+      read_ms += session.timings().preprocess, encode_ms += session.timings().encode;
+      for (const auto& [at, label] : object.points) {
+        done(session.try_click({at[0], at[1], at[2], label}, sink.progress()));
+        decode_ms += session.timings().decode + session.timings().postprocess;
+      }
+      must(session.try_mask(mask), Source::arguments);
+      found_.push_back({runs_of(mask), double(session.predicted_iou())});
+    }
+  }
+  /// 0 and 1 per voxel of object n.
+  void mask(std::size_t n, std::vector<std::uint8_t>& out) const {
+    std::fill(out.begin(), out.end(), std::uint8_t(0));
+    for (const auto& [first, count] : found_[n].runs) std::fill_n(out.begin() + first, count, std::uint8_t(1));
+  }
+  double predicted_iou(std::size_t n) const { return found_[n].iou; }
+
+  double read_ms = 0, encode_ms = 0, decode_ms = 0;
+
+ private:
+  using Runs = std::vector<std::pair<std::ptrdiff_t, std::ptrdiff_t>>;  // first voxel, count
+  struct Object {
+    Runs runs;
+    double iou;
+  };
+  static Runs runs_of(const std::vector<std::uint8_t>& mask) {
+    Runs runs;
+    for (auto from = std::find(mask.begin(), mask.end(), 1); from != mask.end();) {
+      const auto to = std::find(from, mask.end(), 0);
+      runs.emplace_back(from - mask.begin(), to - from);
+      from = std::find(to, mask.end(), 1);
+    }
+    return runs;
+  }
+
+  Model3d model_;
+  const medical::Volume* volume_;
+  VolumeSource source_;
+  std::vector<Object> found_;
+};
+
+}  // namespace sampan::cli
