@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <span>
 #include <vector>
 
 namespace sampan::inline SAMPAN_ABI::evaluate {
@@ -166,11 +167,35 @@ inline Mask to_model(const Mask& m, const ModelFrame& f) {
   Mask out{f.side, f.side, std::vector<std::uint8_t>(std::size_t(f.side * f.side))};
   for (std::int64_t y = 0; y < f.side; ++y)
     for (std::int64_t x = 0; x < f.side; ++x) {
-      const std::int64_t u = f.centred ? x - f.left() : detail::nearest_source(f.width, f.side, x);
-      const std::int64_t v = f.centred ? y - f.top() : detail::nearest_source(f.height, f.side, y);
+      const std::int64_t u = f.centred ? x - f.left() : sampan::detail::nearest_source(f.width, f.side, x);
+      const std::int64_t v = f.centred ? y - f.top() : sampan::detail::nearest_source(f.height, f.side, y);
       if (u >= 0 && v >= 0 && u < f.width && v < f.height) out.data[std::size_t(y * f.side + x)] = m.data[std::size_t(v * f.width + u)] != 0;
     }
   return out;
+}
+
+/// Where a low-resolution map of logits [n, n], stretched to side x side (bilinear, align_corners False, in float as PyTorch does it), is above 0.
+inline Mask positive_at(std::span<const float> logits, std::int64_t n, std::int64_t side) {
+  struct Tap {
+    std::size_t low, high;
+    float t;
+  };
+  std::vector<Tap> taps;
+  const float scale = float(n) / float(side);
+  for (std::int64_t o = 0; o < side; ++o) {
+    const float at = std::max(0.0f, scale * (float(o) + 0.5f) - 0.5f);
+    const auto low = std::size_t(at);
+    taps.push_back({low, std::min(low + 1, std::size_t(n - 1)), at - float(low)});
+  }
+  Mask m{side, side, {}};
+  for (const Tap& v : taps)
+    for (const Tap& u : taps) {
+      const float* a = logits.data() + v.low * std::size_t(n);
+      const float* b = logits.data() + v.high * std::size_t(n);
+      const float above = (1 - v.t) * ((1 - u.t) * a[u.low] + u.t * a[u.high]) + v.t * ((1 - u.t) * b[u.low] + u.t * b[u.high]);
+      m.data.push_back(above > 0);
+    }
+  return m;
 }
 
 }  // namespace sampan::inline SAMPAN_ABI::evaluate
