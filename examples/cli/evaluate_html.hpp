@@ -24,6 +24,13 @@ inline const EvaluateGroup* headline_group(const std::vector<EvaluateGroup>& gro
   return nullptr;
 }
 
+/// 2, not 2.000000
+inline std::string short_text(double v) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4g", v);
+  return text;
+}
+
 inline std::string interval_text(const std::optional<evaluate::Interval>& i) { return i ? cat(" <small>", decimal(i->low), "&ndash;", decimal(i->high), "</small>") : std::string(); }
 
 /// All prompts and rules: the numbers that get published.
@@ -40,7 +47,7 @@ inline std::string overall_table(const std::vector<EvaluateGroup>& groups, const
     const auto hd = mean("hd95");
     s += cat("<tr><td>", escaped(g.prompt), last > 1 ? cat(" <small>after ", g.step, g.step == 1 ? " click" : " clicks", "</small>") : std::string(), "</td><td>", evaluate::to_string(g.rule), "</td><td>", g.entries.size(), "</td><td>", decimal(dice.mean),
              interval_text(dice.interval), "</td><td>", decimal(dice.class_mean), "</td><td>", decimal(dice.median), "</td><td>", decimal(mean("iou").mean), "</td><td>", decimal(mean("nsd").mean), "</td><td>", decimal(hd.mean, 1),
-             hd.infinite ? cat(" <small>", hd.infinite, " without</small>") : std::string(), "</td><td", g.failures() ? " class=\"bad\"" : "", ">", g.failures(), "</td></tr>");
+             hd.infinite ? cat(" <small>", hd.infinite, " without</small>") : std::string(), "</td><td", g.failures() ? " class=\"bad\"" : "", ">", decimal(100 * double(g.failures()) / double(g.entries.size()), 0), "&nbsp;%</td></tr>");
   }
   return s + "</tbody></table></div>";
 }
@@ -61,6 +68,24 @@ inline std::string label_table(const std::vector<const EvaluateGroup*>& shown, c
   s += "<tr class=\"sum\"><td>all masks</td><td></td>";
   for (const auto* g : shown) s += cat("<td>", decimal(evaluate::summarize(scores_of(*g, 0, d), {0, 0, 0.95}).mean), "</td>");
   return s + "</tr></tbody></table></div>";
+}
+
+/// What the dots show: boxes that are moved more and more have a plot of their own, so only the one that moves farthest; at most four prompts stay readable.
+inline std::vector<const EvaluateGroup*> spread(const std::vector<const EvaluateGroup*>& shown, const EvaluatePlan& plan) {
+  std::map<std::pair<PromptKind, bool>, const PromptSpec*> farthest;
+  const auto find = [&](const std::string& name) { return &*std::find_if(plan.prompts.begin(), plan.prompts.end(), [&](const PromptSpec& s) { return s.name == name; }); };
+  const auto moved = [](const PromptSpec& s) { return s.kind == PromptKind::box_jitter || s.kind == PromptKind::box_margin || s.kind == PromptKind::box_grow; };
+  for (const auto* g : shown) {
+    const PromptSpec* s = find(g->prompt);
+    auto& f = farthest[{s->kind, s->amount.share}];
+    if (!f || s->amount.value > f->amount.value) f = s;
+  }
+  std::vector<const EvaluateGroup*> out;
+  for (const auto* g : shown) {
+    const PromptSpec* s = find(g->prompt);
+    if (out.size() < 4 && (!moved(*s) || farthest[{s->kind, s->amount.share}] == s)) out.push_back(g);
+  }
+  return out;
 }
 
 inline std::string dots_of_labels(const std::vector<const EvaluateGroup*>& shown, const std::vector<EvaluateResult>& results, const Dataset& d) {
@@ -209,21 +234,20 @@ std::string evaluate_page(const Report& report, const std::vector<EvaluateGroup>
   const std::string title = cat(d.name.empty() ? report["dataset"]["file"].get<std::string>() : d.name);
   const std::string model = report["model"]["name"].get<std::string>();
   std::vector<const EvaluateGroup*> shown;
-  std::vector<std::string> shown_names;
   for (const EvaluateGroup& g : groups)
-    if (stands_for_prompt(g, plan)) shown.push_back(&g), shown_names.push_back(cat(g.prompt, g.step > 1 ? cat(" (", g.step, " clicks)") : std::string()));
+    if (stands_for_prompt(g, plan)) shown.push_back(&g);
   std::string s = cat("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>", escaped(title), " - ", escaped(model), "</title><style>", evaluate::kPageStyle, "</style></head><body>\n");
   const auto counted = [&](const char* key) { return report["dataset"][key].get<std::size_t>(); };
   s += cat("<h1>", escaped(model), " on ", escaped(title), "</h1><p class=\"soft\">", counted("masks"), " masks in ", counted("images"), " images of ", counted("patients"), " patients",
            plan.profile ? cat(". Protocol ", escaped(plan.profile->name), ": ", escaped(plan.profile->about)) : std::string(), ".</p>\n");
   const std::size_t skipped = report["skipped"].size(), failed = report["failed"].size();
   if (skipped + failed > 0) s += cat("<p class=\"bad\">", skipped, " masks were left out, ", failed, " images could not be read; the settings below say which.</p>\n");
-  s += cat("<h2>All masks</h2><p class=\"soft\">NSD within ", plan.compare.tolerance, d.millimetres ? " mm; HD95 in mm" : " pixels; HD95 in pixels", ", over masks that have one. Intervals come from drawing patients with replacement.</p>", overall_table(groups, d, plan, names), "\n");
+  s += cat("<h2>All masks</h2><p class=\"soft\">NSD within ", short_text(plan.compare.tolerance), d.millimetres ? " mm; HD95 in mm" : " pixels; HD95 in pixels", ", over masks that have one. Intervals come from drawing patients with replacement.</p>", overall_table(groups, d, plan, names), "\n");
   if (!shown.empty()) {
-    // Six colours stay apart; more prompts than that are in the table.
-    std::vector<const EvaluateGroup*> few(shown.begin(), shown.begin() + std::ptrdiff_t(std::min(shown.size(), evaluate::kSeriesColours)));
-    shown_names.resize(few.size());
-    s += cat("<h2>Dice by label</h2><p class=\"soft\">A dot is a mask, the stroke their mean.", shown.size() > few.size() ? cat(" The first ", few.size(), " of ", shown.size(), " prompts.") : std::string(), "</p>", evaluate::legend(shown_names), "<div class=\"wide\">", dots_of_labels(few, results, d), "</div>\n");
+    const auto few = spread(shown, plan);
+    std::vector<std::string> few_names;
+    for (const auto* g : few) few_names.push_back(cat(g->prompt, g->step > 1 ? cat(" (", g->step, " clicks)") : std::string()));
+    s += cat("<h2>Dice by label</h2><p class=\"soft\">A dot is a prompt on one mask, the stroke and the number are their mean.", shown.size() > few.size() ? " Other prompts are in the table below." : "", "</p>", evaluate::legend(few_names), "<div class=\"wide\">", dots_of_labels(few, results, d), "</div>\n");
   }
   const std::string jitter = jitter_plots(groups, d, plan), clicks = click_plot(groups, d, plan);
   if (!jitter.empty()) s += cat("<h2>Dice when the box is not tight</h2><p class=\"soft\">Mean over all masks; the band is the 95 % interval.</p><div class=\"plots\">", jitter, "</div>\n");
@@ -251,8 +275,8 @@ std::string evaluate_page(const Report& report, const std::vector<EvaluateGroup>
     const auto rgb = picture(e.mask->image, size);
     const Mask t = truth(e.mask->image, e.mask->label, e.mask->instance, size);
     const Mask p{size.width, size.height, must(mask_of(must(from_coco_text(e.row->rle, size.height, size.width), Source::file)), Source::file)};
-    s += cat("<figure><img alt=\"\" src=\"data:image/png;base64,", evaluate::base64(worst_picture(rgb, size, t, p, e.row->said)), "\"><figcaption><b>", escaped(e.mask->label), "</b>, Dice ", decimal(e.row->scores[0]), "<br>", escaped(e.row->prompt), ", predicted IoU ", decimal(e.row->predicted_iou, 2), "<br>",
-             escaped(d.images[e.mask->image].name), ", ", e.mask->area, " pixels</figcaption></figure>\n");
+    s += cat("<figure><img alt=\"\" src=\"data:image/png;base64,", evaluate::base64(worst_picture(rgb, size, t, p, e.row->said)), "\"><figcaption><b>", escaped(e.mask->label), "</b><br>Dice ", decimal(e.row->scores[0]), ", ", escaped(e.row->prompt), "<br>predicted IoU ", decimal(e.row->predicted_iou, 2), ", ", e.mask->area, " pixels<br>",
+             escaped(std::filesystem::path(d.images[e.mask->image].name).filename().string()), "</figcaption></figure>\n");
   }
   if (!order.empty()) s += "</div>\n";
   if (!shown.empty()) s += cat("<h2>Mean Dice by label</h2>", label_table(shown, results, d, plan), "\n");

@@ -1,8 +1,8 @@
 // From a mask to the scores of everything that a protocol asks about it. Data flow: ground truth (Mask), plan -> simulators -> Session -> candidates -> rules -> Row.
 // One forward pass serves all rules: its candidates are scored once each, and every rule picks from them. Several boxes of one prompt are decoded one by one and their masks
 // joined candidate by candidate, as Mazurowski et al. do.
-// Random prompts: from a generator of their own per mask, prompt and repetition (seeded by SHA-256 of these and --seed), so that neither the order of masks nor a resumed run
-// matters; or, for profiles whose code has one stream, from that stream.
+// Random prompts: from a generator of their own per mask, prompt and repetition (seeded by SHA-256 of the image's file name, label, number, prompt, repetition and --seed), so that
+// neither the order of masks nor a resumed run matters; or, for profiles whose code has one stream, from that stream.
 // Deliberately absent: files (evaluate_journal.hpp, evaluate.cpp).
 #pragma once
 #include "engine.hpp"
@@ -99,7 +99,7 @@ class Evaluator {
   };
 
   std::uint32_t own_seed(const EvaluateTruth& t, const PromptSpec& s, int repetition) const {
-    const std::string key = cat(plan_.seed, '\n', t.image, '\n', t.label, '\n', t.instance, '\n', s.name, '\n', repetition), hex = sha256_hex(as_bytes(key));
+    const std::string key = cat(plan_.seed, '\n', std::filesystem::path(t.image).filename().string(), '\n', t.label, '\n', t.instance, '\n', s.name, '\n', repetition), hex = sha256_hex(as_bytes(key));
     std::uint32_t v = 0;
     std::from_chars(hex.data(), hex.data() + 8, v, 16);
     return v;

@@ -80,7 +80,7 @@ svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }
 svg .name { fill: var(--ink); }
 svg .grid { stroke: var(--line); stroke-width: 1; }
 svg .mean { stroke-width: 2.5; stroke-linecap: round; }
-svg .dot { fill-opacity: .38; stroke: none; }
+svg .dot { fill-opacity: .5; stroke: none; }
 svg .curve { fill: none; stroke-width: 2; stroke-linejoin: round; }
 svg .range { fill-opacity: .14; stroke: none; }
 )"
@@ -94,12 +94,11 @@ figure { margin: 0; }
 figure img { display: block; width: 100%; border-radius: 3px; image-rendering: pixelated; background: #000; }
 figcaption { font-size: .85rem; line-height: 1.4; margin-top: .4rem; overflow-wrap: anywhere; }
 figcaption b { color: var(--ink); font-weight: 600; }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 2rem; }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 33rem)); gap: 2rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1.2rem; font-size: .9rem; margin: .6rem 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 details { margin: 1rem 0; } summary { cursor: pointer; }
 footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line); color: var(--soft); font-size: .85rem; }
-@media (max-width: 34rem) { .plots { grid-template-columns: 1fr; } }
 )";
 
 /// One curve: points with a range around them (an interval; NaN: none).
