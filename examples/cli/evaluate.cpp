@@ -90,7 +90,7 @@ EvaluatePlan read_words(const Options& o) {
   }
   for (const auto& q : w.without)
     if (p.quirks.erase(q) == 0) usage(cat("--without ", q, ": ", p.profile ? cat("the protocol ", p.profile->name, p.quirks.empty() ? " has no quirks left" : " has no such quirk") : "quirks belong to a --protocol"));
-  if (list.empty()) list = "box,box-jitter:5%x3,box-jitter:10%x3,box-jitter:20%x3";
+  if (list.empty() && !p.profile) list = "box,box-jitter:5%x3,box-jitter:10%x3,box-jitter:20%x3";
   std::set<std::string> names;
   for (const auto& word : evaluate::words(list)) {
     auto s = evaluate::parse_prompt(word);
@@ -282,6 +282,8 @@ Report skipped_report(const std::vector<EvaluateResult>& results, const Dataset&
 
 void run_evaluate(const Options& o) {
   EvaluatePlan plan = read_words(o);
+  if (plan.profile && plan.prompts.empty()) return run_cvpr24(o, plan);
+  if (!o.evaluate.truth.empty()) usage("--truth belongs to --protocol cvpr24-laptop; a data set names its masks");
   const Dataset dataset = [&] {
     const auto file = must(MappedFile::open(o.image), Source::file);
     return parse_dataset(as_text(file.bytes()), o.image);

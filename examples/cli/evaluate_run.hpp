@@ -38,6 +38,8 @@ struct EvaluatePlan {
   Rule headline() const { return profile && std::string_view(profile->name).substr(0, 5) == "huang" ? Rule::oracle : multimask ? Rule::iou : Rule::single; }
 };
 
+void run_cvpr24(const Options& o, const EvaluatePlan& plan);  ///< evaluate_cvpr24.cpp
+
 /// One mask, prompt, step of a dialogue, and rule.
 struct EvaluateRow {
   std::string prompt;

@@ -386,6 +386,7 @@ Options parse_arguments(int argc, const char* const* argv) {
   evaluate.add_option("--prompts", ev.prompts, "comma-separated, see below; default box and box-jitter by 5, 10 and 20 %, three draws each")->type_name("LIST")->group("Protocol");
   evaluate.add_option("--protocol", ev.protocol, "a published study instead, see below")->type_name("NAME")->group("Protocol");
   evaluate.add_option("--without", ev.without, "switches a quirk of the protocol's code off; repeat it")->type_name("QUIRK")->allow_extra_args(false)->group("Protocol");
+  evaluate.add_option("--truth", ev.truth, "cvpr24-laptop: npz files with gts, by the names of the cases; default: gts of the cases themselves")->type_name("FOLDER")->group("Protocol");
   evaluate.add_option("--masks", ev.masks, "candidates per prompt; auto: three if the model gives them and the protocol does not want one")->type_name("auto | single | multi")->group("Protocol");
   evaluate.add_option("--seed", ev.seed, "of random prompts; default 0, or the protocol's")->type_name("N")->group("Protocol");
   evaluate.add_option("--min-area", ev.min_area, "objects with fewer pixels are left out; default 1, or the protocol's")->type_name("PIXELS")->group("Protocol");

@@ -39,7 +39,7 @@ struct EverythingWords {
 
 /// What only `evaluate` takes, as given; evaluate.cpp reads it. Options::image is the data set, Options::output the folder.
 struct EvaluateWords {
-  std::string prompts, protocol, masks = "auto", seed, min_area, tolerance, bootstrap, cache, cache_limit = "4G";
+  std::string prompts, protocol, masks = "auto", seed, min_area, tolerance, bootstrap, cache, cache_limit = "4G", truth;
   std::vector<std::string> without;
   bool published = false, restart = false;
 };

@@ -185,6 +185,7 @@ inline constexpr Profile kProfiles[] = {
     {"medsam", "medsam-box", "", "Ma et al. 2024: a box 20 pixels of 1024 larger than the object; Dice and NSD", 1, false, 0, true},
     {"sammed2d", "sammed2d-box", "", "Cheng et al. 2023: the box of the largest component at 256 x 256; the mask with the best predicted IoU", 1, true, 0, false},
     {"sammed2d-clicks", "sammed2d-clicks:9", "sigmoid-mask-input", "the same study: a random point, then random points where the mask is wrong, the last mask fed back", 1, true, 0, false},
+    {"cvpr24-laptop", "", "nsd-needs-dice,flat-as-volume,spacing-as-stored", "DATASET is a folder of the challenge's npz cases: segmentations, DSC, NSD and wall time per case", 1, false, 0, false},
 };
 
 /// What a quirk is, for help and reports.
@@ -197,6 +198,9 @@ inline constexpr Quirk kQuirks[] = {
     {"any-class-label", "a click is positive on any annotated object of the image, not only on the one asked for"},
     {"label-by-position", "huang-points: the first five points are positive and the next five negative, wherever they lie"},
     {"sigmoid-mask-input", "the mask that is fed back are probabilities, where the network was made for logits"},
+    {"nsd-needs-dice", "NSD is 0 where DSC is at most 0.2"},
+    {"flat-as-volume", "NSD of a 2D case is computed on a volume one voxel thick, with a top and a bottom"},
+    {"spacing-as-stored", "spacing, stored as x, y, z, is applied to the axes z, y, x in that order"},
 };
 
 inline const Profile* find_profile(std::string_view name) {
