@@ -35,7 +35,9 @@ inline void catch_signals() {
   std::signal(SIGPIPE, SIG_IGN);  // a closed stdout becomes an error with an exit code
 }
 
-struct Cancelled {};
+struct Cancelled {
+  std::string left = "nothing was written";  ///< what the run leaves behind
+};
 inline void stop_if_interrupted() {
   if (interrupted()) throw Cancelled{};
 }

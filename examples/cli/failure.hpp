@@ -1,6 +1,6 @@
 // How a command ends: the exit codes of the command line and the one error line. Data flow: everything in cli/ throws Failure; main.cpp prints it and returns its code.
 // 0 ok, 2 usage, 3 bad input file or output that cannot be written, 4 refused (a limit), 5 model or weights, 6 out of memory; 1 is never used,
-// 7 (part of a batch failed) enters with the first batch command. The library's ErrorCode says what happened; Source says to whom.
+// 7 part of a batch failed, the rest is written. The library's ErrorCode says what happened; Source says to whom.
 #pragma once
 #include <sampan/core/error.hpp>
 
@@ -9,7 +9,7 @@
 
 namespace sampan::cli {
 
-enum class Exit { ok = 0, usage = 2, bad_file = 3, refused = 4, bad_model = 5, out_of_memory = 6 };
+enum class Exit { ok = 0, usage = 2, bad_file = 3, refused = 4, bad_model = 5, out_of_memory = 6, partly = 7 };
 
 struct Failure {
   Exit code;

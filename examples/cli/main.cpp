@@ -1,5 +1,5 @@
 // The program `sampan`: splits into commands, and turns every failure into one line on stderr and an exit code (failure.hpp).
-// Data flow: argv -> options.cpp -> segment.cpp, encode.cpp, volume.cpp, everything.cpp, info.cpp or metrics.cpp. Start reading at segment.cpp: it is the way of one image.
+// Data flow: argv -> options.cpp -> segment.cpp, encode.cpp, volume.cpp, everything.cpp, info.cpp, metrics.cpp or evaluate.cpp. Start reading at segment.cpp: it is the way of one image.
 #include "commands.hpp"
 #include "console.hpp"
 
@@ -21,6 +21,7 @@ void run(int argc, char** argv) {
     case Command::everything: return run_everything(o);
     case Command::info: return run_info(o);
     case Command::metrics: return run_metrics(o);
+    case Command::evaluate: return run_evaluate(o);
   }
 }
 
@@ -38,9 +39,9 @@ int main(int argc, char** argv) {
     return static_cast<int>(Exit::ok);
   } catch (const Failure& f) {
     return fail(f.code, f.message);
-  } catch (const Cancelled&) {
+  } catch (const Cancelled& c) {
     const int number = interrupted();
-    fail(Exit::ok, number == SIGINT ? "stopped by SIGINT, nothing was written" : "stopped by SIGTERM, nothing was written");
+    fail(Exit::ok, sampan::cat("stopped by ", number == SIGINT ? "SIGINT, " : "SIGTERM, ", c.left));
     std::signal(number, SIG_DFL);
     std::raise(number);
     return 128 + number;  // only if the signal is blocked

@@ -3,6 +3,8 @@
 // refusal is one line that says what would be right.
 #include "options.hpp"
 
+#include "examples/evaluate/protocol.hpp"
+
 #include <sampan/version.hpp>
 
 #include <CLI/CLI.hpp>
@@ -177,7 +179,7 @@ Start:
   sampan segment slice.png --model lite_medsam.safetensors --box 95,255,190,350 -o mask.png
   sampan info lite_medsam.safetensors
 
-Exit codes: 0 ok, 2 usage, 3 input file or output, 4 refused by a limit, 5 model, 6 out of memory.
+Exit codes: 0 ok, 2 usage, 3 input file or output, 4 refused by a limit, 5 model, 6 out of memory, 7 part of a batch failed.
 An error is one line on stderr. SIGINT and SIGTERM stop between layers and leave no file.
 sampan is not a medical device.)";
 
@@ -255,6 +257,31 @@ Examples:
   sampan metrics mask.png truth.png
   sampan metrics prediction.nii.gz truth.nii.gz --tolerance 1 --published
   sampan metrics mask.png truth.png --spacing 0.7,0.7 --json)";
+
+constexpr const char* kEvaluateFooter = R"(
+DATASET.json, paths relative to it ("spacing" in millimetres, x and y, for all images or none; a label map holds several objects):
+  {"name": "abdomen", "labels": {"1": "liver", "2": "spleen"}, "images": [
+    {"image": "a.png", "patient": "p1", "modality": "CT", "spacing": [0.8, 0.8], "masks": [{"file": "a_liver.png", "label": "liver"}]},
+    {"image": "b.png", "patient": "p2", "modality": "CT", "spacing": [0.8, 0.8], "label_map": "b_labels.png"}]}
+FOLDER gets masks.csv (one line per mask, prompt and rule), report.json (settings, hashes, summaries), report.html (plots, the worst cases) and journal.jsonl, from which a
+stopped run continues. Rules pick among the masks of one forward pass: oracle (best Dice), iou, first, stability, largest; single where the model gives one.
+Intervals are 95 %, by drawing patients with replacement.
+
+Examples:
+  boxes, moved             sampan evaluate d.json --model M.safetensors -o out
+  other prompts            sampan evaluate d.json --model M.safetensors --prompts box,center,points:5+5x3,clicks:9 -o out
+  a published protocol     sampan evaluate d.json --model M.safetensors --protocol huang-S4 --without label-by-position -o out
+  16-bit CT, encoded once  sampan evaluate d.json --model M.safetensors --window-preset soft-tissue --cache encoded/ --cache-limit 20G -o out
+)";
+
+std::string evaluate_help() {
+  std::string s = std::string(kEvaluateFooter) + evaluate::kPromptHelp + "\n\nProtocols:\n";
+  for (const evaluate::Profile& p : evaluate::kProfiles) s += cat("  ", p.name, std::string(std::max<std::size_t>(26, std::string_view(p.name).size() + 1) - std::string_view(p.name).size(), ' '), p.about, "\n");
+  s += "\nQuirks of published code, on in the protocols that have them:\n";
+  for (const evaluate::Quirk& q : evaluate::kQuirks) s += cat("  ", q.name, std::string(26 - std::string_view(q.name).size(), ' '), q.about, "\n");
+  s.pop_back();
+  return s;
+}
 
 }  // namespace
 
@@ -355,7 +382,31 @@ Options parse_arguments(int argc, const char* const* argv) {
   metrics.add_flag("--json", o.json, "one JSON object to stdout; an undefined number is null");
   metrics.footer(kMetricsFooter);
 
-  const std::string commands = "segment, encode, volume, everything, info, metrics";
+  auto& evaluate = *app.add_subcommand("evaluate", "how well a model does on a data set, by published protocols");
+  EvaluateWords& ev = o.evaluate;
+  evaluate.add_option("DATASET", o.image, "images and masks, JSON")->type_name("");
+  evaluate.add_option("--model", o.model, "weights, written by sampan-convert")->type_name("M.safetensors");
+  evaluate.add_option("--window", r.window, "grey values to show, for 16-bit images without their own")->type_name("LEVEL,WIDTH");
+  evaluate.add_option("--window-preset", r.preset, "the same by name, in Hounsfield units")->type_name(preset_words());
+  evaluate.add_option("--prompts", ev.prompts, "comma-separated, see below; default box and box-jitter by 5, 10 and 20 %, three draws each")->type_name("LIST")->group("Protocol");
+  evaluate.add_option("--protocol", ev.protocol, "a published study instead, see below")->type_name("NAME")->group("Protocol");
+  evaluate.add_option("--without", ev.without, "switches a quirk of the protocol's code off; repeat it")->type_name("QUIRK")->allow_extra_args(false)->group("Protocol");
+  evaluate.add_option("--truth", ev.truth, "cvpr24-laptop: npz files with gts, by the names of the cases; default: gts of the cases themselves")->type_name("FOLDER")->group("Protocol");
+  evaluate.add_option("--masks", ev.masks, "candidates per prompt; auto: three if the model gives them and the protocol does not want one")->type_name("auto | single | multi")->group("Protocol");
+  evaluate.add_option("--seed", ev.seed, "of random prompts; default 0, or the protocol's")->type_name("N")->group("Protocol");
+  evaluate.add_option("--min-area", ev.min_area, "objects with fewer pixels are left out; default 1, or the protocol's")->type_name("PIXELS")->group("Protocol");
+  evaluate.add_option("--tolerance", ev.tolerance, "of nsd, in millimetres where the data set has spacing, else pixels; default 2")->type_name("T")->group("Scores");
+  evaluate.add_flag("--published", ev.published, "also the variants of MONAI and MedPy")->group("Scores");
+  evaluate.add_option("--bootstrap", ev.bootstrap, "draws of the intervals; default 2000, 0: none")->type_name("N")->group("Scores");
+  evaluate.add_option("-o", o.output, "results; made if it is not there")->type_name("FOLDER")->group("Output");
+  evaluate.add_flag("--restart", ev.restart, "forget what FOLDER holds")->group("Output");
+  evaluate.add_option("--cache", ev.cache, "keeps encoded images for other runs")->type_name("FOLDER")->group("Engine");
+  evaluate.add_option("--cache-limit", ev.cache_limit, "bytes in it; those not used for longest go first. Default 4G")->type_name("SIZE")->group("Engine");
+  add_console(evaluate, o, r);
+  add_engine(evaluate, o, r);
+  evaluate.footer(evaluate_help());
+
+  const std::string commands = "segment, encode, volume, everything, info, metrics, evaluate";
   if (argc < 2) usage(cat("a command is needed: ", commands, " (sampan --help shows examples)"));
   std::string name = argv[1];
   const auto known = app.get_subcommands([&](const CLI::App* c) { return c->get_name() == name; });
@@ -402,6 +453,13 @@ Options parse_arguments(int argc, const char* const* argv) {
     return o;
   }
   check_common(o, r);
+  if (&chosen == &evaluate) {
+    o.command = Command::evaluate;
+    if (o.image.empty()) usage("a data set is needed: sampan evaluate DATASET.json --model M.safetensors -o FOLDER");
+    if (o.output.empty()) usage("-o FOLDER is needed: results and journal go there");
+    if (ev.masks != "auto" && ev.masks != "single" && ev.masks != "multi") usage(cat("--masks ", ev.masks, ": unknown; known: auto, single, multi"));
+    return o;
+  }
   if (&chosen == &encode) {
     o.command = Command::encode;
     if (o.image.empty()) usage("IMAGE is needed: sampan encode IMAGE --model M.safetensors -o E.safetensors");

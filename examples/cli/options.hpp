@@ -10,7 +10,7 @@
 
 namespace sampan::cli {
 
-enum class Command { none, segment, encode, volume, everything, info, metrics };  ///< none: help or version was printed
+enum class Command { none, segment, encode, volume, everything, info, metrics, evaluate };  ///< none: help or version was printed
 
 /// Select of the library, or all candidates, one file each.
 enum class Masks { iou, first, stability, largest, all };
@@ -37,6 +37,13 @@ struct EverythingWords {
   std::string labels, rle = "coco";
 };
 
+/// What only `evaluate` takes, as given; evaluate.cpp reads it. Options::image is the data set, Options::output the folder.
+struct EvaluateWords {
+  std::string prompts, protocol, masks = "auto", seed, min_area, tolerance, bootstrap, cache, cache_limit = "4G", truth;
+  std::vector<std::string> without;
+  bool published = false, restart = false;
+};
+
 struct Options {
   Command command = Command::none;
 
@@ -53,6 +60,7 @@ struct Options {
 
   VolumeWords volume;
   EverythingWords everything;
+  EvaluateWords evaluate;
 
   // output
   std::string output;  ///< segment: mask or label map; encode: embedding

@@ -33,12 +33,12 @@ using Json = nlohmann::json;
 
 [[noreturn]] inline void bad_prompts(const std::string& where, std::string_view what) { throw Failure{Exit::bad_file, cat(where, ": ", what)}; }
 
-/// Parses text, and refuses what nlohmann-json would let pass: a key given twice, deep nesting (the schema needs 5 levels).
-inline Json parse_strict(std::string_view text, const std::string& file) {
-  if (text.size() > kMaxPromptBytes) throw Failure{Exit::refused, cat(file, ": ", text.size(), " bytes of prompts, at most ", kMaxPromptBytes, " are read")};
+/// Parses text, and refuses what nlohmann-json would let pass: a key given twice, deep nesting (the schemas need 5 levels). `what` the file holds.
+inline Json parse_strict(std::string_view text, const std::string& file, std::string_view what = "prompts", std::size_t most = kMaxPromptBytes) {
+  if (text.size() > most) throw Failure{Exit::refused, cat(file, ": ", text.size(), " bytes of ", what, ", at most ", most, " are read")};
   std::vector<std::set<std::string>> open;  // keys of the objects that are being read
   const auto watch = [&](int depth, Json::parse_event_t event, Json& value) {
-    if (depth > 8) bad_prompts(file, "nested too deeply for a prompts file");
+    if (depth > 8) bad_prompts(file, cat("nested too deeply for a ", what, " file"));
     if (event == Json::parse_event_t::object_start) open.emplace_back();
     if (event == Json::parse_event_t::object_end) open.pop_back();
     if (event == Json::parse_event_t::key && !open.back().insert(value.get<std::string>()).second) bad_prompts(file, cat("key \"", value.get<std::string>().substr(0, 60), "\" is given twice"));
