@@ -322,7 +322,7 @@ void run_evaluate(const Options& o) {
       try {
         evaluate_image(i, dataset, o, plan, info, session, evaluator, cache, journal, course);
       } catch (const Failure& f) {
-        if (f.code != Exit::bad_file) throw;
+        if (f.code != Exit::bad_file || plan.one_stream) throw;  // a stream of random numbers goes through all images: none can be stepped over
         failed.push_back({i, f.message});
       }
       course.next();
@@ -331,7 +331,8 @@ void run_evaluate(const Options& o) {
     throw Cancelled{cat(journal.results().size(), " masks are done; the same command continues")};
   }
 
-  const auto& results = journal.results();
+  auto results = journal.results();
+  std::stable_sort(results.begin(), results.end(), [](const EvaluateResult& a, const EvaluateResult& b) { return a.image < b.image; });  // an image that was repaired comes last in the journal
   const auto groups = group_rows(results, plan);
   Report report;
   report["tool"] = {{"name", "sampan"}, {"version", SAMPAN_VERSION}};
@@ -349,20 +350,23 @@ void run_evaluate(const Options& o) {
   report["failed"] = Report::array();
   for (const FailedImage& f : failed) report["failed"].push_back({{"image", dataset.images[f.image].name}, {"why", f.message}});
   report["encode_ms"] = {{"images", journal.encode_ms().size()}, {"median", journal.encode_ms().empty() ? Report(nullptr) : Report(median(journal.encode_ms()))}};
-  report["results"] = results_report(groups, results, dataset, plan, names);
-
   OutputFiles files;
   const auto put = [&](const char* name, const std::string& text) { files.bytes(path(name), as_bytes(text)); };
-  put("masks.csv", csv_of(results, dataset, names));
-  put("report.json", report.dump(1, ' ', false, Report::error_handler_t::replace) + "\n");
   const auto picture = [&](std::size_t i, ImageSize& size) { return read_picture(dataset.images[i], o, plan, size); };
   const auto truth = [&](std::size_t i, const std::string& label, int instance, const ImageSize& size) {
     for (auto& m : read_truths(dataset, dataset.images[i], size))
       if (m.label == label && m.instance == instance) return std::move(m.mask);
     throw Failure{Exit::bad_file, cat(dataset.images[i].said, ": its masks changed while the run was stopped; --restart begins anew")};
   };
-  put("report.html", evaluate_page(report, groups, results, dataset, plan, names, picture, truth));
-  files.commit();
+  try {
+    report["results"] = results_report(groups, results, dataset, plan, names);
+    put("masks.csv", csv_of(results, dataset, names));
+    put("report.json", report.dump(1, ' ', false, Report::error_handler_t::replace) + "\n");
+    put("report.html", evaluate_page(report, groups, results, dataset, plan, names, picture, truth));
+    files.commit();
+  } catch (const Cancelled&) {
+    throw Cancelled{"all masks are done; the same command writes the tables"};
+  }
   if (o.json) {
     print(report);
   } else {

@@ -33,21 +33,47 @@ inline std::string short_text(double v) {
 
 inline std::string interval_text(const std::optional<evaluate::Interval>& i) { return i ? cat(" <small>", decimal(i->low), "&ndash;", decimal(i->high), "</small>") : std::string(); }
 
-/// All prompts and rules: the numbers that get published.
+/// The last step of a prompt's dialogue; 1 without one.
+inline int last_step(const EvaluatePlan& plan, const std::string& prompt) {
+  for (const PromptSpec& p : plan.prompts)
+    if (p.name == prompt && p.iterative()) return p.count;
+  return 1;
+}
+
+inline std::string prompt_cell(const EvaluateGroup& g, int last) { return cat(escaped(g.prompt), last > 1 ? cat(" <small>", g.step, g.step == 1 ? " click" : " clicks", "</small>") : std::string()); }
+
+/// The headline rule of each prompt, after the first and the last click.
 inline std::string overall_table(const std::vector<EvaluateGroup>& groups, const Dataset& d, const EvaluatePlan& plan, const ScoreNames& names) {
-  std::string s = "<div class=\"wide\"><table><thead><tr><th>prompt</th><th>rule</th><th>masks</th><th>Dice, mean and 95&nbsp;% interval</th><th>every class once</th><th>median</th><th>IoU</th><th>NSD</th>"
-                  "<th>HD95</th><th>Dice &lt; 0.5</th></tr></thead><tbody>";
+  std::string s = "<div class=\"wide\"><table><thead><tr><th>prompt</th><th>scores</th><th>Dice, mean and 95&nbsp;% interval</th><th>every class once</th><th>median</th><th>IoU</th><th>NSD</th><th>HD95</th><th>Dice &lt; 0.5</th></tr></thead><tbody>";
   for (const EvaluateGroup& g : groups) {
-    int last = 1;
-    for (const PromptSpec& p : plan.prompts)
-      if (p.name == g.prompt && p.iterative()) last = p.count;
-    if (g.step != 1 && g.step != last) continue;
+    const int last = last_step(plan, g.prompt);
+    const bool everything = g.prompt.rfind("everything", 0) == 0;
+    if ((g.step != 1 && g.step != last) || (g.rule != plan.headline() && g.rule != Rule::single && !everything)) continue;
     const auto dice = evaluate::summarize(scores_of(g, 0, d), plan.bootstrap);
     const auto mean = [&](const char* name) { return evaluate::summarize(scores_of(g, names.find(name), d), {0, 0, 0.95}); };
     const auto hd = mean("hd95");
-    s += cat("<tr><td>", escaped(g.prompt), last > 1 ? cat(" <small>after ", g.step, g.step == 1 ? " click" : " clicks", "</small>") : std::string(), "</td><td>", evaluate::to_string(g.rule), "</td><td>", g.entries.size(), "</td><td>", decimal(dice.mean),
-             interval_text(dice.interval), "</td><td>", decimal(dice.class_mean), "</td><td>", decimal(dice.median), "</td><td>", decimal(mean("iou").mean), "</td><td>", decimal(mean("nsd").mean), "</td><td>", decimal(hd.mean, 1),
-             hd.infinite ? cat(" <small>", hd.infinite, " without</small>") : std::string(), "</td><td", g.failures() ? " class=\"bad\"" : "", ">", decimal(100 * double(g.failures()) / double(g.entries.size()), 0), "&nbsp;%</td></tr>");
+    s += cat("<tr><td>", prompt_cell(g, last), "</td><td>", g.entries.size(), "</td><td>", decimal(dice.mean), interval_text(dice.interval), "</td><td>", decimal(dice.class_mean), "</td><td>", decimal(dice.median), "</td><td>",
+             decimal(mean("iou").mean), "</td><td>", decimal(mean("nsd").mean), "</td><td", hd.infinite ? cat(" title=\"", hd.infinite, " predictions are empty and have no surface\"") : std::string(), ">", decimal(hd.mean, 1), hd.infinite ? "*" : "",
+             "</td><td", g.failures() ? " class=\"bad\"" : "", ">", decimal(100 * double(g.failures()) / double(g.entries.size()), 0), "&nbsp;%</td></tr>");
+  }
+  return s + "</tbody></table></div>";
+}
+
+/// Mean Dice of every rule, where a model gives several masks.
+inline std::string rule_table(const std::vector<EvaluateGroup>& groups, const Dataset& d, const EvaluatePlan& plan) {
+  constexpr Rule kShown[] = {Rule::oracle, Rule::iou, Rule::first, Rule::stability, Rule::largest};
+  std::string s = "<div class=\"wide\"><table><thead><tr><th>prompt</th>";
+  for (const Rule r : kShown) s += cat("<th>", evaluate::to_string(r), "</th>");
+  s += "</tr></thead><tbody>";
+  std::map<std::pair<std::string, int>, std::map<Rule, double>> cells;
+  for (const EvaluateGroup& g : groups) cells[{g.prompt, g.step}][g.rule] = evaluate::summarize(scores_of(g, 0, d), {0, 0, 0.95}).mean;
+  for (const EvaluateGroup& g : groups) {
+    const auto& row = cells[{g.prompt, g.step}];
+    const int last = last_step(plan, g.prompt);
+    if (g.rule != Rule::first || (g.step != 1 && g.step != last)) continue;  // one line per prompt
+    s += cat("<tr><td>", prompt_cell(g, last), "</td>");
+    for (const Rule r : kShown) s += cat("<td>", decimal(row.at(r)), "</td>");
+    s += "</tr>";
   }
   return s + "</tbody></table></div>";
 }
@@ -242,7 +268,9 @@ std::string evaluate_page(const Report& report, const std::vector<EvaluateGroup>
            plan.profile ? cat(". Protocol ", escaped(plan.profile->name), ": ", escaped(plan.profile->about)) : std::string(), ".</p>\n");
   const std::size_t skipped = report["skipped"].size(), failed = report["failed"].size();
   if (skipped + failed > 0) s += cat("<p class=\"bad\">", skipped, " masks were left out, ", failed, " images could not be read; the settings below say which.</p>\n");
-  s += cat("<h2>All masks</h2><p class=\"soft\">NSD within ", short_text(plan.compare.tolerance), d.millimetres ? " mm; HD95 in mm" : " pixels; HD95 in pixels", ", over masks that have one. Intervals come from drawing patients with replacement.</p>", overall_table(groups, d, plan, names), "\n");
+  s += cat("<h2>All masks</h2><p class=\"soft\">NSD within ", short_text(plan.compare.tolerance), d.millimetres ? " mm; HD95 in mm" : " pixels; HD95 in pixels", ", over masks that have one. Intervals come from drawing patients with replacement.", plan.multimask ? cat(" Of the masks of a prompt the rule &ldquo;", evaluate::to_string(plan.headline()), "&rdquo; picks one.") : std::string(), "</p>", overall_table(groups, d, plan, names), "\n");
+  if (std::any_of(groups.begin(), groups.end(), [](const EvaluateGroup& g) { return g.rule == Rule::first; }))
+    s += cat("<h2>Mean Dice by rule</h2><p class=\"soft\">All rules pick from the same forward pass: oracle takes the best Dice, which nobody knows; iou the network's own guess; first the first mask.</p>", rule_table(groups, d, plan), "\n");
   if (!shown.empty()) {
     const auto few = spread(shown, plan);
     std::vector<std::string> few_names;

@@ -76,6 +76,7 @@ td small { color: var(--soft); }
 .bad { color: var(--bad); }
 tr.sum td { border-top: 1.5px solid var(--soft); }
 svg { display: block; max-width: 100%; height: auto; }
+.wide > svg { min-width: 44rem; }
 svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }
 svg .name { fill: var(--ink); }
 svg .grid { stroke: var(--line); stroke-width: 1; }
@@ -89,7 +90,7 @@ svg .range { fill-opacity: .14; stroke: none; }
 svg .curve, svg .mean { stroke: var(--c); } svg .dot, svg .range, svg .key { fill: var(--c); } svg .whisker { stroke: var(--c); stroke-width: 1.2; }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.4rem; margin: .3rem 0 .6rem; padding: 0; list-style: none; font-size: .9rem; }
 .legend li::before { content: ""; display: inline-block; width: .75rem; height: .75rem; margin-right: .45rem; border-radius: 50%; background: var(--c); vertical-align: -.05rem; }
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: 1.4rem 1.2rem; margin-top: 1rem; }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(13rem, 45%), 1fr)); gap: 1.4rem 1.2rem; margin-top: 1rem; }
 figure { margin: 0; }
 figure img { display: block; width: 100%; border-radius: 3px; image-rendering: pixelated; background: #000; }
 figcaption { font-size: .85rem; line-height: 1.4; margin-top: .4rem; overflow-wrap: anywhere; }

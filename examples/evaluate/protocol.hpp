@@ -170,18 +170,19 @@ struct Profile {
   bool one_stream = false;  ///< one stream of random numbers through the whole data set
   std::uint32_t seed = 0;
   bool single = false;      ///< the model is asked for one mask
+  Rule headline = Rule::iou;  ///< the rule that the study publishes, where the model gives several masks
 };
 inline constexpr Profile kProfiles[] = {
-    {"mazurowski", "mazurowski-points:1,mazurowski-points:3,mazurowski-box,mazurowski-boxes:3,mazurowski-whole-box", "rescale-max", "Mazurowski et al. 2023, the five modes of use: IoU of the first mask, and of the best (oracle)", 1, true, 1, false},
-    {"mazurowski-clicks", "mazurowski-clicks:9", "rescale-max,any-class-label", "the same study, 1 to 9 clicks on the mistakes of the first mask", 1, true, 1, false},
-    {"mazurowski-oracle-clicks", "mazurowski-oracle-clicks:9", "rescale-max,any-class-label", "the same, on the mistakes of the best mask", 1, true, 1, false},
-    {"huang", "everything,huang-points:1,huang-points:5,huang-points:5+5,huang-box,huang-box-point", "label-by-position", "Huang et al. 2023, S1 to S6; the mask with the best Dice counts (oracle)", 51, false, 0, false},
-    {"huang-S1", "everything", "", "everything mode", 51, false, 0, false},
-    {"huang-S2", "huang-points:1", "", "one point: the centroid", 51, false, 0, false},
-    {"huang-S3", "huang-points:5", "", "five points on the object", 51, false, 0, false},
-    {"huang-S4", "huang-points:5+5", "label-by-position", "five points on it and five around it", 51, false, 0, false},
-    {"huang-S5", "huang-box", "", "a tight box", 51, false, 0, false},
-    {"huang-S6", "huang-box-point", "", "a tight box and the centroid", 51, false, 0, false},
+    {"mazurowski", "mazurowski-points:1,mazurowski-points:3,mazurowski-box,mazurowski-boxes:3,mazurowski-whole-box", "rescale-max", "Mazurowski et al. 2023, the five modes of use: IoU of the first mask, and of the best (oracle)", 1, true, 1, false, Rule::first},
+    {"mazurowski-clicks", "mazurowski-clicks:9", "rescale-max,any-class-label", "the same study, 1 to 9 clicks on the mistakes of the first mask", 1, true, 1, false, Rule::first},
+    {"mazurowski-oracle-clicks", "mazurowski-oracle-clicks:9", "rescale-max,any-class-label", "the same, on the mistakes of the best mask", 1, true, 1, false, Rule::oracle},
+    {"huang", "everything,huang-points:1,huang-points:5,huang-points:5+5,huang-box,huang-box-point", "label-by-position", "Huang et al. 2023, S1 to S6; the mask with the best Dice counts (oracle)", 51, false, 0, false, Rule::oracle},
+    {"huang-S1", "everything", "", "everything mode", 51, false, 0, false, Rule::oracle},
+    {"huang-S2", "huang-points:1", "", "one point: the centroid", 51, false, 0, false, Rule::oracle},
+    {"huang-S3", "huang-points:5", "", "five points on the object", 51, false, 0, false, Rule::oracle},
+    {"huang-S4", "huang-points:5+5", "label-by-position", "five points on it and five around it", 51, false, 0, false, Rule::oracle},
+    {"huang-S5", "huang-box", "", "a tight box", 51, false, 0, false, Rule::oracle},
+    {"huang-S6", "huang-box-point", "", "a tight box and the centroid", 51, false, 0, false, Rule::oracle},
     {"medsam", "medsam-box", "", "Ma et al. 2024: a box 20 pixels of 1024 larger than the object; Dice and NSD", 1, false, 0, true},
     {"sammed2d", "sammed2d-box", "", "Cheng et al. 2023: the box of the largest component at 256 x 256; the mask with the best predicted IoU", 1, true, 0, false},
     {"sammed2d-clicks", "sammed2d-clicks:9", "sigmoid-mask-input", "the same study: a random point, then random points where the mask is wrong, the last mask fed back", 1, true, 0, false},

@@ -47,10 +47,10 @@ TEST_CASE("the program that README shows works") {
 TEST_CASE("README's and the help's sampan calls use commands and options that exist") {
   const Folder f;
   std::string text = read_text(kRoot / "README.md") + read_text(kRoot / "examples" / "README.md");
-  for (const char* command : {"segment", "encode", "volume", "everything", "info", "metrics"}) text += f.ok({command, "--help"}).out;
+  for (const char* command : {"segment", "encode", "volume", "everything", "info", "metrics", "evaluate"}) text += f.ok({command, "--help"}).out;
   int calls = 0;
   // "sampan segment ARGUMENTS" up to the end of the line, at a line's start or after the words of a help example.
-  const std::regex call("(?:^|\n|  |/)sampan ((?:segment|encode|volume|everything|info|metrics)(?: [^ \n#]+)*)");
+  const std::regex call("(?:^|\n|  |/)sampan ((?:segment|encode|volume|everything|info|metrics|evaluate)(?: [^ \n#]+)*)");
   for (std::sregex_iterator it(text.begin(), text.end(), call), end; it != end; ++it) {
     std::istringstream words((*it)[1].str());
     Words arguments;
