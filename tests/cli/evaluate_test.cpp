@@ -166,7 +166,7 @@ TEST_CASE("evaluate: stopped by a signal it says so and keeps what is done") {
   Folder f;
   write_inputs(f);
   const Words call = evaluate("out", {"--prompts", "everything:24,clicks:200", "--progress", "json"});
-  const Ran r = f.run(call, {.interrupt = true});
+  const Ran r = f.run(call, {.signal = SIGINT});
   CHECK(r.signal == SIGINT);
   CHECK(r.err.find("masks are done; the same command continues") != std::string::npos);
   CHECK(f.files().count("out/journal.jsonl") == 1);
