@@ -26,8 +26,8 @@ constexpr const char* kPrecisionHelp = "how the encoder computes: f32; fast (13-
 
 /// The strings as given; vectors hold every repetition.
 struct Raw {
-  std::vector<std::string> boxes, points;
-  std::string mask_input, select = "iou", window, preset, trace, repeat = "1", progress = "terminal", threads, max_memory, isa = "auto", tolerance, spacing;
+  std::vector<std::string> boxes, points, recist;
+  std::string ensemble, seed, mask_input, select = "iou", window, preset, trace, repeat = "1", progress = "terminal", threads, max_memory, isa = "auto", tolerance, spacing;
 };
 
 std::string isa_words() {
@@ -139,10 +139,17 @@ void check_prompts(Options& o, const Raw& r) {
   const auto chosen = std::find_if(std::begin(kMasks), std::end(kMasks), [&](const auto& m) { return r.select == m.first; });
   if (chosen == std::end(kMasks)) usage(cat("--select ", r.select, ": unknown; known: iou, first, stability, largest, all"));
   o.select = chosen->second;
+  if (!r.ensemble.empty()) {
+    o.ensemble = whole_number("--ensemble", r.ensemble, 2, 1000);
+    if (o.select == Masks::all || !o.dump.empty()) usage("--ensemble gives one mask: leave --select all and --dump out");
+  } else if (!o.jitter.empty() || !r.seed.empty() || !o.mean_map.empty() || !o.variance_map.empty()) {
+    usage("--jitter, --seed, --mean-map and --variance-map belong to --ensemble N");
+  }
+  if (!r.seed.empty()) o.seed = std::uint64_t(whole_number("--seed", r.seed, 0, 2'000'000'000));
   if (o.select == Masks::all && !o.multimask) usage("--select all writes three masks: add --multimask");
   if (o.select == Masks::all && o.output.empty()) usage("--select all writes OUT_0.png, OUT_1.png, OUT_2.png: add -o OUT.png");
   if (!o.prompts_file.empty()) {
-    if (!r.boxes.empty() || !r.points.empty() || !r.mask_input.empty()) usage("--prompts cannot be mixed with --box, --point or --mask-input: put all objects into the file");
+    if (!r.boxes.empty() || !r.points.empty() || !r.recist.empty() || !r.mask_input.empty()) usage("--prompts cannot be mixed with --box, --point, --recist or --mask-input: put all objects into the file");
     return;
   }
   if (r.boxes.size() > 1 && (!r.points.empty() || !r.mask_input.empty()))
@@ -153,6 +160,14 @@ void check_prompts(Options& o, const Raw& r) {
     ObjectPrompt p;
     p.prompt.box = Box{v[0], v[1], v[2], v[3]};
     p.said = "--box";
+    o.objects.push_back(std::move(p));
+  }
+  if (!r.recist.empty() && (!r.boxes.empty() || !r.points.empty() || !r.mask_input.empty())) usage("--recist cannot be mixed with --box, --point or --mask-input: put the objects into a file and use --prompts FILE.json");
+  for (const auto& text : r.recist) {
+    const auto v = numbers("--recist", text, "X0,Y0,X1,Y1");
+    ObjectPrompt p;
+    p.said = "--recist";
+    p.recist = std::array<double, 4>{v[0], v[1], v[2], v[3]};
     o.objects.push_back(std::move(p));
   }
   if (o.objects.empty()) o.objects.emplace_back();
@@ -303,6 +318,12 @@ Options parse_arguments(int argc, const char* const* argv) {
   segment.add_flag("--multimask", o.multimask, "three candidates per object (whole, part, subpart)")->group("Prompts");
   segment.add_flag("--hq-token-only", o.hq_token_only, "SAM-HQ: the mask of its own token, without SAM's added")->group("Prompts");
   segment.add_option("--select", r.select, "which candidate counts; all: OUT_0.png, OUT_1.png, OUT_2.png. Default iou")->type_name("iou | first | stability | largest | all")->group("Prompts");
+  segment.add_option("--recist", r.recist, "a diameter, as the box around the circle on it; repeat it: one object each")->type_name("X0,Y0,X1,Y1")->allow_extra_args(false)->group("Prompts");
+  segment.add_option("--ensemble", r.ensemble, "ask N times with prompts moved a little; the mask is where the mean probability is above one half")->type_name("N")->group("Ensemble");
+  segment.add_option("--jitter", o.jitter, "how far: a share of the box's sides (of a point: of the image's shorter side), or pixels. Default 5%")->type_name("5% | 8px")->group("Ensemble");
+  segment.add_option("--seed", r.seed, "of the random moves. Default 0")->type_name("N")->group("Ensemble");
+  segment.add_option("--mean-map", o.mean_map, "mean probability of each pixel as a heat map, black 0 to white 1 (one object)")->type_name("M.png")->group("Ensemble");
+  segment.add_option("--variance-map", o.variance_map, "where the answers differ: variance of the probability, black 0 to white 0.25 (one object)")->type_name("V.png")->group("Ensemble");
   segment.add_option("-o", o.output, "the mask, or the label map of several objects")->type_name("OUT.png")->group("Output");
   segment.add_flag("--labels", o.labels, "a label map for one object too")->group("Output");
   segment.add_option("--overlay", o.overlay, "the image with contours of the masks")->type_name("O.png")->group("Output");
@@ -484,7 +505,7 @@ Options parse_arguments(int argc, const char* const* argv) {
   if (o.image.empty() && o.embedding.empty()) usage("IMAGE is needed: sampan segment IMAGE --model M.safetensors --box X0,Y0,X1,Y1 -o OUT.png");
   if (o.image.empty() && !o.overlay.empty()) usage("--overlay draws over the image: give IMAGE beside --embedding");
   if (!o.embedding.empty() && o.window && o.overlay.empty()) usage("--window belongs to encoding; the embedding was made with its own");
-  if (o.output.empty() && o.overlay.empty() && o.dump.empty() && !o.json) usage("-o OUT.png is needed, or --overlay, --dump or --json");
+  if (o.output.empty() && o.overlay.empty() && o.dump.empty() && o.mean_map.empty() && o.variance_map.empty() && !o.json) usage("-o OUT.png is needed, or --overlay, --dump or --json");
   check_prompts(o, r);
   return o;
 }

@@ -56,6 +56,9 @@ struct Options {
   std::vector<ObjectPrompt> objects;  ///< from options; one empty prompt if none is given
   std::string prompts_file;           ///< then objects is empty
   bool multimask = false, hq_token_only = false;
+  int ensemble = 0;          ///< members; 0: none
+  std::string jitter, mean_map, variance_map;
+  std::uint64_t seed = 0;
   Masks select = Masks::iou;
 
   VolumeWords volume;

@@ -1,7 +1,7 @@
 // Prompts as the command line has them: one ObjectPrompt per object, from options or from a prompts file, and the check against image and model.
 // Data flow: --box, --point, --mask-input (options.cpp) or FILE.json -> here -> Prompt (predict/predictor.hpp).
-// FILE.json: {"objects": [{"label": 1, "name": "liver", "box": [x0,y0,x1,y1], "points": [[x,y,1]], "mask_input": "f.safetensors"}]}; every part of an object is
-// optional, but one of box, points and mask_input must be there. Unknown and repeated keys, wrong types, numbers beyond double are errors: a typing mistake must
+// FILE.json: {"objects": [{"label": 1, "name": "liver", "box": [x0,y0,x1,y1], "recist": [x0,y0,x1,y1], "points": [[x,y,1]], "scribbles": [{"label": 1, "path": [[x,y], [x,y]]}],
+// "mask_input": "f.safetensors"}]}; every part of an object is optional, but one of box, recist, points, scribbles and mask_input must be there. Unknown and repeated keys, wrong types, numbers beyond double are errors: a typing mistake must
 // not become another mask. Coordinates: pixels of the original image. Bounds: 16 MiB of text, 10000 objects, 100000 points.
 // Deliberately absent: relative paths resolved against FILE.json (a path means what it means to the shell), prompts of volumes.
 #pragma once
@@ -21,6 +21,7 @@ struct ObjectPrompt {
   std::string name;
   Prompt prompt;             ///< mask_input is still empty: mask_file names it
   std::string mask_file;
+  std::optional<std::array<double, 4>> recist;  ///< two ends of a diameter: becomes a box when the image is known (resolve_recist)
   std::string said;          ///< how the user said it, to begin messages with: "--box 1,2,3,4" or "p.json: object 2"
 };
 
@@ -60,6 +61,32 @@ inline double coordinate(const Json& v, const std::string& where) {
   return v.get<double>();
 }
 
+/// Every pixel along each path becomes a click, once per path, as ScribblePrompt feeds scribbles.
+inline void read_scribbles(const Json& v, const std::string& where, ObjectPrompt& o, std::size_t& points) {
+  if (!v.is_array() || v.empty()) bad_prompts(where, "[{\"label\": 1, \"path\": [[x,y],...]},...] is needed");
+  for (const Json& s : v) {
+    if (!s.is_object() || s.size() != 2 || !s.contains("label") || !s.contains("path")) bad_prompts(where, "{\"label\": 1, \"path\": [[x,y],...]} is needed");
+    if (!s["label"].is_number_integer() || (s["label"] != 0 && s["label"] != 1)) bad_prompts(where, "label: 1 (object) or 0 (background) is needed");
+    const Json& path = s["path"];
+    if (!path.is_array() || path.empty()) bad_prompts(where, "path: at least one [x,y] is needed");
+    std::optional<std::array<double, 2>> last;
+    std::set<std::pair<double, double>> seen;
+    for (const Json& q : path) {
+      if (!q.is_array() || q.size() != 2) bad_prompts(where, "path: [x,y] is needed");
+      const std::array<double, 2> at{std::round(coordinate(q[0], where)), std::round(coordinate(q[1], where))};
+      if (!(std::abs(at[0]) <= 1e6 && std::abs(at[1]) <= 1e6)) bad_prompts(where, "path: a coordinate is out of range");
+      const std::array<double, 2> from = last.value_or(at);
+      const double steps = std::max({1.0, std::abs(at[0] - from[0]), std::abs(at[1] - from[1])});
+      if (double(points) + steps > double(kMaxPoints)) throw Failure{Exit::refused, cat(where, ": more than ", kMaxPoints, " points in one file")};
+      for (double i = last ? 1 : steps; i <= steps; ++i) {
+        const double x = std::round(from[0] + (at[0] - from[0]) * i / steps), y = std::round(from[1] + (at[1] - from[1]) * i / steps);
+        if (seen.insert({x, y}).second) o.prompt.points.push_back({x, y, s["label"].get<int>()}), ++points;
+      }
+      last = at;
+    }
+  }
+}
+
 inline void read_object(const Json& j, ObjectPrompt& o, std::size_t& points) {
   if (!j.is_object()) bad_prompts(o.said, cat("is a ", j.type_name(), ", an object in braces is needed"));
   for (const auto& [key, v] : j.items()) {
@@ -76,6 +103,11 @@ inline void read_object(const Json& j, ObjectPrompt& o, std::size_t& points) {
     } else if (key == "box") {
       if (!v.is_array() || v.size() != 4) bad_prompts(where, "[x0,y0,x1,y1] is needed");
       o.prompt.box = Box{coordinate(v[0], where), coordinate(v[1], where), coordinate(v[2], where), coordinate(v[3], where)};
+    } else if (key == "recist") {
+      if (!v.is_array() || v.size() != 4) bad_prompts(where, "[x0,y0,x1,y1], the ends of a diameter, is needed");
+      o.recist = std::array<double, 4>{coordinate(v[0], where), coordinate(v[1], where), coordinate(v[2], where), coordinate(v[3], where)};
+    } else if (key == "scribbles") {
+      read_scribbles(v, where, o, points);
     } else if (key == "points") {
       if (!v.is_array() || v.empty()) bad_prompts(where, "[[x,y,label],...] with at least one point is needed");
       if ((points += v.size()) > kMaxPoints) throw Failure{Exit::refused, cat(where, ": more than ", kMaxPoints, " points in one file")};
@@ -85,10 +117,11 @@ inline void read_object(const Json& j, ObjectPrompt& o, std::size_t& points) {
         o.prompt.points.push_back({coordinate(p[0], where), coordinate(p[1], where), p[2].get<int>()});
       }
     } else {
-      bad_prompts(o.said, cat("unknown key \"", key.substr(0, 60), "\"; known: label, name, box, points, mask_input"));
+      bad_prompts(o.said, cat("unknown key \"", key.substr(0, 60), "\"; known: label, name, box, recist, points, scribbles, mask_input"));
     }
   }
-  if (!o.prompt.box && o.prompt.points.empty() && o.mask_file.empty()) bad_prompts(o.said, "is empty: a box, points or a mask_input is needed");
+  if (o.prompt.box && o.recist) bad_prompts(o.said, "has a box and a recist line, which becomes a box: give one");
+  if (!o.prompt.box && !o.recist && o.prompt.points.empty() && o.mask_file.empty()) bad_prompts(o.said, "is empty: a box, recist, points, scribbles or a mask_input is needed");
 }
 
 }  // namespace detail
@@ -113,6 +146,17 @@ inline std::vector<ObjectPrompt> parse_prompts(std::string_view text, const std:
   return objects;
 }
 
+/// A diameter becomes the box around the circle on it, inside the image. Throws Failure{usage} if an end lies outside.
+inline void resolve_recist(ObjectPrompt& o, const ImageSize& image) {
+  if (!o.recist) return;
+  const auto [x0, y0, x1, y1] = *o.recist;
+  const double w = double(image.width), h = double(image.height), r = std::hypot(x1 - x0, y1 - y0) / 2, cx = (x0 + x1) / 2, cy = (y0 + y1) / 2;
+  const auto in = [](double v, double most) { return v >= 0 && v <= most; };
+  if (!in(x0, w) || !in(x1, w) || !in(y0, h) || !in(y1, h)) usage(cat(o.said, ": an end of the diameter lies outside the image of ", image.width, "x", image.height, " pixels"));
+  if (!(r > 0)) usage(cat(o.said, ": the ends of the diameter are one point"));
+  o.prompt.box = Box{std::max(0.0, cx - r), std::max(0.0, cy - r), std::min(w, cx + r), std::min(h, cy + r)};
+}
+
 /// The library's own rules (predict/predictor.hpp), asked as soon as the image is known and before the weights are read, so that a slip costs no minute.
 /// Throws Failure{usage | refused} that begins with what the user said.
 inline void check_geometry(const ObjectPrompt& o, const ImageSize& image) { must(named(check(o.prompt, image), o.said), Source::arguments); }
@@ -120,6 +164,7 @@ inline void check_geometry(const ObjectPrompt& o, const ImageSize& image) { must
 /// The same against the model. A mask file is not read yet (it must fit the model): zeros of the right size stand for it.
 inline void check_capability(const ObjectPrompt& o, const ModelInfo& m, const PredictOptions& options) {
   Prompt p = o.prompt;
+  if (o.recist && !p.box) p.box = Box{0, 0, 1, 1};  // with --embedding the image is not known yet
   if (!o.mask_file.empty()) p.mask_input.assign(std::size_t(m.low_res * m.low_res), 0.0f);
   must(named(check(p, m, options), o.said), Source::arguments);
 }

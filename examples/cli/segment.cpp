@@ -3,6 +3,7 @@
 // Cheap checks come first, so that a slip costs no minute; nothing is written before everything is computed.
 // Objects go through in small groups: only what is written is kept of them (label map, overlay, numbers; logits if --dump asks).
 #include "commands.hpp"
+#include "ensemble.hpp"
 #include "segment_classes.hpp"
 
 #include <sampan/image/mask_codec.hpp>
@@ -152,6 +153,21 @@ Select rule(Masks m) {
   }
 }
 
+/// Each object as an ensemble; maps are those of the only object.
+void decode_ensembles(Session& session, const Options& o, const std::vector<ObjectPrompt>& objects, Times& t, Results* results, Ensemble& e) {
+  const Jitter jitter = parse_jitter(o.jitter);
+  double decode = 0, postprocess = 0;
+  for (std::size_t i = 0; i < objects.size(); ++i) {
+    stop_if_interrupted();
+    const auto members = moved_prompts(objects[i].prompt, std::size_t(o.ensemble), jitter, o.seed, i, session.image_size());
+    must(session.try_predict_ensemble(members, e, {.multimask = o.multimask, .select = rule(o.select), .hq_token_only = o.hq_token_only}), Source::arguments);
+    decode += session.timings().decode, postprocess += session.timings().postprocess;
+    if (results) results->add(i, as_prediction(e));
+  }
+  t.decode.push_back(decode);
+  t.postprocess.push_back(postprocess);
+}
+
 /// All objects once; `results` may be null for a run that is only measured.
 void decode_all(Session& session, const Options& o, const std::vector<ObjectPrompt>& objects, Times& t, Results* results) {
   std::array<Prompt, kGroup> prompts;
@@ -179,6 +195,8 @@ void plan_files(OutputPlan& plan, const Options& o, const std::vector<ObjectProm
     plan.png("-o", o.output);
   }
   if (!o.overlay.empty()) plan.png("--overlay", o.overlay);
+  if (!o.mean_map.empty()) plan.png("--mean-map", o.mean_map);
+  if (!o.variance_map.empty()) plan.png("--variance-map", o.variance_map);
   if (!o.dump.empty()) plan.output("--dump", o.dump);
   if (o.trace) plan.output("--trace", o.trace->path);
 }
@@ -194,15 +212,15 @@ void run_segment(const Options& o) {
   std::optional<Image> image;
   if (!o.image.empty()) {
     image = read_image(o, t);
-    for (const auto& p : objects) check_geometry(p, image->size());
+    for (auto& p : objects) resolve_recist(p, image->size()), check_geometry(p, image->size());
   }
   const Model model = read_model(o, t);
   const bool classes = model.info().classes > 0;
   if (classes) {
     for (const auto& p : objects)
-      if (!p.prompt.points.empty() || p.prompt.box || !p.mask_file.empty()) check_capability(p, model.info(), {});
-    if (o.multimask || o.hq_token_only || o.select != Masks::iou || !o.dump.empty() || o.trace || !o.prompts_file.empty())
-      usage(cat(model.info().name, " gives each pixel a class: leave --prompts, --multimask, --select, --hq-token-only, --dump and --trace out"));
+      if (!p.prompt.points.empty() || p.prompt.box || p.recist || !p.mask_file.empty()) check_capability(p, model.info(), {});
+    if (o.multimask || o.hq_token_only || o.ensemble || o.select != Masks::iou || !o.dump.empty() || o.trace || !o.prompts_file.empty())
+      usage(cat(model.info().name, " gives each pixel a class: leave --prompts, --multimask, --select, --hq-token-only, --ensemble, --dump and --trace out"));
   }
   for (auto& p : objects) {
     if (classes) break;
@@ -220,20 +238,24 @@ void run_segment(const Options& o) {
     const ImageSize size = session.image_size();
     if (image && (image->size().width != size.width || image->size().height != size.height))
       throw Failure{Exit::bad_file, cat(o.embedding, ": encoded from an image of ", size.width, "x", size.height, " pixels, ", o.image, " is ", image->size().width, "x", image->size().height)};
-    for (const auto& p : objects) check_geometry(p, size);
+    for (auto& p : objects) resolve_recist(p, size), check_geometry(p, size);
   }
   if (classes) return segment_classes(o, model, session, image ? &*image : nullptr, t);
+  if ((!o.mean_map.empty() || !o.variance_map.empty()) && objects.size() != 1) usage(cat("--mean-map and --variance-map show one object, there are ", objects.size()));
+  Ensemble ensemble;
   std::optional<Results> results;
   for (int n = 0; n < o.repeat; ++n) {
     if (o.embedding.empty()) encode_image(session, *image, o, n, t);
     const bool last = n + 1 == o.repeat;
     if (last) results.emplace(o, objects, image ? &*image : nullptr, session.image_size());
-    decode_all(session, o, objects, t, last ? &*results : nullptr);
+    o.ensemble ? decode_ensembles(session, o, objects, t, last ? &*results : nullptr, ensemble) : decode_all(session, o, objects, t, last ? &*results : nullptr);
   }
 
   const double start = now_ms();
   OutputFiles files;
   results->write(files, session);
+  if (!o.mean_map.empty()) files.bytes(o.mean_map, heat_png(ensemble.mean, ensemble.mask.width, ensemble.mask.height, 1));
+  if (!o.variance_map.empty()) files.bytes(o.variance_map, heat_png(ensemble.variance, ensemble.mask.width, ensemble.mask.height, 0.25));
   if (o.trace) write_trace(*o.trace, trace, files);
   files.commit();
   t.write = now_ms() - start;

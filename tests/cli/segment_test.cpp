@@ -290,6 +290,75 @@ TEST_CASE("a model of classes gives a label map without prompts") {
   CHECK(f.ok({"info", "classes.safetensors"}).out.find("5 classes") != std::string::npos);
 }
 
+TEST_CASE("--ensemble: the mean of moved prompts, and heat maps of mean and variance") {
+  const Folder& f = folder();
+  Expected e(f);
+  const auto call = [&](const Words& more) { return segment(Words{"--box", kTextB, "--ensemble", "5", "--jitter", "10%"} + more); };
+  const Document j = Document::parse(f.ok(call({"-o", "e.png", "--mean-map", "mean.png", "--variance-map", "variance.png", "--json"})).out);
+  CHECK(f.values("e.png") != scaled(e({.box = kB}).mask(), 255));
+  const auto values = f.values("e.png");
+  CHECK(j["objects"][0]["area"] == std::count(values.begin(), values.end(), 255));
+  CHECK(j["objects"][0]["stability"].is_null());
+  const Image mean = f.image("mean.png"), variance = f.image("variance.png");
+  REQUIRE(mean.size().width == kWidth);
+  REQUIRE(variance.size().channels == 3);
+  CHECK(std::any_of(variance.data(), variance.data() + variance.bytes(), [](std::uint8_t v) { return v > 0; }));
+  // The same numbers again, whatever else is asked; another seed, another mean.
+  f.ok(call({"-o", "e2.png", "--mean-map", "mean2.png"}));
+  CHECK(read_text(f / "mean2.png") == read_text(f / "mean.png"));
+  f.ok(call({"-o", "e3.png", "--mean-map", "mean3.png", "--seed", "7"}));
+  CHECK(read_text(f / "mean3.png") != read_text(f / "mean.png"));
+  for (const Words& wrong : {Words{"--ensemble", "1"}, Words{"--jitter", "5%"}, Words{"--ensemble", "3", "--jitter", "5"}, Words{"--ensemble", "3", "--jitter", "60%"}, Words{"--ensemble", "3", "--dump", "d.safetensors"},
+                             Words{"--ensemble", "3", "--box", kTextA, "--mean-map", "m.png"}, Words{"--mean-map", "m.png"}})
+    check_refused(f.run(segment(Words{"--box", kTextB, "-o", "no.png"} + wrong)), 2, "-");
+}
+
+TEST_CASE("an ensemble of the library: mean and variance of the members' probabilities") {
+  const Folder& f = folder();
+  Expected e(f);
+  const std::vector<Prompt> members{{.box = kA}, {.box = kA}, {.box = kB}, {.points = {{20, 20, 1}}}, {.box = kC}};
+  const Ensemble all = e.session().predict_ensemble(members), same = e.session().predict_ensemble(std::vector<Prompt>{{.box = kA}, {.box = kA}, {.box = kA}});
+  REQUIRE(all.mean.size() == std::size_t(kWidth * kHeight));
+  CHECK(all.predicted_iou.size() == 5);
+  CHECK(same.mask.data == e({.box = kA}).mask().data);  // a mean of equal answers is the answer
+  CHECK(*std::max_element(same.variance.begin(), same.variance.end()) < 1e-9f);
+  std::vector<std::vector<float>> each;
+  for (const Prompt& m : members) each.push_back(e.session().predict_ensemble(std::vector<Prompt>{m, m}).mean);
+  double worst = 0;
+  for (std::size_t i = 0; i < all.mean.size(); ++i) {
+    double mean = 0, square = 0;
+    for (const auto& p : each) mean += double(p[i]) / 5;
+    for (const auto& p : each) square += (double(p[i]) - mean) * (double(p[i]) - mean) / 5;
+    worst = std::max({worst, std::abs(double(all.mean[i]) - mean), std::abs(double(all.variance[i]) - square)});
+    CHECK((all.mask.data[i] != 0) == (all.mean[i] > 0.5f));
+  }
+  CHECK(worst < 1e-6);  // float32 means
+  Ensemble none;
+  CHECK(e.session().try_predict_ensemble(std::vector<Prompt>{{.box = kA}}, none).error().code() == ErrorCode::invalid_argument);
+}
+
+TEST_CASE("--recist is the box around the circle; scribbles are clicks along their paths") {
+  const Folder& f = folder();
+  Expected e(f);
+  f.ok(segment({"--recist", "10,20,34,20", "-o", "recist.png"}));
+  CHECK(f.values("recist.png") == scaled(e({.box = Box{10, 8, 34, 32}}).mask(), 255));
+  write_text(f / "scribble.json", R"({"objects": [{"scribbles": [{"label": 1, "path": [[10, 10], [14, 12], [14, 10]]}, {"label": 0, "path": [[50, 40]]}]}]})");
+  f.ok(segment({"--prompts", "scribble.json", "-o", "scribble.png"}));
+  // Steps of one pixel along the longer side, each pixel once.
+  const Prompt clicks{.points = {{10, 10, 1}, {11, 11, 1}, {12, 11, 1}, {13, 12, 1}, {14, 12, 1}, {14, 11, 1}, {14, 10, 1}, {50, 40, 0}}};
+  CHECK(f.values("scribble.png") == scaled(e(clicks).mask(), 255));
+  for (const char* wrong : {R"([{"label": 2, "path": [[1, 1]]}])", R"([{"label": 1, "path": []}])", R"([{"label": 1, "path": [[1]]}])", R"([{"label": 1}])", R"([])", R"([{"label": 1, "path": [[1, 1e300]]}])"}) {
+    CAPTURE(wrong);
+    write_text(f / "wrong.json", cat(R"({"objects": [{"scribbles": )", wrong, "}]}"));
+    check_refused(f.run(segment({"--prompts", "wrong.json", "-o", "no.png"})), 3, "scribbles");
+  }
+  write_text(f / "long.json", R"({"objects": [{"scribbles": [{"label": 1, "path": [[0, 0], [200000, 0]]}]}]})");
+  check_refused(f.run(segment({"--prompts", "long.json", "-o", "no.png"})), 4, "100000 points");
+  check_refused(f.run(segment({"--recist", "10,20,10,20", "-o", "no.png"})), 2, "one point");
+  check_refused(f.run(segment({"--recist", "10,20,99,20", "-o", "no.png"})), 2, "outside");
+  check_refused(f.run(segment({"--recist", "10,20,30,20", "--box", kTextA, "-o", "no.png"})), 2, "--prompts");
+}
+
 TEST_CASE("--hq-token-only is SAM-HQ's") {
   const Folder& f = folder();
   Expected e(f, "a.png", "hq.safetensors");

@@ -41,6 +41,10 @@ SAMPAN_INLINE Result<Prediction> Session::try_predict(const Prompt& prompt, cons
   });
 }
 
+SAMPAN_INLINE Status Session::try_predict_ensemble(std::span<const Prompt> members, Ensemble& out, const PredictOptions& options) noexcept {
+  return detail::guarded([&] { return detail::with_network(*state_, [&](const auto& net) { return state_->predict_ensemble(net, members, out, options); }); });
+}
+
 SAMPAN_INLINE Status Session::try_class_map(ClassMap& out) noexcept {
   return detail::guarded([&] { return detail::with_network(*state_, [&](const auto& net) { return state_->class_map(net, out); }); });
 }

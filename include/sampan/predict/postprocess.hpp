@@ -23,33 +23,46 @@ struct RowCount {
 inline float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
 }  // namespace detail
 
+/// What is resized to the original image: logits or probabilities at the network's or the input's size, without padding.
+struct MaskSource {
+  View<const float, 2> map;
+  bool probability = false;  ///< the sigmoid is done
+  bool bicubic = false;      ///< else bilinear
+};
+template <class B>
+MaskSource mask_source(Context<B>& ctx, Arena::Scope& scope, const weights::Contract& c, const InputFrame& f, const View<const float, 2>& low) {
+  using weights::UpsampleKind;
+  const Index l = low.extent(0);
+  if (c.mask.upsample == UpsampleKind::bicubic_original) return {low, false, true};
+  if (c.mask.upsample == UpsampleKind::input_crop_original) {
+    const auto square = scope.make<float>(f.side, f.side);
+    resize_torch_bilinear(ctx, low, square);
+    return {View<const float, 2>(square).slice(0, f.top, f.resized.height).slice(1, f.left, f.resized.width)};
+  }
+  if (c.mask.upsample == UpsampleKind::crop_low_original) {
+    if (!ctx.require(l == f.side, "postprocess: cropping at low resolution needs logits of the input's size")) return {low};
+    return {low.slice(0, 0, f.resized.height).slice(1, 0, f.resized.width)};
+  }
+  const auto probability = scope.make<float>(l, l);
+  if (ctx.begin({double(l * l) * 10, double(l * l) * 8}))
+    for (Index y = 0; y < l; ++y)
+      for (Index x = 0; x < l; ++x) probability(y, x) = detail::sigmoid(low(y, x));
+  return {probability, true};
+}
+
 /// Fills `out` (its mask keeps its memory); while planning only the scratch is counted.
 template <class B>
 void finish_mask(Context<B>& ctx, const weights::Contract& c, const InputFrame& f, const View<const float, 2>& low, Candidate& out, float stability_offset = 1) {
-  using weights::UpsampleKind;
-  const Index h = f.original.height, w = f.original.width, l = low.extent(0);
-  const bool bicubic = c.mask.upsample == UpsampleKind::bicubic_original;
+  const Index h = f.original.height, w = f.original.width;
+  const bool bicubic = c.mask.upsample == weights::UpsampleKind::bicubic_original;
   // v >= t is v > the float below t.
   const float threshold = bicubic ? std::nextafter(float(c.mask.threshold), -std::numeric_limits<float>::infinity()) : float(c.mask.threshold);
   auto scope = ctx.arena.scope();
   const auto counts = scope.template make<detail::RowCount>(h);
-  View<const float, 2> source = low;
-  float inner = threshold + stability_offset, outer = threshold - stability_offset;
-  if (c.mask.upsample == UpsampleKind::input_crop_original) {
-    const auto square = scope.template make<float>(f.side, f.side);
-    resize_torch_bilinear(ctx, low, square);
-    source = View<const float, 2>(square).slice(0, f.top, f.resized.height).slice(1, f.left, f.resized.width);
-  } else if (c.mask.upsample == UpsampleKind::crop_low_original) {
-    if (!ctx.require(l == f.side, "postprocess: cropping at low resolution needs logits of the input's size")) return;
-    source = low.slice(0, 0, f.resized.height).slice(1, 0, f.resized.width);
-  } else if (!bicubic) {
-    const auto probability = scope.template make<float>(l, l);
-    if (ctx.begin({double(l * l) * 10, double(l * l) * 8}))
-      for (Index y = 0; y < l; ++y)
-        for (Index x = 0; x < l; ++x) probability(y, x) = detail::sigmoid(low(y, x));
-    source = probability;
-    inner = detail::sigmoid(stability_offset), outer = detail::sigmoid(-stability_offset);
-  }
+  const MaskSource from = mask_source(ctx, scope, c, f, low);
+  if (!ctx.ok()) return;
+  const View<const float, 2>& source = from.map;
+  const float inner = from.probability ? detail::sigmoid(stability_offset) : threshold + stability_offset, outer = from.probability ? detail::sigmoid(-stability_offset) : threshold - stability_offset;
   std::uint8_t* mask = nullptr;
   if (!ctx.planning() && ctx.ok()) {
     out.mask.width = w;

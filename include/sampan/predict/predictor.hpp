@@ -135,6 +135,15 @@ struct Prediction {
   float score() const { return best().predicted_iou; }
 };
 
+/// Several answers about one object of the original image, row-major.
+struct Ensemble {
+  Mask mask;                    ///< where the mean probability is above one half
+  std::vector<float> mean;      ///< probability of each pixel, averaged over the members
+  std::vector<float> variance;  ///< of the members' probabilities, 0 to 0.25: where they disagree
+  std::vector<float> predicted_iou;  ///< of each member's chosen mask
+  std::int64_t area = 0;        ///< pixels of the mask
+};
+
 /// A class for each pixel of the original image, row-major; 0 is background.
 struct ClassMap {
   std::int64_t width = 0, height = 0;
@@ -164,6 +173,9 @@ class Session {
   /// Several objects of one image; equal prompts are decoded together. `out` has one entry per prompt.
   Status try_predict_into(std::span<const Prompt> prompts, std::span<Prediction> out, const PredictOptions& options = {}) noexcept;
 
+  /// One object asked in several ways (moved boxes, other clicks): each member's chosen mask counts alike. Two members at least.
+  Status try_predict_ensemble(std::span<const Prompt> members, Ensemble& out, const PredictOptions& options = {}) noexcept;
+
   /// The whole image by a model whose decoder has one token per class (ModelInfo::classes > 0); `out` keeps its memory. Error{unsupported} for other models.
   Status try_class_map(ClassMap& out) noexcept;
 
@@ -178,6 +190,11 @@ class Session {
   Prediction predict(const Prompt& prompt, const PredictOptions& options = {}) { return try_predict(prompt, options).value(); }
   void predict_into(const Prompt& prompt, Prediction& out, const PredictOptions& options = {}) { try_predict_into(prompt, out, options).value(); }
   void predict_into(std::span<const Prompt> prompts, std::span<Prediction> out, const PredictOptions& options = {}) { try_predict_into(prompts, out, options).value(); }
+  Ensemble predict_ensemble(std::span<const Prompt> members, const PredictOptions& options = {}) {
+    Ensemble out;
+    try_predict_ensemble(members, out, options).value();
+    return out;
+  }
   ClassMap class_map() {
     ClassMap out;
     try_class_map(out).value();

@@ -6,6 +6,7 @@
 #pragma once
 #include <sampan/core/sha256.hpp>
 #include <sampan/predict/embedding.hpp>
+#include <sampan/predict/ensemble.hpp>
 #include <sampan/predict/class_map.hpp>
 #include <sampan/predict/model_state.hpp>
 #include <sampan/predict/postprocess.hpp>
@@ -141,6 +142,40 @@ struct SessionState {
     } else {
       return decode_with(net, prompts, o, [&](Context<B>& ctx, const View<const float, 3>& logits, const View<const float, 2>& iou) { finish_predictions(ctx, logits, iou, 4 * net.grid(), out, o); });
     }
+  }
+
+  /// Members in small groups; only sums are kept of them.
+  template <class B>
+  Status predict_ensemble(const models::Network<B>& net, std::span<const Prompt> members, Ensemble& out, const PredictOptions& o) {
+    if (members.size() < 2) return Error(ErrorCode::invalid_argument, cat("predict_ensemble: ", members.size(), " members, two at least are needed"));
+    const auto& c = model->contract;
+    const Index h = size.height, w = size.width;
+    predict::EnsembleSum sum(std::size_t(h * w));
+    std::vector<Prediction> some(std::min(members.size(), std::size_t(kPromptBatch)));
+    out.predicted_iou.clear();
+    Timings all = timings;
+    all.decode = all.postprocess = 0;
+    for (std::size_t at = 0; at < members.size(); at += some.size()) {
+      const std::size_t n = std::min(some.size(), members.size() - at);
+      SAMPAN_CHECK(predict(net, members.subspan(at, n), std::span(some).first(n), o));
+      const double start = now_ms();
+      for (std::size_t i = 0; i < n; ++i) {
+        const Prediction& p = some[i];
+        const Index low = Index(p.low_res);
+        SAMPAN_CHECK(run(host_backend(net.backend), {7, w, h, 0, 0, 0}, nullptr, [&](auto& ctx) {
+          auto scope = ctx.arena.scope();
+          const auto map = scope.template make<float>(h, w);
+          predict::probability_map(ctx, c, frame, View<const float, 2>(p.low_res_logits.data() + Index(p.selected) * low * low, {low, low}), map);
+          if (!ctx.planning() && ctx.ok()) sum.add(map.data());
+        }));
+        out.predicted_iou.push_back(p.best().predicted_iou);
+      }
+      all.decode += timings.decode, all.postprocess += timings.postprocess + now_ms() - start;
+    }
+    timings = all;
+    out.mask.width = w, out.mask.height = h;
+    sum.finish(0.5, out);
+    return {};
   }
 
   /// A model of classes: no prompt, all tokens.
