@@ -3,6 +3,7 @@
 // everything is written at the end: masks.csv, report.json, report.html appear complete or not at all. A run that is stopped continues when it is called again.
 // An image that cannot be read is named, the others go on, and the exit code is 7. Deliberately absent: volumes.
 #include "commands.hpp"
+#include "evaluate_cvpr24.hpp"
 #include "evaluate_html.hpp"
 
 #include <sampan/image/mask_codec.hpp>

@@ -38,8 +38,6 @@ struct EvaluatePlan {
   Rule headline() const { return !multimask ? Rule::single : profile ? profile->headline : Rule::iou; }
 };
 
-void run_cvpr24(const Options& o, const EvaluatePlan& plan);  ///< evaluate_cvpr24.cpp
-
 /// One mask, prompt, step of a dialogue, and rule.
 struct EvaluateRow {
   std::string prompt;

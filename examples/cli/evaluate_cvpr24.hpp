@@ -4,15 +4,14 @@
 // Sources: CVPR24_time_eval.py and evaluation/compute_metrics.py of bowang-lab/MedSAM. Scores are means over labels 1 to the largest of the truth; a label that neither holds
 // makes the case undefined, as there. Quirks of that code (examples/evaluate/protocol.hpp) are on unless --without names them.
 // Deliberately absent: containers, the 2025 challenge's rounds of clicks.
+#pragma once
 #include "commands.hpp"
 #include "evaluate_tables.hpp"
 
 #include "examples/medical/npz.hpp"
 
 namespace sampan::cli {
-namespace {
-
-namespace fs = std::filesystem;
+namespace cvpr24 {
 
 struct Labels {
   std::array<Index, 3> shape{1, 1, 1};
@@ -22,7 +21,7 @@ struct Labels {
 };
 
 /// Member `name` of an npz, [D, H, W] or [H, W]; nothing if it has none. Throws Failure{bad_file | refused}.
-std::optional<Labels> read_labels(const std::string& path, const char* name) {
+inline std::optional<Labels> read_labels(const std::string& path, const char* name) {
   const auto file = must(MappedFile::open(path), Source::file);
   const medical::VolumeLimits limits;
   const auto zip = must(tools::ZipArchive::open(file.bytes(), path, {.max_members = 1000, .max_inflated_bytes = limits.max_bytes + 65536, .max_ratio = 1100}), Source::file);
@@ -50,7 +49,7 @@ struct CaseScores {
   double dsc = metrics::kUndefined, nsd = metrics::kUndefined;
 };
 
-CaseScores score(const Labels& seg, Labels truth, const std::string& path, const EvaluatePlan& plan, ThreadPool& pool) {
+inline CaseScores score(const Labels& seg, Labels truth, const std::string& path, const EvaluatePlan& plan, ThreadPool& pool) {
   if (seg.voxels.size() != truth.voxels.size() || seg.shape != truth.shape) throw Failure{Exit::bad_file, cat(path, ": the truth has another shape than the segmentation")};
   // [H, W] as a volume whose last axis has one voxel: its surface has a top and a bottom, all of it within reach.
   if (truth.flat && plan.quirk("flat-as-volume")) truth.shape = {truth.shape[1], truth.shape[2], 1};
@@ -77,15 +76,16 @@ CaseScores score(const Labels& seg, Labels truth, const std::string& path, const
 }
 
 /// "CT" of 3DBox_CT_0001.npz; the challenge's names.
-std::string modality_of(const std::string& name) {
+inline std::string modality_of(const std::string& name) {
   const auto from = name.find('_');
   const auto to = from == std::string::npos ? from : name.find('_', from + 1);
   return to == std::string::npos ? std::string() : name.substr(from + 1, to - from - 1);
 }
 
-}  // namespace
+}  // namespace cvpr24
 
-void run_cvpr24(const Options& o, const EvaluatePlan& plan) {
+inline void run_cvpr24(const Options& o, const EvaluatePlan& plan) {
+  namespace fs = std::filesystem;
   const EvaluateWords& w = o.evaluate;
   if (w.masks != "auto" || !w.seed.empty() || !w.min_area.empty() || !w.cache.empty() || w.published) usage("--protocol cvpr24-laptop takes none of --masks, --seed, --min-area, --cache, --published");
   std::error_code error;
@@ -136,10 +136,10 @@ void run_cvpr24(const Options& o, const EvaluatePlan& plan) {
         const double start = now_ms();
         run_volume(c);
         const double seconds = (now_ms() - start) / 1000;
-        CaseScores s;
+        cvpr24::CaseScores s;
         const std::string truth_path = w.truth.empty() ? c.image : (fs::path(w.truth) / names[i]).string();
-        if (auto truth = read_labels(truth_path, "gts")) {
-          s = score(*read_labels(c.output, "segs"), std::move(*truth), truth_path, plan, pool);
+        if (auto truth = cvpr24::read_labels(truth_path, "gts")) {
+          s = cvpr24::score(*cvpr24::read_labels(c.output, "segs"), std::move(*truth), truth_path, plan, pool);
         } else if (!w.truth.empty()) {
           throw Failure{Exit::bad_file, cat(truth_path, ": has no member gts.npy")};
         }
@@ -162,7 +162,7 @@ void run_cvpr24(const Options& o, const EvaluatePlan& plan) {
     if (r.rows.empty()) continue;
     const auto& s = r.rows[0].scores;
     csv += cat(csv_cell(r.label), ",", csv_cell(s[2]), ",", csv_cell(s[0]), ",", csv_cell(s[1]), "\n");
-    for (const std::string& key : std::set<std::string>{"", modality_of(r.label)})
+    for (const std::string& key : std::set<std::string>{"", cvpr24::modality_of(r.label)})
       for (std::size_t k = 0; k < kScores; ++k) groups[key][k].push_back({s[k], r.label, "", r.label});
   }
   Report report;
