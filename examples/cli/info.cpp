@@ -131,7 +131,7 @@ void show_model(const Options& o) {
                                "parameters    ", m.parameters, "\n",
                                "input         ", m.image_size, "x", m.image_size, ": ", m.preprocessing, "\n",
                                "prompts       ", prompts, m.most_tokens ? cat(", at most ", m.most_tokens, " points, a box counting as two") : std::string(), "\n",
-                               "masks         ", m.multimask ? "1, or 3 with --multimask" : "1", " per object; logits ", m.low_res, "x", m.low_res, "\n",
+                               "masks         ", !m.single_mask ? "3, with --multimask," : m.multimask ? "1, or 3 with --multimask" : "1", " per object; logits ", m.low_res, "x", m.low_res, "\n",
                                "embedding     grid ", m.embedding_grid, "x", m.embedding_grid, "\n",
                                "memory        weights ", mib(m.weight_bytes), ", encode ", mib(m.encode_bytes), ", decode ", mib(m.decode_bytes), "; about ", mib(peak), " for the process, images apart\n",
                                "work          encode ", flops(m.encode_flop), ", decode ", flops(m.decode_flop), " per box\n");
