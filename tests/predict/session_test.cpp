@@ -2,6 +2,7 @@
 #include "support/model_file.hpp"
 
 #include <sampan/core/trace.hpp>
+#include <sampan/predict/postprocess.hpp>
 
 #include <cmath>
 #include <limits>
@@ -98,6 +99,33 @@ TEST_CASE("predict: EfficientSAM gives three masks for up to six points, a box c
   CHECK(refused.error().message().find("at most 6 points") != std::string::npos);
   CHECK(predict_code(session, {.box = Box{10, 8.5, 70, 50}}) == ErrorCode::unsupported);  // one mask
   CHECK(predict_code(session, {.mask_input = std::vector<float>(std::size_t(got.low_res * got.low_res))}, three) == ErrorCode::unsupported);
+}
+
+TEST_CASE("masks: EfficientSAM takes logits of zero, every other family does not; values above and below count alike") {
+  for (const auto& contract : {tiny_efficient_sam(), tiny_sam()}) {
+    CAPTURE(contract.family);
+    const bool zero_counts = contract.family == "efficient_sam";
+    const auto frame = predict::make_frame(contract, {5, 7});
+    std::vector<float> low(32 * 32, 0.0f);
+    const auto area = [&](float value) {
+      std::fill(low.begin(), low.end(), value);
+      const Reference backend;
+      ThreadPool pool(1);
+      Candidate out;
+      const auto forward = [&](Context<Reference>& ctx) { predict::finish_mask(ctx, contract, frame, View<const float, 2>(low.data(), {32, 32}), out); };
+      const auto p = plan(backend, pool, forward);
+      REQUIRE(p);
+      Arena arena;
+      REQUIRE(arena.reserve(p->arena_bytes));
+      Context<Reference> ctx(backend, pool, arena);
+      forward(ctx);
+      REQUIRE(ctx.ok());
+      return out.area;
+    };
+    CHECK(area(0) == (zero_counts ? 35 : 0));
+    CHECK(area(0.5f) == 35);
+    CHECK(area(-0.5f) == 0);
+  }
 }
 
 TEST_CASE("predict: wrong prompts are refused by name and leave the session usable") {

@@ -2,7 +2,7 @@
 // Data flow: predict/ (preprocessed image) -> here -> ops/mbconv.hpp, ops/linear_attention.hpp, ops/resize_torch_bicubic.hpp -> models/mask_decoder.hpp.
 // Shapes: image [s, s, 3] -> stage i [s / 2^(i+1), .., widths[i]] -> embedding [g, g, out], g the side of the third stage from the end.
 // Source: efficientvit/models/efficientvit/backbone.py (EfficientViTLargeBackbone), models/nn/ops.py (LiteMLA, MBConv, FusedMBConv), models/efficientvit/sam.py (SamNeck).
-// GELU is the tanh form. LiteMLA's grouped 1x1 convolution runs as one small linear layer per group.
+// GELU is the tanh form. The backbone is f32 whatever precision the backend has, as TinyViT's convolutions are (cpu/README.md); the neck is not. LiteMLA's grouped 1x1 convolution runs as one small linear layer per group.
 #pragma once
 #include <sampan/nn/norm2d.hpp>
 #include <sampan/ops/linear_attention.hpp>
@@ -148,7 +148,7 @@ struct EfficientVit {
     const auto& v = s.backbone;
     const auto kinds = weights::stages_of(v.kind);
     for (std::size_t i = 0; i < kinds.size(); ++i) {
-      const Loader<B> ops = w / "backbone.stages" / Index(i) / "op_list";
+      const Loader<B> ops = w.exact() / "backbone.stages" / Index(i) / "op_list";
       const Index c = v.widths[i], before = i ? v.widths[i - 1] : 3, expand = kinds[i].expand;
       Stage stage;
       stage.width = c;

@@ -2,6 +2,7 @@
 // Data flow: predict/ (preprocessed image) -> here -> ops/depthwise_conv.hpp, ops/channel_gate.hpp, ops/resize_torch_bicubic.hpp -> nn/neck.hpp -> models/mask_decoder.hpp.
 // Shapes: image [s, s, 3] -> stages [s/4, .., w0], [s/8, .., w1], [s/16, .., w2], [s/32, .., w3] -> embedding [s/16, s/16, out].
 // Source: EdgeSAM, edge_sam/modeling/rep_vit.py (RepViTBlock, RepVGGDW, fuse=True); timm, SqueezeExcite. GELU erf.
+// All blocks are f32 whatever precision the backend has, as TinyViT's convolutions are (cpu/README.md); the neck is not.
 // Reference runs the three branches of a token mixer; elsewhere they are one: bn(W3 * x) + bn(W1 x) + x = W' * x + b', W' = W3 f3 with W1 f1 + 1 added at the centre.
 #pragma once
 #include <sampan/nn/neck.hpp>
@@ -131,7 +132,7 @@ struct RepVit {
     RepVit m;
     m.sizes = s;
     const auto& v = s.blocks;
-    const Loader<B> f = w / "features";
+    const Loader<B> f = w.exact() / "features";
     m.stem0 = w.pack_conv(f.conv_bn("0.0", v.widths[0] / 2, 3, 3, 2, 1, s.eps_bn));
     m.stem2 = w.pack_conv(f.conv_bn("0.2", v.widths[0], v.widths[0] / 2, 3, 2, 1, s.eps_bn));
     int block = 0;
