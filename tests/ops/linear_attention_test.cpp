@@ -44,15 +44,6 @@ Tensor64 expected(const View<const float, 2>& qkv, Index heads) {
 
 }  // namespace
 
-#if defined(SAMPAN_TEST_CUDA)
-TEST_CASE("linear_attention is refused on cuda, by name") {
-  GuardBuffer<2> qkv({9, 24}), out({9, 8});
-  const auto planned = plan(cuda_backend(), pool_of(1), [&](Context<Cuda>& ctx) { linear_attention(ctx, 1, qkv.in(), out.view()); });
-  REQUIRE_FALSE(planned);
-  CHECK(planned.error().code() == ErrorCode::unsupported);
-  CHECK(planned.error().message().find("linear_attention: device cuda") == 0);
-}
-#else
 TEST_CASE("linear_attention: tokens, heads, head sizes, layouts") {
   Sweep sweep("linear_attention");
   std::uint64_t seed = 1;
@@ -78,4 +69,3 @@ TEST_CASE("linear_attention refuses extents that disagree, and is inert on a fai
   check_refused<2>("heads", {9, 8}, kNoWeights, op(3));
   check_inert<2>({9, 8}, kNoWeights, op(2));
 }
-#endif
