@@ -2,6 +2,7 @@
 // Through the public classes, on every level of the fast backend.
 #include "parity/modules.hpp"
 
+#include <sampan/predict/crop_3d.hpp>
 #include <sampan/predict/model_3d.hpp>
 
 using namespace sampan;
