@@ -121,7 +121,7 @@ void fit_to_model(EvaluatePlan& p, const Options& o, const ModelInfo& m) {
   for (const PromptSpec& s : p.prompts) {
     Prompt example;
     if (s.needs_boxes()) example.box = Box{0, 0, 1, 1};
-    if (s.needs_points()) example.points = {{0, 0, 1}};
+    example.points.assign(std::size_t(s.most_points()), {0, 0, 1});
     if (s.needs_mask() && s.count > 1) example.mask_input.assign(std::size_t(m.low_res * m.low_res), 0.0f);
     must(named(check(example, m, {p.multimask, Select::iou}), cat("prompt ", s.name)), Source::arguments);
     if (s.kind == PromptKind::everything && !m.multimask) usage(cat("prompt ", s.name, ": everything mode needs three masks per click; ", m.name, " gives one"));

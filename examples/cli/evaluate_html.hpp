@@ -226,7 +226,9 @@ inline std::vector<std::uint8_t> worst_picture(const std::vector<std::uint8_t>& 
     for (std::int64_t x = 0; x < ow; ++x) {
       const std::int64_t sx = left + x * down / up, sy = top + y * down / up;
       const auto from = std::size_t(sy * size.width + sx), to = std::size_t(y * ow + x);
-      t[to] = truth.data[from], p[to] = prediction.data[from];
+      for (std::int64_t v = 0; v < down; ++v)  // a thin object stays visible
+        for (std::int64_t u = 0; u < down; ++u)
+          if (sy + v < size.height && sx + u < size.width) t[to] |= truth.data[from + std::size_t(v * size.width + u)], p[to] |= prediction.data[from + std::size_t(v * size.width + u)];
       for (std::size_t c = 0; c < 3; ++c) {
         int sum = 0, n = 0;
         for (std::int64_t v = 0; v < down; ++v)
@@ -263,12 +265,15 @@ std::string evaluate_page(const Report& report, const std::vector<EvaluateGroup>
   for (const EvaluateGroup& g : groups)
     if (stands_for_prompt(g, plan)) shown.push_back(&g);
   std::string s = cat("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>", escaped(title), " - ", escaped(model), "</title><style>", evaluate::kPageStyle, "</style></head><body>\n");
-  const auto counted = [&](const char* key) { return report["dataset"][key].get<std::size_t>(); };
-  s += cat("<h1>", escaped(model), " on ", escaped(title), "</h1><p class=\"soft\">", counted("masks"), " masks in ", counted("images"), " images of ", counted("patients"), " patients",
+  const auto counted = [&](const char* key, const char* one) {
+    const auto n = report["dataset"][key].get<std::size_t>();
+    return cat(n, one, n == 1 ? "" : "s");
+  };
+  s += cat("<h1>", escaped(model), " on ", escaped(title), "</h1><p class=\"soft\">", counted("masks", " mask"), " in ", counted("images", " image"), " of ", counted("patients", " patient"),
            plan.profile ? cat(". Protocol ", escaped(plan.profile->name), ": ", escaped(plan.profile->about)) : std::string(), ".</p>\n");
   const std::size_t skipped = report["skipped"].size(), failed = report["failed"].size();
   if (skipped + failed > 0) s += cat("<p class=\"bad\">", skipped, " masks were left out, ", failed, " images could not be read; the settings below say which.</p>\n");
-  s += cat("<h2>All masks</h2><p class=\"soft\">NSD within ", short_text(plan.compare.tolerance), d.millimetres ? " mm; HD95 in mm" : " pixels; HD95 in pixels", ", over masks that have one. Intervals come from drawing patients with replacement.", plan.multimask ? cat(" Of the masks of a prompt the rule &ldquo;", evaluate::to_string(plan.headline()), "&rdquo; picks one.") : std::string(), "</p>", overall_table(groups, d, plan, names), "\n");
+  s += cat("<h2>All masks</h2><p class=\"soft\">NSD within ", short_text(plan.compare.tolerance), d.millimetres ? " mm; HD95 in mm" : " pixels; HD95 in pixels", ", over masks that have one. ", report["dataset"]["patients"] == 1 ? "One patient says nothing about others: there are no intervals." : "Intervals come from drawing patients with replacement.", plan.multimask ? cat(" Of the masks of a prompt the rule &ldquo;", evaluate::to_string(plan.headline()), "&rdquo; picks one.") : std::string(), "</p>", overall_table(groups, d, plan, names), "\n");
   if (std::any_of(groups.begin(), groups.end(), [](const EvaluateGroup& g) { return g.rule == Rule::first; }))
     s += cat("<h2>Mean Dice by rule</h2><p class=\"soft\">All rules pick from the same forward pass: oracle takes the best Dice, which nobody knows; iou the network's own guess; first the first mask.</p>", rule_table(groups, d, plan), "\n");
   if (!shown.empty()) {
@@ -312,6 +317,7 @@ std::string evaluate_page(const Report& report, const std::vector<EvaluateGroup>
   s += "<h2>Settings</h2><dl>";
   for (const auto& item : report["settings"].items()) s += definition(item.key(), item.value().is_string() ? item.value().template get<std::string>() : item.value().dump());
   for (const char* key : {"family", "licence", "preprocessing"}) s += definition(cat("model ", key), report["model"][key].get<std::string>());
+  if (report["encode_ms"]["median"].is_number()) s += definition("encoding", cat(decimal(report["encode_ms"]["median"].get<double>(), 0), " ms per image, median of ", report["encode_ms"]["images"].get<std::size_t>()));
   s += "</dl>";
   for (const auto& q : plan.quirks)
     for (const auto& known : evaluate::kQuirks)

@@ -56,8 +56,8 @@ void add_image(CLI::App& c, Options& o, Raw& r, const char* image_help) {
   c.add_option("--window-preset", r.preset, "the same by name, in Hounsfield units")->type_name(preset_words());
 }
 
-void add_console(CLI::App& c, Options& o, Raw& r) {
-  c.add_flag("--json", o.json, "one JSON object to stdout: objects, timings, memory, model, engine")->group("Report");
+void add_console(CLI::App& c, Options& o, Raw& r, const char* json_help = "one JSON object to stdout: objects, timings, memory, model, engine") {
+  c.add_flag("--json", o.json, json_help)->group("Report");
   c.add_option("--progress", r.progress, "json: one JSON line per step to stderr; default: a bar if stderr is a terminal")->type_name("json")->group("Report");
   c.add_flag("--quiet", o.quiet, "no progress and no notes on stderr; errors stay")->group("Report");
 }
@@ -423,7 +423,7 @@ Options parse_arguments(int argc, const char* const* argv) {
   evaluate.add_flag("--restart", ev.restart, "forget what FOLDER holds")->group("Output");
   evaluate.add_option("--cache", ev.cache, "keeps encoded images for other runs")->type_name("FOLDER")->group("Engine");
   evaluate.add_option("--cache-limit", ev.cache_limit, "bytes in it; those not used for longest go first. Default 4G")->type_name("SIZE")->group("Engine");
-  add_console(evaluate, o, r);
+  add_console(evaluate, o, r, "report.json to stdout instead of the table");
   add_engine(evaluate, o, r);
   evaluate.footer(evaluate_help());
 

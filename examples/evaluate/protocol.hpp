@@ -42,6 +42,8 @@ struct PromptSpec {
            kind == PromptKind::medsam_box || kind == PromptKind::sammed2d_box;
   }
   bool needs_points() const { return !needs_boxes() || kind == PromptKind::huang_box_point; }
+  /// Clicks in its longest prompt.
+  int most_points() const { return !needs_points() ? 0 : iterative() || kind == PromptKind::mazurowski_points ? count : kind == PromptKind::points || kind == PromptKind::huang_points ? count + negatives : 1; }
   bool needs_mask() const { return kind == PromptKind::clicks_mask || kind == PromptKind::sammed2d_clicks; }
 };
 

@@ -28,8 +28,8 @@ void write_inputs(const Folder& f) {
     }
   for (const auto& [name, pixels] : {std::pair("disc.png", &disc), std::pair("two.png", &two), std::pair("none.png", &none), std::pair("map.png", &map)}) f.png(name, {pixels->data(), {kW, kH, 1}, PixelType::u8});
   write_text(f / "d.json", R"({"name": "two <pictures>", "labels": {"1": "liver", "2": "spleen"}, "images": [
-    {"image": "a.png", "patient": "p1", "modality": "CT", "masks": [{"file": "disc.png", "label": "disc"}, {"file": "two.png", "label": "two, \"boxes\"", "value": 7}, {"file": "none.png", "label": "disc"}]},
-    {"image": "b.png", "patient": "p2", "modality": "MR", "label_map": "map.png"}]})");
+    {"image": "a.png", "patient": "p1", "modality": "CT", "spacing": [0.5, 2], "masks": [{"file": "disc.png", "label": "disc"}, {"file": "two.png", "label": "two, \"boxes\"", "value": 7}, {"file": "none.png", "label": "disc"}]},
+    {"image": "b.png", "patient": "p2", "modality": "MR", "spacing": [0.5, 2], "label_map": "map.png"}]})");
   f.model("m.safetensors", tiny_sam({.image = 64}), 3);
 }
 
@@ -88,7 +88,7 @@ TEST_CASE("evaluate: the numbers of segment and metrics, every rule from one for
   std::vector<std::uint8_t> truth;
   for (const int v : f.values("map.png")) truth.push_back(v == 1 ? 255 : 0);
   f.png("truth.png", {truth.data(), {kW, kH, 1}, PixelType::u8});
-  const auto m = nlohmann::json::parse(f.ok({"metrics", "mask.png", "truth.png", "--json"}).out)["labels"][0];
+  const auto m = nlohmann::json::parse(f.ok({"metrics", "mask.png", "truth.png", "--spacing", "0.5,2", "--json"}).out)["labels"][0];
   for (const char* name : {"dice", "iou", "nsd", "hd95", "assd"}) CHECK(std::stod(liver.at(name)) == doctest::Approx(m[name].get<double>()).epsilon(1e-12));
 
   const auto j = nlohmann::json::parse(read_text(f / "out/report.json"));

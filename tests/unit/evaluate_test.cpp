@@ -363,6 +363,7 @@ TEST_CASE("prompts: every word, its numbers and its refusals") {
     REQUIRE_FALSE(r.ok());
     CHECK(r.error().message().rfind(cat("prompt ", bad), 0) == 0);
   }
+  CHECK((spec("box").most_points() == 0 && spec("center").most_points() == 1 && spec("points:5+3").most_points() == 8 && spec("clicks:9").most_points() == 9 && spec("huang-box-point").most_points() == 1));
   // Profiles hold words that are read and quirks that exist.
   for (const Profile& p : kProfiles) {
     for (const auto& w : words(p.prompts)) CHECK_MESSAGE(parse_prompt(w).ok(), w);
