@@ -86,13 +86,13 @@ template <>
 struct PackedAttention<Recorder> {
   PackedLinear<Recorder> qkv, proj;
   View<const float, 2>::Extents rel_h{}, table{};
-  Index heads = 0, window = 0;
+  Index heads = 0, window = 0, planes = 0;
   QkvLayout layout = QkvLayout::split;
   std::string name;
   bool valid() const { return true; }
 };
 inline PackedAttention<Recorder> pack(const Recorder& b, const AttentionParams& p) {
-  return {pack(b, p.qkv, p.norm), pack(b, p.proj), p.rel_pos_h.extents(), p.bias_table.extents(), p.heads, p.window, p.layout, p.name};
+  return {pack(b, p.qkv, p.norm), pack(b, p.proj), p.rel_pos_h.extents(), p.bias_table.extents(), p.heads, p.window, p.planes, p.layout, p.name};
 }
 
 inline PackedCrossAttention<Recorder> pack(const Recorder& b, const CrossAttentionParams& p) { return {pack(b, p.q_proj), pack(b, p.k_proj), pack(b, p.v_proj), pack(b, p.out_proj), p.heads, p.name}; }
@@ -165,7 +165,7 @@ inline void attend(RecorderContext& ctx, const AttendShape& s, const QkvView&, c
   detail::record_attend(ctx, s, !bias.rel_h.empty(), !bias.table.empty(), QkvLayout::split, "attend");
 }
 inline void attention(RecorderContext& ctx, const PackedAttention<Recorder>& w, const View<const float, 3>& x, const View<float, 3>& y, const View<const float, 3>& residual = {}) {
-  if (!detail::check_attention(ctx, w, x, y, residual)) return;
+  if (!detail::check_attention(ctx, w, x, y, residual) || !ctx.require(w.planes == 0, "attention: the lists of shapes know no volumes")) return;
   const Index n = x.extent(0) * x.extent(1), c = w.qkv.out / 3, d = c / w.heads;
   auto scope = ctx.arena.scope();
   const auto qkv = scope.make<float>(n, 3 * c), mixed = scope.make<float>(n, c);

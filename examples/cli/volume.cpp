@@ -416,8 +416,8 @@ void run_volume(const Options& o) {
   Times t;
   Network network;
   if (volumetric) {
-    if (scan.npz)
-      for (auto& object : objects) object.boxes.clear();  // of a case, where clicks stand beside them
+    if (scan.npz && o.prompts_file.empty() && o.volume.boxes.empty() && o.volume.points.empty())
+      for (auto& object : objects) object.boxes.clear();  // prompts of the case, where clicks stand beside boxes
     check_volumetric_prompts(objects);
     network.slices = grid.size[2];
     network.clicked = std::make_unique<ClickedObjects>(network.take(read_model_3d(with_rest, t)), scan.volume);

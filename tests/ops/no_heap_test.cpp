@@ -77,6 +77,12 @@ TEST_CASE("no op allocates") {
     attend(ctx, {20, 35, 4, 16, 7, 0.25f}, views, {rel.in(), rel.in(), {}}, {pad.in(), pad.in()}, mixed);
     attend(ctx, {20, 35, 4, 16, 7, 0.25f}, views, {{}, {}, table.in()}, {}, mixed);
   });
+  check_no_heap("attend, windows of a volume", nothing, [&](auto& ctx, int) { attend(ctx, {5, 35, 4, 16, 7, 0.25f, 4}, views, {rel.in(), rel.in(), {}, rel.in()}, {pad.in(), pad.in(), pad.in()}, mixed); });
+  GuardBuffer<5> cube({64, 64, 3, 3, 3}, kInFile, rng, -0.1f, 0.1f), taps({64, 8, 2, 2, 2}, kInFile, rng);
+  GuardBuffer<2> fine({5600, 8});
+  Conv3dParams neck{cube.in(), {}, 1, 1, "neck"}, up3{taps.in(), {}, 2, 0, "up"};
+  check_no_heap("conv3d", [&](const auto& b) { return pack_conv3d(b, neck); }, [&](auto& ctx, const auto& w) { conv3d(ctx, w, as_volume(x.in(), 4, 5, 35), as_volume(y.view(), 4, 5, 35)); });
+  check_no_heap("conv_transpose3d", [&](const auto& b) { return pack_conv_transpose3d(b, up3); }, [&](auto& ctx, const auto& w) { conv_transpose3d(ctx, w, as_volume(x.in(), 4, 5, 35), as_volume(fine.view(), 8, 10, 70)); });
   check_no_heap("attend, global", nothing, [&](auto& ctx, int) { attend(ctx, {20, 35, 4, 16, 0, 0.25f}, views, {rel_h.in(), rel_w.in(), {}}, {}, mixed); });
   RandomLinear in3(rng, 192, 64, true, "qkv"), proj(rng, 64, 64, true, "proj");
   for (Index window : {0, 7})

@@ -212,20 +212,26 @@ TEST_CASE("tap_rows gives token rows the shape they have in PyTorch") {
   ctx.grid = {2, 3};
   ctx.tap_rows("grid", v);
   ctx.tap_rows("gap", gap);
+  ctx.grid = {1, 2};
+  ctx.planes = 3;
+  ctx.tap_rows("volume", gap);
+  ctx.planes = 0;
   ctx.grid = {5, 3};
   ctx.batch = 2;
   ctx.tap_rows("batch", v);
   ctx.batch = 4;
   ctx.tap_rows("no multiple", v);
   const auto& rec = trace.records();
-  REQUIRE(rec.size() == 5);
+  REQUIRE(rec.size() == 6);
+  CHECK(rec[3].shape == std::vector<std::int64_t>{1, 3, 1, 2, 3});
+  CHECK(rec[3].data == rec[2].data);
   CHECK(rec[0].shape == std::vector<std::int64_t>{1, 6, 4});
   CHECK(rec[1].shape == std::vector<std::int64_t>{1, 2, 3, 4});
   CHECK(rec[2].shape == std::vector<std::int64_t>{1, 2, 3, 3});
   CHECK(rec[2].data == std::vector<float>{0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 16, 17, 18, 20, 21, 22});
-  CHECK(rec[3].shape == std::vector<std::int64_t>{2, 3, 4});
-  CHECK(rec[3].data[23] == 23);
-  CHECK(rec[4].shape == std::vector<std::int64_t>{1, 6, 4});
+  CHECK(rec[4].shape == std::vector<std::int64_t>{2, 3, 4});
+  CHECK(rec[4].data[23] == 23);
+  CHECK(rec[5].shape == std::vector<std::int64_t>{1, 6, 4});
 }
 
 TEST_CASE("nothing is tapped while planning or after a failure") {

@@ -47,8 +47,11 @@ TEST_CASE("shapes: a batch axis in front, the view's own batch, or channels firs
   t.record("nchw", View<const float, 3>(x, {2, 3, 4}), TraceLayout::nchw);
   t.record("rows", View<const float, 2>(x, {2, 12}), TraceLayout::as_is);
   t.record("flat", View<const float, 1>(x, {5}), TraceLayout::batch);
+  t.record("ncdhw", View<const float, 4>(x, {2, 3, 2, 2}), TraceLayout::nchw);
   const auto& r = t.records();
-  REQUIRE(r.size() == 5);
+  REQUIRE(r.size() == 6);
+  CHECK(r[5].shape == Shape{1, 2, 2, 3, 2});
+  CHECK(Data(r[5].data.begin(), r[5].data.begin() + 13) == Data{0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 1});
   CHECK(r[0].shape == Shape{1, 2, 3, 4});
   CHECK(r[0].data[23] == 23);
   CHECK(r[1].shape == Shape{2, 3, 4});

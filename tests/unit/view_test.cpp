@@ -97,3 +97,15 @@ TEST_CASE("same_extents compares extents, not strides or constness") {
   CHECK(same_extents(a, c));
   CHECK_FALSE(same_extents(a, b));
 }
+
+TEST_CASE("volumes as tokens and back, also with gaps between voxels") {
+  float x[120] = {};
+  for (int i = 0; i < 120; ++i) x[i] = float(i);
+  const View<float, 4> v(x, {2, 3, 4, 5}), gap(x, {2, 3, 4, 3}, {60, 20, 5, 1});
+  const auto rows = tokens(gap);
+  CHECK(rows.extents() == View<float, 2>::Extents{24, 3});
+  CHECK(rows(23, 2) == gap(1, 2, 3, 2));
+  const auto back = as_volume(rows, 2, 3, 4);
+  CHECK(back.strides() == gap.strides());
+  CHECK(back(1, 0, 2, 1) == v(1, 0, 2, 1));
+}

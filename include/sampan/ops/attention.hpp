@@ -22,13 +22,13 @@ struct AttentionParams {
   LinearParams qkv, proj;
   View<const float, 2> rel_pos_h, rel_pos_w;  ///< [2*size-1, d], or empty
   View<const float, 2> bias_table;            ///< [heads, win*win], or empty
-  View<const float, 2> rel_pos_d;             ///< of volumes, with the other two; see ops/attend.hpp for what each of them multiplies
-  Index planes = 0;                           ///< > 0: the map is a volume of so many planes, one below the other
   Index heads = 0;
   Index window = 0;  ///< 0: global
   QkvLayout layout = QkvLayout::split;
   PadRule pad_rule = PadRule::after_norm;
   std::string name;
+  Index planes = 0;                     ///< > 0: the map is a volume of so many planes, one below the other
+  View<const float, 2> rel_pos_d = {};  ///< of volumes, with the other two; ops/attend.hpp says what each of them multiplies
 };
 
 template <class B>
