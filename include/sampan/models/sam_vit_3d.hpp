@@ -26,7 +26,7 @@ struct SamVit3d {
     m.pos_embed = w.keep(View<const float, 2>(stored.data(), {stored.size() / s.width, s.width}));
     for (Index i = 0; i < s.depth; ++i) {
       const bool global = std::find(s.global_blocks.begin(), s.global_blocks.end(), i) != s.global_blocks.end();
-      m.blocks.push_back(nn::Block<B>::load(w / "blocks" / i, {s.width, s.heads, s.mlp, global ? 0 : s.window, g, s.eps, s.pads, {}, true}));
+      m.blocks.push_back(nn::Block<B>::load(w / "blocks" / i, {s.width, s.heads, s.mlp, global ? 0 : s.window, g, s.eps, s.pads, {}, true, true}));
       w.release();
     }
     m.neck = nn::Neck3d<B>::load(w / "neck", s.width, s.out, s.eps_neck);
