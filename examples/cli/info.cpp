@@ -184,7 +184,7 @@ void show_model(const Options& o) {
 
 void run_info(const Options& o) {
   o.model.empty() ? show_program(o.json) : show_model(o);
-  if (std::fflush(stdout) != 0) throw Failure{Exit::bad_file, "cannot write to stdout"};
+  if (std::fflush(stdout) != 0 || std::ferror(stdout)) throw Failure{Exit::bad_file, "cannot write to stdout"};  // what filled the buffer has failed before the flush
 }
 
 }  // namespace sampan::cli
