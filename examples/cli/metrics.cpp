@@ -138,7 +138,7 @@ void run_metrics(const Options& o) {
     for (std::size_t r = 1; r < rows.size(); ++r) std::printf(" %12s", rows[r][m].c_str());
     std::printf("\n");
   }
-  if (std::fflush(stdout) != 0) throw Failure{Exit::bad_file, "cannot write to stdout"};
+  if (std::fflush(stdout) != 0 || std::ferror(stdout)) throw Failure{Exit::bad_file, "cannot write to stdout"};
 }
 
 }  // namespace sampan::cli
