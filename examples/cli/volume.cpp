@@ -286,7 +286,8 @@ struct Marks {
 };
 
 /// Masks -> labels, files, reports.
-void write_result(const Options& o, const Options& with_rest, const Plan& plan, const Scan& scan, const medical::Recipe& recipe, const std::vector<VolumeObjectPrompt>& objects, const Network& network, const Times& t, const Marks& marks) {
+void write_result(const Options& o, const Options& with_rest, const Plan& plan, const Scan& scan, const medical::Recipe& recipe,
+                  const std::vector<VolumeObjectPrompt>& objects, const Network& network, const Times& t, const Marks& marks) {
   const auto& grid = scan.volume.grid;
   // Objects one by one into the label map.
   medical::LabelMap labels{grid, std::vector<std::uint16_t>(medical::voxel_count(grid.size), 0), {}};
@@ -378,7 +379,8 @@ void write_result(const Options& o, const Options& with_rest, const Plan& plan, 
     j["objects"] = std::move(list);
     const VolumeStats& s = network.stats;
     if (!network.clicked) j["slices"] = {{"encoded", s.encoded}, {"from_memory", s.from_memory}, {"from_folder", s.from_folder}, {"decoded", s.decoded}};
-    const std::array<double, 3> parts = network.clicked ? std::array<double, 3>{network.clicked->read_ms, network.clicked->encode_ms, network.clicked->decode_ms} : std::array<double, 3>{s.read_ms, s.encode_ms, s.decode_ms};
+    std::array<double, 3> parts{s.read_ms, s.encode_ms, s.decode_ms};
+    if (network.clicked) parts = {network.clicked->read_ms, network.clicked->encode_ms, network.clicked->decode_ms};
     j["timings_ms"] = {{"load", marks.loaded - marks.start}, {"read", parts[0]}, {"encode", parts[1]}, {"decode", parts[2]}, {"segment", marks.segmented - marks.loaded}, {"compose", composed - marks.segmented}, {"write", now_ms() - composed}};
     for (const char* key : {"peak_memory_mib", "model", "engine"}) j[key] = engine[key];
     j["peak_memory_mib"] = peak_memory_mib();

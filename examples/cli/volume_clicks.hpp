@@ -23,7 +23,8 @@ inline void check_volumetric_words(const Options& o) {
 inline void check_volumetric_prompts(const std::vector<VolumeObjectPrompt>& objects) {
   for (const VolumeObjectPrompt& o : objects) {
     if (!o.boxes.empty() || !o.lines.empty()) usage(cat(o.said, ": this network takes clicks, not boxes: --point X,Y,Z,1"));
-    if (o.points.empty() || o.points[0].second != 1) usage(cat(o.said, ": the first click must be on the object (label 1): the network looks at the cube around it"));
+    if (o.points.empty() || o.points[0].second != 1)
+      usage(cat(o.said, ": the first click must be on the object (label 1): the network looks at the cube around it"));
   }
 }
 

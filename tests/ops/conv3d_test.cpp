@@ -17,12 +17,15 @@ struct RandomConv3d {
   GuardBuffer<1> bias;
   Conv3dParams p;
   RandomConv3d(Rng& rng, Index first, Index second, Index kernel, Index inputs, Index outputs, int stride, int pad, bool with_bias)
-      : weight({first, second, kernel, kernel, kernel}, kInFile, rng, -RandomLinear::scale(inputs), RandomLinear::scale(inputs)), bias({outputs}, kInFile, rng) {
+      : weight({first, second, kernel, kernel, kernel}, kInFile, rng, -RandomLinear::scale(inputs), RandomLinear::scale(inputs)),
+        bias({outputs}, kInFile, rng) {
     p.weight = weight.in(), p.stride = stride, p.pad = pad;
     if (with_bias) p.bias = bias.in();
   }
 };
-RandomConv3d random_conv(Rng& rng, Index in, Index out, int kernel, int stride, int pad, bool bias) { return {rng, out, in, kernel, in * kernel * kernel * kernel, out, stride, pad, bias}; }
+RandomConv3d random_conv(Rng& rng, Index in, Index out, int kernel, int stride, int pad, bool bias) {
+  return {rng, out, in, kernel, in * kernel * kernel * kernel, out, stride, pad, bias};
+}
 RandomConv3d random_transposed(Rng& rng, Index in, Index out, int stride, bool bias) { return {rng, in, out, stride, in, out, stride, 0, bias}; }
 
 /// Rows [d*h*w, c] of a volume as GuardBuffer<2> lays them out, seen as the volume.
@@ -51,8 +54,10 @@ void check(Sweep& sweep, const Case& c, Seed seed) {
   GuardBuffer<2> x({c.size[0] * c.size[1] * c.size[2], c.in}, c.x, rng);
   const Tensor64 expected = oracle::conv3d(exact(x.in()), c.size, w.p, c.activation);
   const double flop = 2.0 * double(expected.size() * c.in) * c.kernel * c.kernel * c.kernel;
-  sweep.check<2>(cat("[", c.size[0], ",", c.size[1], ",", c.size[2], ",", c.in, "] -> ", c.out, ", kernel ", c.kernel, " stride ", c.stride, " pad ", c.pad), expected, flop, {{o[0] * o[1] * o[2], c.out}, c.y},
-                 [&](const auto& b) { return pack_conv3d(b, w.p); }, [&](auto& ctx, const auto& p, const View<float, 2>& y) { conv3d(ctx, p, volume(x.in(), c.size), volume(y, o), c.activation); });
+  sweep.check<2>(
+      cat("[", c.size[0], ",", c.size[1], ",", c.size[2], ",", c.in, "] -> ", c.out, ", kernel ", c.kernel, " stride ", c.stride, " pad ", c.pad), expected,
+      flop, {{o[0] * o[1] * o[2], c.out}, c.y}, [&](const auto& b) { return pack_conv3d(b, w.p); },
+      [&](auto& ctx, const auto& p, const View<float, 2>& y) { conv3d(ctx, p, volume(x.in(), c.size), volume(y, o), c.activation); });
 }
 
 }  // namespace
@@ -68,12 +73,18 @@ TEST_CASE("conv3d: kernels, strides, pads, sizes, channels") {
       for (const auto& [in, out] : {std::array<Index, 2>{1, 4}, {3, 5}, {16, 33}}) {
         const auto s = seed++;
         if (!kThorough && s % 7) continue;
-        check(sweep, {size, in, out, k.kernel, k.stride, k.pad, s % 3 == 0, s % 5 == 0 ? Activation::gelu_erf : s % 7 == 0 ? Activation::relu : Activation::none, kLayouts[s % std::size(kLayouts)], kLayouts[(s / 2) % std::size(kLayouts)]}, {s});
+        check(sweep,
+              {size, in, out, k.kernel, k.stride, k.pad, s % 3 == 0,
+               s % 5 == 0   ? Activation::gelu_erf
+               : s % 7 == 0 ? Activation::relu
+                            : Activation::none,
+               kLayouts[s % std::size(kLayouts)], kLayouts[(s / 2) % std::size(kLayouts)]},
+              {s});
       }
-  check(sweep, {{32, 16, 32}, 1, 24, 16, 16, 0, true}, {901});                 // patch embedding
-  check(sweep, {{4, 5, 6}, 70, 40}, {902});                                     // neck; 120 voxels: more than one block of rows
-  check(sweep, {{9, 10, 9}, 20, 200, 1, 1, 0, true}, {903});                    // 810 voxels: above eight blocks of rows
-  check(sweep, {{4, 4, 4}, 30, 210, 1, 1, 0}, {904});                           // columns are cut
+  check(sweep, {{32, 16, 32}, 1, 24, 16, 16, 0, true}, {901});  // patch embedding
+  check(sweep, {{4, 5, 6}, 70, 40}, {902});                     // neck; 120 voxels: more than one block of rows
+  check(sweep, {{9, 10, 9}, 20, 200, 1, 1, 0, true}, {903});    // 810 voxels: above eight blocks of rows
+  check(sweep, {{4, 4, 4}, 30, 210, 1, 1, 0}, {904});           // columns are cut
 }
 
 TEST_CASE("conv3d: lines and planes with gaps") {
@@ -84,8 +95,9 @@ TEST_CASE("conv3d: lines and planes with gaps") {
   const Tensor64 flat = exact(x).shaped(4 * 5 * 6, 3);
   Sweep sweep("conv3d, crop");
   for (const RandomConv3d* c : {&w, &one})
-    sweep.check<2>("crop", oracle::conv3d(flat, {4, 5, 6}, c->p), -1, {{4 * 5 * 6, 5}}, [&](const auto& b) { return pack_conv3d(b, c->p); },
-                   [&](auto& ctx, const auto& p, const View<float, 2>& y) { conv3d(ctx, p, x, as_volume(y, 4, 5, 6)); });
+    sweep.check<2>(
+        "crop", oracle::conv3d(flat, {4, 5, 6}, c->p), -1, {{4 * 5 * 6, 5}}, [&](const auto& b) { return pack_conv3d(b, c->p); },
+        [&](auto& ctx, const auto& p, const View<float, 2>& y) { conv3d(ctx, p, x, as_volume(y, 4, 5, 6)); });
 }
 
 TEST_CASE("conv_transpose3d: sizes, channels, strides, layouts") {
@@ -102,8 +114,11 @@ TEST_CASE("conv_transpose3d: sizes, channels, strides, layouts") {
         GuardBuffer<2> x({size[0] * size[1] * size[2], in}, kLayouts[s % std::size(kLayouts)], rng);
         const std::array<Index, 3> to{size[0] * stride, size[1] * stride, size[2] * stride};
         const Tensor64 expected = oracle::conv_transpose3d(exact(x.in()), size, t.p, a);
-        sweep.check<2>(cat("[", size[0], ",", size[1], ",", size[2], ",", in, "] -> ", out, ", stride ", stride), expected, 2.0 * double(expected.size() * in), {{to[0] * to[1] * to[2], out}, {kLayouts[s % std::size(kLayouts)].offset, 0, s % 4 == 0}},
-                       [&](const auto& b) { return pack_conv_transpose3d(b, t.p); }, [&](auto& ctx, const auto& p, const View<float, 2>& y) { conv_transpose3d(ctx, p, volume(x.in(), size), volume(y, to), a); });
+        sweep.check<2>(
+            cat("[", size[0], ",", size[1], ",", size[2], ",", in, "] -> ", out, ", stride ", stride), expected, 2.0 * double(expected.size() * in),
+            {{to[0] * to[1] * to[2], out}, {kLayouts[s % std::size(kLayouts)].offset, 0, s % 4 == 0}},
+            [&](const auto& b) { return pack_conv_transpose3d(b, t.p); },
+            [&](auto& ctx, const auto& p, const View<float, 2>& y) { conv_transpose3d(ctx, p, volume(x.in(), size), volume(y, to), a); });
       }
 }
 

@@ -18,7 +18,9 @@ struct Case {
   Index window_h() const { return window ? window : h; }
   Index window_w() const { return window ? window : w; }
   Index tokens() const { return planes * h * w; }
-  std::string text() const { return cat(planes, "x", h, "x", w, ", window ", window, ", ", heads, " heads of ", d, rel ? ", rel pos" : "", pad ? ", pad" : ""); }
+  std::string text() const {
+    return cat(planes, "x", h, "x", w, ", window ", window, ", ", heads, " heads of ", d, rel ? ", rel pos" : "", pad ? ", pad" : "");
+  }
   /// Keys that each token sees, added up one by one.
   double pairs() const {
     double sum = 0;
@@ -36,9 +38,17 @@ struct Inputs {
   AttendBias bias;
   PadToken pad;
   Inputs(const Case& c, Rng& rng, float rel = 0.5f)
-      : shape{c.h, c.w, c.heads, c.d, c.window, 1 / std::sqrt(float(c.d)), c.planes}, buffer({c.tokens(), 3 * c.heads * c.d}, c.qkv, rng, -2, 2), rel_d({2 * c.window_d() - 1, c.d}, {2, 0}, rng, -rel, rel),
-        rel_h({2 * c.window_h() - 1, c.d}, {1, 0}, rng, -rel, rel), rel_w({2 * c.window_w() - 1, c.d}, {3, 0}, rng, -rel, rel), pad_k({c.heads, c.d}, {1, 0}, rng, -2, 2), pad_v({c.heads, c.d}, {2, 0}, rng, -2, 2), pad_q({c.heads, c.d}, {3, 0}, rng, -2, 2) {
-    const auto part = [&](Index which) { return View<const float, 3>(buffer.in().data() + which * c.heads * c.d, {c.tokens(), c.heads, c.d}, {buffer.in().stride(0), c.d, 1}); };
+      : shape{c.h, c.w, c.heads, c.d, c.window, 1 / std::sqrt(float(c.d)), c.planes},
+        buffer({c.tokens(), 3 * c.heads * c.d}, c.qkv, rng, -2, 2),
+        rel_d({2 * c.window_d() - 1, c.d}, {2, 0}, rng, -rel, rel),
+        rel_h({2 * c.window_h() - 1, c.d}, {1, 0}, rng, -rel, rel),
+        rel_w({2 * c.window_w() - 1, c.d}, {3, 0}, rng, -rel, rel),
+        pad_k({c.heads, c.d}, {1, 0}, rng, -2, 2),
+        pad_v({c.heads, c.d}, {2, 0}, rng, -2, 2),
+        pad_q({c.heads, c.d}, {3, 0}, rng, -2, 2) {
+    const auto part = [&](Index which) {
+      return View<const float, 3>(buffer.in().data() + which * c.heads * c.d, {c.tokens(), c.heads, c.d}, {buffer.in().stride(0), c.d, 1});
+    };
     qkv = {part(0), part(1), part(2)};
     if (c.rel) bias = {rel_h.in(), rel_w.in(), {}, rel_d.in()};
     if (c.pad) pad = {pad_k.in(), pad_v.in(), pad_q.in()};
@@ -46,8 +56,11 @@ struct Inputs {
   void check(Sweep& sweep, const std::string& what, Layout out, Flop flop) const {
     const Tensor64 expected = oracle::attend(shape, exact(qkv.q), exact(qkv.k), exact(qkv.v), bias, pad);
     const Index n = shape.tokens(), heads = shape.heads, d = shape.d;
-    sweep.check<2>(what, expected, flop, {{n, heads * d}, out}, [](const auto&) { return 0; },
-                   [&](auto& ctx, int, const View<float, 2>& y) { attend(ctx, shape, qkv, bias, pad, View<float, 3>(y.data(), {n, heads, d}, {y.stride(0), d, 1})); });
+    sweep.check<2>(
+        what, expected, flop, {{n, heads * d}, out}, [](const auto&) { return 0; },
+        [&](auto& ctx, int, const View<float, 2>& y) {
+          attend(ctx, shape, qkv, bias, pad, View<float, 3>(y.data(), {n, heads, d}, {y.stride(0), d, 1}));
+        });
   }
 };
 
@@ -62,8 +75,12 @@ struct RandomAttention {
   GuardBuffer<2> rel_d, rel_h, rel_w;
   AttentionParams p;
   RandomAttention(Rng& rng, const Case& k)
-      : norm(rng, k.heads * k.d, 1e-6f), qkv(rng, 3 * k.heads * k.d, k.heads * k.d), proj(rng, k.heads * k.d, k.heads * k.d), rel_d({2 * k.window_d() - 1, k.d}, kInFile, rng, -0.5f, 0.5f),
-        rel_h({2 * k.window_h() - 1, k.d}, kInFile, rng, -0.5f, 0.5f), rel_w({2 * k.window_w() - 1, k.d}, kInFile, rng, -0.5f, 0.5f) {
+      : norm(rng, k.heads * k.d, 1e-6f),
+        qkv(rng, 3 * k.heads * k.d, k.heads * k.d),
+        proj(rng, k.heads * k.d, k.heads * k.d),
+        rel_d({2 * k.window_d() - 1, k.d}, kInFile, rng, -0.5f, 0.5f),
+        rel_h({2 * k.window_h() - 1, k.d}, kInFile, rng, -0.5f, 0.5f),
+        rel_w({2 * k.window_w() - 1, k.d}, kInFile, rng, -0.5f, 0.5f) {
     p.norm = norm.p, p.qkv = qkv.p, p.proj = proj.p;
     if (k.rel) p.rel_pos_d = rel_d.in(), p.rel_pos_h = rel_h.in(), p.rel_pos_w = rel_w.in();
     p.heads = k.heads, p.window = k.window, p.planes = k.planes, p.name = "attn";
@@ -79,8 +96,10 @@ void check_layer(Sweep& sweep, const Case& k, Seed seed) {
   const Tensor64 in = exact(x.in());
   const double n = double(k.tokens()), flop = 8 * n * double(c * c) + 4 * k.pairs() * double(c) + 8 * n * double(c);
   const auto pack_weights = [&](const auto& b) { return pack(b, w.p); };
-  sweep.check<3>(k.text(), oracle::attention(in, w.p, nullptr).y, flop, {extents}, pack_weights, [&](auto& ctx, const auto& p, const View<float, 3>& y) { attention(ctx, p, x.in(), y); });
-  sweep.check<3>(k.text() + ", y is x and the residual", oracle::attention(in, w.p, &in).y, flop, {extents, {}, &x}, pack_weights, [&](auto& ctx, const auto& p, const View<float, 3>& y) { attention(ctx, p, y, y, y); });
+  sweep.check<3>(k.text(), oracle::attention(in, w.p, nullptr).y, flop, {extents}, pack_weights,
+                 [&](auto& ctx, const auto& p, const View<float, 3>& y) { attention(ctx, p, x.in(), y); });
+  sweep.check<3>(k.text() + ", y is x and the residual", oracle::attention(in, w.p, &in).y, flop, {extents, {}, &x}, pack_weights,
+                 [&](auto& ctx, const auto& p, const View<float, 3>& y) { attention(ctx, p, y, y, y); });
 }
 
 }  // namespace
@@ -96,15 +115,16 @@ TEST_CASE("attend on volumes: windows and grids around each other's edges") {
       const auto [heads, d] = head_sizes[s % std::size(head_sizes)];
       check(sweep, {p, h, w, heads, d, window, s % 4 != 0, s % 3 != 0, kLayouts[s % std::size(kLayouts)], kLayouts[(s / 2) % std::size(kLayouts)]}, {s});
     }
-  check(sweep, {5, 5, 5, 1, 8, 9}, {901});               // as SAM-Med3D: one window, a fifth of it tokens
-  check(sweep, {2, 3, 2, 2, 64, 14}, {902});             // a crop of 32 voxels
-  check(sweep, {3, 4, 5, 2, 8, 6, false}, {903});        // pads without position bias
-  check(sweep, {9, 10, 11, 8, 4, 4, true, true}, {904}); // 27 windows of 8 heads: many work items
+  check(sweep, {5, 5, 5, 1, 8, 9}, {901});                // as SAM-Med3D: one window, a fifth of it tokens
+  check(sweep, {2, 3, 2, 2, 64, 14}, {902});              // a crop of 32 voxels
+  check(sweep, {3, 4, 5, 2, 8, 6, false}, {903});         // pads without position bias
+  check(sweep, {9, 10, 11, 8, 4, 4, true, true}, {904});  // 27 windows of 8 heads: many work items
 }
 
 TEST_CASE("attend on volumes: global") {
   Sweep sweep("attend, whole volumes");
-  for (auto [p, h, w] : {std::array<Index, 3>{1, 5, 7}, {2, 3, 4}, {4, 1, 3}, {3, 9, 11}}) check(sweep, {p, h, w, 2, 16, 0, false}, {std::uint64_t(p * 100 + h)});
+  for (auto [p, h, w] : {std::array<Index, 3>{1, 5, 7}, {2, 3, 4}, {4, 1, 3}, {3, 9, 11}})
+    check(sweep, {p, h, w, 2, 16, 0, false}, {std::uint64_t(p * 100 + h)});
   for (Index n : {1, 2, 3, 5, 7, 8}) check(sweep, {n, n, n, 2, 16}, {std::uint64_t(n)});
 }
 
@@ -123,9 +143,9 @@ TEST_CASE("attend on volumes: pads that dominate, scores far apart, NaN") {
     for (int place = 0; place < 3; ++place) {
       Inputs in(window ? Case{4, 3, 2, 2, 16, window} : Case{3, 3, 3, 2, 16}, rng);
       const float nan = std::nanf("");
-      if (place == 0) in.buffer.view()(11, 3) = nan;            // query: its own output, head 0
-      if (place == 1) in.buffer.view()(20, 32 + 17) = nan;      // key: all queries of its window, head 1
-      if (place == 2) in.buffer.view()(0, 2 * 32 + 4) = nan;    // value: one component of all queries of its window
+      if (place == 0) in.buffer.view()(11, 3) = nan;          // query: its own output, head 0
+      if (place == 1) in.buffer.view()(20, 32 + 17) = nan;    // key: all queries of its window, head 1
+      if (place == 2) in.buffer.view()(0, 2 * 32 + 4) = nan;  // value: one component of all queries of its window
       in.check(sweep, cat("NaN, place ", place, ", window ", window), {}, -1);
     }
 }

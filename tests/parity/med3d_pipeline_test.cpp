@@ -63,11 +63,14 @@ TEST_CASE("parity: the crop of a scan, voxel by voxel") {
   std::vector<float> crop(64 * 64 * 64);
   std::int64_t last = -1;
   int turns = 0;
-  REQUIRE(predict::resample_crop(*grid, true, [&](std::int64_t k, float* plane) {
-    turns += last >= 0 && std::abs(k - last) != 1;  // planes come in order, each once
-    last = k;
-    return s.source.read(s.source.user, k, plane);
-  }, crop.data()));
+  REQUIRE(predict::resample_crop(
+      *grid, true,
+      [&](std::int64_t k, float* plane) {
+        turns += last >= 0 && std::abs(k - last) != 1;  // planes come in order, each once
+        last = k;
+        return s.source.read(s.source.user, k, plane);
+      },
+      crop.data()));
   CHECK(turns == 0);
   double sum = 0;
   for (const float v : crop) sum += double(v);
@@ -93,7 +96,13 @@ TEST_CASE("parity: two clicks in a scan, masks on its grid") {
   weights::NetworkSizes n;
   n.encoder = weights::EncoderKind::sam_vit_3d;
   n.image_size = config["img"], n.grid = n.image_size / 16, n.out_channels = config["out"], n.decoder_mlp = kUsualDecoderMlp, n.iou_hidden = kUsualIouHidden;
-  n.sam_vit = {.patch = 16, .embed_dim = config["embed"], .depth = config["depth"], .heads = config["heads"], .mlp_dim = config["mlp"], .window = config["window"], .global_blocks = config["global_blocks"].get<std::vector<int>>()};
+  n.sam_vit = {.patch = 16,
+               .embed_dim = config["embed"],
+               .depth = config["depth"],
+               .heads = config["heads"],
+               .mlp_dim = config["mlp"],
+               .window = config["window"],
+               .global_blocks = config["global_blocks"].get<std::vector<int>>()};
   TempFolder folder;
   const std::string path = folder.file("model.safetensors");
   const Status written = write_model(path, random_contract("sam_med3d", n), g.meta("seed").get<std::uint64_t>(), g.weight_shapes());
@@ -111,7 +120,8 @@ TEST_CASE("parity: two clicks in a scan, masks on its grid") {
       const Status done = session->try_click(click_of(clicks[i]));
       REQUIRE_MESSAGE(done, done.error().what());
       const auto logits = session->low_res_logits();
-      const double e = check_tensor(g, name + ".low_res_logits", {logits.begin(), logits.end()}, {1, 1, 16, 16, 16}, worst_of_kind(g, ".low_res_logits", "rel_l2"));
+      const double e =
+          check_tensor(g, name + ".low_res_logits", {logits.begin(), logits.end()}, {1, 1, 16, 16, 16}, worst_of_kind(g, ".low_res_logits", "rel_l2"));
       CHECK(e <= 1e-4);
       check_scores(g, name + ".iou_predictions", {session->predicted_iou()});
       std::vector<std::uint8_t> mask(voxels, 7);

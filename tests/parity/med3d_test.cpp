@@ -17,7 +17,13 @@ weights::Contract contract_of(const nlohmann::json& c) {
   weights::NetworkSizes n;
   n.encoder = weights::EncoderKind::sam_vit_3d;
   n.image_size = c["img"], n.grid = n.image_size / 16, n.out_channels = c["out"], n.decoder_mlp = kUsualDecoderMlp, n.iou_hidden = kUsualIouHidden;
-  n.sam_vit = {.patch = 16, .embed_dim = c["embed"], .depth = c["depth"], .heads = c["heads"], .mlp_dim = c["mlp"], .window = c["window"], .global_blocks = c["global_blocks"].get<std::vector<int>>()};
+  n.sam_vit = {.patch = 16,
+               .embed_dim = c["embed"],
+               .depth = c["depth"],
+               .heads = c["heads"],
+               .mlp_dim = c["mlp"],
+               .window = c["window"],
+               .global_blocks = c["global_blocks"].get<std::vector<int>>()};
   return random_contract("sam_med3d", n);
 }
 
@@ -40,7 +46,8 @@ void check_network(const Golden& g, const models::VolumeNetwork<B>& net, const s
   for (const auto& t : g.file().tensors())
     if (t.name.rfind("image_encoder.", 0) == 0) names.push_back(t.name);
   Trace trace(names);
-  run(backend, [&](Context<B>& ctx) { net.encoder.forward(ctx, in, out); }, &trace);
+  run(
+      backend, [&](Context<B>& ctx) { net.encoder.forward(ctx, in, out); }, &trace);
   std::set<std::string> seen;
   for (const auto& r : trace.records()) {
     seen.insert(r.name);
@@ -64,15 +71,20 @@ void check_network(const Golden& g, const models::VolumeNetwork<B>& net, const s
     const Index tokens = models::PromptEncoder3d<B>::token_count(Index(clicks.size())), m = net.mask_decoder.mask_count(multi);
     const std::vector<float> zeros(std::size_t(voxels), 0.0f);
     const std::string kind = p.value("mask", "");
-    const View<const float, 3> mask = kind.empty() ? View<const float, 3>() : View<const float, 3>(kind == "zeros" ? zeros.data() : earlier.data(), {low, low, low});
-    std::vector<float> sparse(std::size_t(tokens * c)), dense(std::size_t(cells * c)), logits(std::size_t(m * voxels)), iou(static_cast<std::size_t>(m)), full(std::size_t(m * size * size * size));
+    const View<const float, 3> mask =
+        kind.empty() ? View<const float, 3>() : View<const float, 3>(kind == "zeros" ? zeros.data() : earlier.data(), {low, low, low});
+    std::vector<float> sparse(std::size_t(tokens * c)), dense(std::size_t(cells * c)), logits(std::size_t(m * voxels)), iou(static_cast<std::size_t>(m)),
+        full(std::size_t(m * size * size * size));
     const View<float, 2> s(sparse.data(), {tokens, c});
     const View<float, 4> d(dense.data(), {grid, grid, grid, c});
     run(backend, [&](Context<B>& ctx) {
       net.prompt_encoder.encode_sparse(ctx, clicks.data(), Index(clicks.size()), s);
       net.prompt_encoder.encode_dense(ctx, mask, d);
-      net.mask_decoder.forward(ctx, {out, net.prompt_encoder.dense_pe.view(), s, d}, multi, View<float, 2>(logits.data(), {m, voxels}), View<float, 1>(iou.data(), {m}));
-      for (Index i = 0; i < m; ++i) resize_torch_trilinear(ctx, View<const float, 3>(logits.data() + i * voxels, {low, low, low}), View<float, 3>(full.data() + i * size * size * size, {size, size, size}));
+      net.mask_decoder.forward(ctx, {out, net.prompt_encoder.dense_pe.view(), s, d}, multi, View<float, 2>(logits.data(), {m, voxels}),
+                               View<float, 1>(iou.data(), {m}));
+      for (Index i = 0; i < m; ++i)
+        resize_torch_trilinear(ctx, View<const float, 3>(logits.data() + i * voxels, {low, low, low}),
+                               View<float, 3>(full.data() + i * size * size * size, {size, size, size}));
     });
     if (tokens > 0) check_tensor(g, name + ".sparse", sparse, {1, tokens, c});
     check_tensor(g, name + ".dense", channels_first(dense, c), {1, c, grid, grid, grid}, worst_of_kind(g, ".dense", "rel_l2"));

@@ -183,7 +183,8 @@ TEST_CASE("the same bits for any number of threads; reference, fast and bf16 sta
   for (const int threads : {2, 3}) CHECK(run({.threads = threads}) == wanted);
   const auto error = [&](const std::vector<float>& a) {
     double d = 0, n = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) d += (double(a[i]) - double(wanted[i])) * (double(a[i]) - double(wanted[i])), n += double(wanted[i]) * double(wanted[i]);
+    for (std::size_t i = 0; i < a.size(); ++i)
+      d += (double(a[i]) - double(wanted[i])) * (double(a[i]) - double(wanted[i])), n += double(wanted[i]) * double(wanted[i]);
     return std::sqrt(d / n);
   };
   CHECK(error(run({.device = Device::reference})) < 1e-5);

@@ -154,7 +154,8 @@ struct AttendJob {
 
   AttendJob(const Kernels& k, Precision precision, const AttendShape& shape, const QkvView& in, const View<float, 3>& to)
       : level(k), products(attend_products(k, precision)), rows(cpu::products(k, precision)), pack_queries(precision != Precision::f32),
-        query_row(pack_queries ? rows.rows_size(2, shape.d) - rows.rows_size(1, shape.d) : shape.d), s(shape), qkv(in), out(to), wd(s.window_d()), wh(s.window_h()), ww(s.window_w()), down(windows_along(s.h, wh)), across(windows_along(s.w, ww)),
+        query_row(pack_queries ? rows.rows_size(2, shape.d) - rows.rows_size(1, shape.d) : shape.d), s(shape), qkv(in), out(to),
+        wd(s.window_d()), wh(s.window_h()), ww(s.window_w()), down(windows_along(s.h, wh)), across(windows_along(s.w, ww)),
         windows(windows_along(s.depth(), wd) * down * across), most_keys(smaller(wd, s.depth()) * smaller(wh, s.h) * smaller(ww, s.w)), tile_rows(most_keys <= kWindowQueries ? most_keys : kGlobalQueries) {}
   bool volume() const { return s.planes > 0; }
   Index most_cols() const { return smaller(ww, s.w); }
@@ -219,7 +220,8 @@ inline void pack_keys(const AttendJob& job, const Window& win, Index head, Index
 inline void bias_of_volume(const AttendJob& job, const Window& win, Index head, Index first, Index m, const AttendScratch& t) {
   const Kernels& level = job.level;
   const auto& q = job.qkv.q;
-  const Index d = job.s.d, n = job.ww, width = 2 * n - 1, cols = win.cols, first_line = first / cols, lines = (first + m + cols - 1) / cols - first_line, count = lines * cols, rows = win.planes * win.rows;
+  const Index d = job.s.d, n = job.ww, width = 2 * n - 1, cols = win.cols, rows = win.planes * win.rows;
+  const Index first_line = first / cols, lines = (first + m + cols - 1) / cols - first_line, count = lines * cols;
   level.pack_rows({t.q, d, m, d, t.packed});
   level.gemm({t.packed, job.bias.rel_d, m, width, d, 0, width, t.rel_d, width, t.gemm});
   const float* from[kWindowQueries + 2 * kMostLine];
@@ -509,7 +511,8 @@ inline void attention(Context<Cpu>& ctx, const PackedAttention<Cpu>& w, const Vi
     in = detail::split_qkv(View<const float, 2>(qkv), w.heads, w.layout);
   }
   const View<float, 3> out = mixed.reshape<3>({n, w.heads, d});
-  if (!detail::check_attend(ctx, s, in, {{nullptr, w.rel_h}, {nullptr, w.rel_w}, w.table.view(), {nullptr, w.rel_d}}, {}, out) || !cpu::check_line(ctx, s, {{}, {}, {}, {nullptr, w.rel_d}})) return;
+  if (!detail::check_attend(ctx, s, in, {{nullptr, w.rel_h}, {nullptr, w.rel_w}, w.table.view(), {nullptr, w.rel_d}}, {}, out)) return;
+  if (!cpu::check_line(ctx, s, {{}, {}, {}, {nullptr, w.rel_d}})) return;
   cpu::AttendJob job(ctx.backend.kernels(), precision, s, in, out);
   job.panels = panels;
   const AttendBias table{{}, {}, w.table.view(), {}};

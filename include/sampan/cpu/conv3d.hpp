@@ -52,7 +52,9 @@ inline void gather_patch(const PackedConv3d<Cpu>& w, const View<const float, 4>&
 /// As ops/conv3d.hpp says; channels must lie side by side and the voxels of y follow one another.
 inline void conv3d(Context<Cpu>& ctx, const PackedConv3d<Cpu>& w, const View<const float, 4>& x, const View<float, 4>& y, Activation a = Activation::none) {
   if (!detail::check_conv3d(ctx, w, x, y)) return;
-  if (!ctx.require(cpu::packed_channels(x) && cpu::packed_channels(y) && detail::rows_follow(y), "conv3d: channels must lie side by side, and the voxels of y follow one another")) return;
+  if (!ctx.require(cpu::packed_channels(x) && cpu::packed_channels(y) && detail::rows_follow(y),
+                   "conv3d: channels must lie side by side, and the voxels of y follow one another"))
+    return;
   if (detail::conv3d_unfused(ctx, w, y, a, [&](Activation n) { conv3d(ctx, w, x, y, n); })) return;
   const bool direct = w.kd == 1 && w.kh == 1 && w.kw == 1 && w.stride == 1 && w.pad == 0 && detail::rows_follow(x);
   const View<float, 2> rows_of_y = tokens(y);
@@ -77,7 +79,8 @@ inline void conv3d(Context<Cpu>& ctx, const PackedConv3d<Cpu>& w, const View<con
       }
       product.pack_rows({patch, k, m, k, rows});
     }
-    cpu::Gemm g{rows, w.weight.get(), m, w.out, k, j, cpu::smaller(cut.columns, w.out - j), rows_of_y.data() + first * rows_of_y.stride(0) + j, rows_of_y.stride(0), carve.take(0)};
+    float* to = rows_of_y.data() + first * rows_of_y.stride(0) + j;
+    cpu::Gemm g{rows, w.weight.get(), m, w.out, k, j, cpu::smaller(cut.columns, w.out - j), to, rows_of_y.stride(0), carve.take(0)};
     g.bias = w.bias.view().data() + j;
     g.activation = cpu::kernel_activation(a);
     product.gemm(g);
@@ -109,7 +112,8 @@ inline PackedConvTranspose3d<Cpu> pack_conv_transpose3d(const Cpu& b, const Conv
 }
 
 /// As ops/conv_transpose3d.hpp says; channels must lie side by side, voxels of x follow one another, and so those of a line of y.
-inline void conv_transpose3d(Context<Cpu>& ctx, const PackedConvTranspose3d<Cpu>& w, const View<const float, 4>& x, const View<float, 4>& y, Activation a = Activation::none) {
+inline void conv_transpose3d(Context<Cpu>& ctx, const PackedConvTranspose3d<Cpu>& w, const View<const float, 4>& x, const View<float, 4>& y,
+                             Activation a = Activation::none) {
   if (!detail::check_conv_transpose3d(ctx, w, x, y)) return;
   if (!ctx.require(cpu::packed_channels(x) && cpu::packed_channels(y) && detail::rows_follow(x) && (y.extent(2) <= 1 || y.stride(2) == w.out),
                    "conv_transpose3d: channels must lie side by side, the voxels of x and those of each line of y follow one another"))
@@ -117,7 +121,8 @@ inline void conv_transpose3d(Context<Cpu>& ctx, const PackedConvTranspose3d<Cpu>
   if (detail::conv3d_unfused(ctx, w, y, a, [&](Activation n) { conv_transpose3d(ctx, w, x, y, n); })) return;
   const cpu::Kernels& level = ctx.backend.kernels();
   const View<const float, 2> voxels = tokens(x);
-  const Index s = w.stride, n = voxels.extent(0), columns = w.weight.n, run = s * w.out, block = cpu::smaller(n, cpu::kRowBlock), packed = level.rows_size(block, w.in);
+  const Index s = w.stride, n = voxels.extent(0), columns = w.weight.n, run = s * w.out, block = cpu::smaller(n, cpu::kRowBlock),
+              packed = level.rows_size(block, w.in);
   auto scope = ctx.arena.scope();
   const cpu::Slots slots(scope, ctx.pool, packed + block * columns + 16 + level.gemm_scratch(block));
   if (!ctx.begin(detail::conv_transpose3d_cost(w, x, y))) return;
@@ -134,7 +139,8 @@ inline void conv_transpose3d(Context<Cpu>& ctx, const PackedConvTranspose3d<Cpu>
     for (Index i = 0; i < m; ++i) {
       const Index at = first + i, iw = x.extent(2), ih = x.extent(1), z = at / (ih * iw) * s, r = at / iw % ih * s, q = at % iw * s;
       for (Index line = 0; line < s * s; ++line)
-        std::memcpy(y.data() + (z + line / s) * y.stride(0) + (r + line % s) * y.stride(1) + q * y.stride(2), product + i * columns + line * run, std::size_t(run) * sizeof(float));
+        std::memcpy(y.data() + (z + line / s) * y.stride(0) + (r + line % s) * y.stride(1) + q * y.stride(2), product + i * columns + line * run,
+                    std::size_t(run) * sizeof(float));
     }
   });
 }

@@ -14,22 +14,24 @@ Result<Model3dInfo> describe_3d(const models::VolumeNetwork<B>& net, const weigh
   Model3dInfo m;
   m.family = c.family, m.name = c.name, m.licence = c.licence;
   const auto& v = c.network.sam_vit;
-  m.encoder = cat("sam_vit_3d: width ", v.embed_dim, ", depth ", v.depth, ", ", v.heads, " heads, window ", v.window, ", ", v.global_blocks.size(), " global blocks");
-  m.preprocessing = cat("linear to ", predict::short_number(c.volume.spacing), " mm, axes right, anterior, superior, a cube of ", c.network.image_size, " voxels around the first click, (x - mean) / std over voxels above 0");
+  m.encoder =
+      cat("sam_vit_3d: width ", v.embed_dim, ", depth ", v.depth, ", ", v.heads, " heads, window ", v.window, ", ", v.global_blocks.size(), " global blocks");
+  m.preprocessing = cat("linear to ", predict::short_number(c.volume.spacing), " mm, axes right, anterior, superior, a cube of ", c.network.image_size,
+                        " voxels around the first click, (x - mean) / std over voxels above 0");
   m.side = c.network.image_size, m.spacing = c.volume.spacing, m.low_res = 4 * c.network.grid;
   for (const auto& r : table.rows()) m.parameters += weights::element_count(r.entry->shape).value_or(0);
   const Index g = net.grid(), s = net.image_size(), ch = net.channels(), n = 64 * g * g * g;
   SAMPAN_TRY(whole, plan(net.backend, pool, [&](Context<B>& ctx) {
-    auto scope = ctx.arena.scope();
-    net.encoder.forward(ctx, scope.template make<float>(s, s, s), scope.template make<float>(g, g, g, ch));
-  }));
+               auto scope = ctx.arena.scope();
+               net.encoder.forward(ctx, scope.template make<float>(s, s, s), scope.template make<float>(g, g, g, ch));
+             }));
   SAMPAN_TRY(one, plan(net.backend, pool, [&](Context<B>& ctx) {
-    auto scope = ctx.arena.scope();
-    const auto embedding = scope.template make<float>(g, g, g, ch), dense = scope.template make<float>(g, g, g, ch);
-    const auto sparse = scope.template make<float>(2, ch), masks = scope.template make<float>(1, n);
-    net.prompt_encoder.encode_dense(ctx, View<const float, 3>(masks.data(), {4 * g, 4 * g, 4 * g}), dense);
-    net.mask_decoder.forward(ctx, {embedding, net.prompt_encoder.dense_pe.view(), sparse, dense}, false, masks, scope.template make<float>(1));
-  }));
+               auto scope = ctx.arena.scope();
+               const auto embedding = scope.template make<float>(g, g, g, ch), dense = scope.template make<float>(g, g, g, ch);
+               const auto sparse = scope.template make<float>(2, ch), masks = scope.template make<float>(1, n);
+               net.prompt_encoder.encode_dense(ctx, View<const float, 3>(masks.data(), {4 * g, 4 * g, 4 * g}), dense);
+               net.mask_decoder.forward(ctx, {embedding, net.prompt_encoder.dense_pe.view(), sparse, dense}, false, masks, scope.template make<float>(1));
+             }));
   m.encode_flop = whole.cost.flop, m.encode_bytes = whole.arena_bytes;
   m.decode_flop = one.cost.flop, m.decode_bytes = one.arena_bytes;
   return m;
@@ -51,14 +53,18 @@ Result<Model3d> build_3d(B backend, weights::OpenModel& file, const LoadOptions&
 
 inline Result<Model3d> load_model_3d(const std::string& path, const LoadOptions& o) {
   if (o.device == Device::cuda) return Error(ErrorCode::unsupported, "device cuda: volumetric networks run on the processor only; use device cpu");
-  if (o.device == Device::reference && o.precision != Precision::f32) return Error(ErrorCode::unsupported, cat("precision ", precision_name(o.precision), ": device reference computes in f32 only"));
-  if (o.precision == Precision::int8 || o.precision == Precision::f16) return Error(ErrorCode::unsupported, cat("precision ", precision_name(o.precision), ": device cpu computes in f32, fast and bf16"));
+  if (o.device == Device::reference && o.precision != Precision::f32)
+    return Error(ErrorCode::unsupported, cat("precision ", precision_name(o.precision), ": device reference computes in f32 only"));
+  if (o.precision == Precision::int8 || o.precision == Precision::f16)
+    return Error(ErrorCode::unsupported, cat("precision ", precision_name(o.precision), ": device cpu computes in f32, fast and bf16"));
   if (o.threads < 0 || o.threads > 256) return Error(ErrorCode::invalid_argument, cat("threads ", o.threads, ": 0 (all cores) to 256 are possible"));
   SAMPAN_TRY(file, weights::open_model(path));
-  if (!weights::is_volume(file->contract.network.encoder)) return Error(ErrorCode::unsupported, cat(path, ": ", file->contract.name, " segments images, not volumes; Model (sampan/sampan.hpp) takes it"));
+  if (!weights::is_volume(file->contract.network.encoder))
+    return Error(ErrorCode::unsupported, cat(path, ": ", file->contract.name, " segments images, not volumes; Model (sampan/sampan.hpp) takes it"));
   std::uint64_t bytes = 0;
   for (const auto& r : file->table.rows()) bytes += std::uint64_t(weights::element_count(r.entry->shape).value_or(0)) * sizeof(float);
-  if (o.max_memory && bytes > o.max_memory) return Error(ErrorCode::limit, cat(path, ": the weights alone need ", bytes >> 20, " MiB, the memory limit is ", o.max_memory >> 20, " MiB"));
+  if (o.max_memory && bytes > o.max_memory)
+    return Error(ErrorCode::limit, cat(path, ": the weights alone need ", bytes >> 20, " MiB, the memory limit is ", o.max_memory >> 20, " MiB"));
   if (o.device == Device::reference) return build_3d(Reference{}, *file, o);
   SAMPAN_TRY(backend, models::make_cpu(o.isa, o.precision));
   return build_3d(std::move(backend), *file, o);
@@ -68,7 +74,8 @@ inline Status check_inside(const Session3dState& s, double i, double j, double k
   const double at[] = {i, j, k};
   for (std::size_t a = 0; a < 3; ++a)
     if (!(at[a] >= -0.5 && at[a] <= double(s.source.size[a]) - 0.5))
-      return Error(ErrorCode::invalid_argument, cat("voxel ", predict::short_number(i), ",", predict::short_number(j), ",", predict::short_number(k), ": outside the volume of ", s.source.size[0], "x", s.source.size[1], "x", s.source.size[2], " voxels"));
+      return Error(ErrorCode::invalid_argument, cat("voxel ", predict::short_number(i), ",", predict::short_number(j), ",", predict::short_number(k),
+                                                    ": outside the volume of ", s.source.size[0], "x", s.source.size[1], "x", s.source.size[2], " voxels"));
   return {};
 }
 
@@ -107,7 +114,8 @@ SAMPAN_INLINE Result<Session3d> Session3d::try_open(const Model3d& model, const 
     if (!volume.read) return Error(ErrorCode::invalid_argument, "a volume without a function that reads it");
     SAMPAN_TRY(grid, predict::make_crop_grid(volume.size, volume.to_world, m->info.spacing, m->info.side));
     const std::uint64_t plane = std::uint64_t(volume.size[0]) * std::uint64_t(volume.size[1]);
-    if (plane > (std::uint64_t(1) << 32) || plane * std::uint64_t(volume.size[2]) > (std::uint64_t(1) << 40)) return Error(ErrorCode::limit, cat("a volume of ", volume.size[0], "x", volume.size[1], "x", volume.size[2], " voxels is too large"));
+    if (plane > (std::uint64_t(1) << 32) || plane * std::uint64_t(volume.size[2]) > (std::uint64_t(1) << 40))
+      return Error(ErrorCode::limit, cat("a volume of ", volume.size[0], "x", volume.size[1], "x", volume.size[2], " voxels is too large"));
     return Session3d(std::make_unique<detail::Session3dState>(m, volume, grid));
   });
 }
@@ -122,8 +130,10 @@ SAMPAN_INLINE Status Session3d::try_set_centre(double i, double j, double k, con
 SAMPAN_INLINE Status Session3d::try_click(const Click3d& click, const Progress& progress) noexcept {
   return detail::guarded([&]() -> Status {
     SAMPAN_CHECK(detail::check_inside(*state_, click.i, click.j, click.k));
-    if (click.label != 0 && click.label != 1) return Error(ErrorCode::invalid_argument, cat("label ", click.label, " of a click: 1 (object) or 0 (background) is needed"));
-    if (!state_->has_crop && click.label == 0) return Error(ErrorCode::invalid_argument, "the first click must be on the object (label 1), or a centre must be set before it");
+    if (click.label != 0 && click.label != 1)
+      return Error(ErrorCode::invalid_argument, cat("label ", click.label, " of a click: 1 (object) or 0 (background) is needed"));
+    if (!state_->has_crop && click.label == 0)
+      return Error(ErrorCode::invalid_argument, "the first click must be on the object (label 1), or a centre must be set before it");
     return detail::with_volume_network(*state_, [&](const auto& net) -> Status {
       if (!state_->has_crop) SAMPAN_CHECK(state_->set_centre(net, {click.i, click.j, click.k}, &progress));
       return state_->click(net, click, &progress);
@@ -170,8 +180,12 @@ SAMPAN_INLINE Result<std::int64_t> Session3d::try_paint(std::span<std::uint8_t> 
 
 SAMPAN_INLINE bool Session3d::has_crop() const noexcept { return state_->has_crop; }
 SAMPAN_INLINE std::size_t Session3d::clicks() const noexcept { return state_->steps.size(); }
-SAMPAN_INLINE float Session3d::predicted_iou() const noexcept { return state_->steps.empty() ? std::numeric_limits<float>::quiet_NaN() : state_->steps.back().iou; }
-SAMPAN_INLINE std::span<const float> Session3d::low_res_logits() const noexcept { return state_->steps.empty() ? std::span<const float>() : std::span<const float>(state_->steps.back().logits); }
+SAMPAN_INLINE float Session3d::predicted_iou() const noexcept {
+  return state_->steps.empty() ? std::numeric_limits<float>::quiet_NaN() : state_->steps.back().iou;
+}
+SAMPAN_INLINE std::span<const float> Session3d::low_res_logits() const noexcept {
+  return state_->steps.empty() ? std::span<const float>() : std::span<const float>(state_->steps.back().logits);
+}
 SAMPAN_INLINE const Timings& Session3d::timings() const noexcept { return state_->timings; }
 
 }  // namespace sampan::inline SAMPAN_ABI

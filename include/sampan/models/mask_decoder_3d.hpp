@@ -44,9 +44,11 @@ struct MaskDecoder3d {
   Index mask_count(bool multimask) const { return multimask ? sizes.masks - 1 : 1; }
 
   void forward(Context<B>& ctx, const MaskDecoder3dInput& in, bool multimask, const View<float, 2>& masks, const View<float, 1>& iou) const {
-    const Index n = in.sparse.extent(0), g = sizes.grid, c = sizes.channels, p = g * g * g, fixed = 1 + sizes.masks, first = multimask ? 1 : 0, count = mask_count(multimask);
+    const Index n = in.sparse.extent(0), g = sizes.grid, c = sizes.channels, p = g * g * g, fixed = 1 + sizes.masks, first = multimask ? 1 : 0,
+                count = mask_count(multimask);
     const View<const float, 4>::Extents whole{g, g, g, c};
-    if (!ctx.require(in.embedding.extents() == whole && in.dense.extents() == whole && (n == 0 || in.sparse.extent(1) == c), "mask decoder: embedding [g,g,g,c], dense [g,g,g,c], sparse [n,c] disagree") ||
+    if (!ctx.require(in.embedding.extents() == whole && in.dense.extents() == whole && (n == 0 || in.sparse.extent(1) == c),
+                     "mask decoder: embedding [g,g,g,c], dense [g,g,g,c], sparse [n,c] disagree") ||
         !ctx.require(masks.extent(0) == count && masks.extent(1) == 64 * p && iou.extent(0) == count, "mask decoder: masks [m,(4g)^3] and iou [m] disagree"))
       return;
     auto scope = ctx.arena.scope();

@@ -85,7 +85,9 @@ struct PromptEncoder3d {
   void encode_dense(Context<B>& ctx, const View<const float, 3>& mask, const View<float, 4>& out) const {
     const Index g = sizes.grid, m = sizes.mask_channels;
     if (mask.empty()) return copy(ctx, no_mask.view(), tokens(out));
-    if (!ctx.require(mask.extent(0) == 4 * g && mask.extent(1) == 4 * g && mask.extent(2) == 4 * g, "prompt encoder: the mask prompt must be four times the embedding's grid")) return;
+    if (!ctx.require(mask.extent(0) == 4 * g && mask.extent(1) == 4 * g && mask.extent(2) == 4 * g,
+                     "prompt encoder: the mask prompt must be four times the embedding's grid"))
+      return;
     auto scope = ctx.arena.scope();
     const auto half = scope.template make<float>(2 * g, 2 * g, 2 * g, m / 4);
     const auto quarter = scope.template make<float>(g, g, g, m);

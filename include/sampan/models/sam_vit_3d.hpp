@@ -37,7 +37,9 @@ struct SamVit3d {
   void forward(Context<B>& ctx, const View<const float, 3>& volume, const View<float, 4>& embedding) const {
     auto scope = ctx.arena.scope();
     const Index g = sizes.grid(), s = sizes.image_size, c = sizes.width;
-    if (!ctx.require(volume.extent(0) == s && volume.extent(1) == s && volume.extent(2) == s, "image encoder: the volume has not the size of the network's input")) return;
+    if (!ctx.require(volume.extent(0) == s && volume.extent(1) == s && volume.extent(2) == s,
+                     "image encoder: the volume has not the size of the network's input"))
+      return;
     const auto x = scope.template make<float>(g, g, g, c);
     const View<const float, 4> in = x;
     ctx.grid = {g, g}, ctx.planes = g;

@@ -13,7 +13,8 @@ struct Neck3d {
   PackedNorm<B> norm1, norm3;    // neck.1, neck.3
 
   static Neck3d load(const Loader<B>& w, Index in, Index out, float eps) {
-    return {w.pack_conv3d(w.conv3d("0", out, in, 1, {.bias = false})), w.pack_conv3d(w.conv3d("2", out, out, 3, {.bias = false, .pad = 1})), w.pack(w.norm("1", out, eps)), w.pack(w.norm("3", out, eps))};
+    return {w.pack_conv3d(w.conv3d("0", out, in, 1, {.bias = false})), w.pack_conv3d(w.conv3d("2", out, out, 3, {.bias = false, .pad = 1})),
+            w.pack(w.norm("1", out, eps)), w.pack(w.norm("3", out, eps))};
   }
 
   void forward(Context<B>& ctx, const View<const float, 4>& x, const View<float, 4>& y) const {

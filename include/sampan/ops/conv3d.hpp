@@ -21,7 +21,9 @@ struct StoredConv3d {
   Index kernel_d() const { return weight.extent(2); }
   Index kernel_h() const { return weight.extent(3); }
   Index kernel_w() const { return weight.extent(4); }
-  static StoredConv3d from(const Conv3dParams& p) { return {Tensor<float, 5, Reference>::copy_of(p.weight), Tensor<float, 1, Reference>::copy_of(p.bias), p.stride, p.pad, p.name}; }
+  static StoredConv3d from(const Conv3dParams& p) {
+    return {Tensor<float, 5, Reference>::copy_of(p.weight), Tensor<float, 1, Reference>::copy_of(p.bias), p.stride, p.pad, p.name};
+  }
 };
 
 template <>
@@ -64,7 +66,8 @@ bool conv3d_unfused(Context<B>& ctx, const W& w, const View<float, 4>& y, Activa
 }  // namespace detail
 
 /// y = act(conv(x) + b). Fails the context if extents disagree; y may not overlap x.
-inline void conv3d(Context<Reference>& ctx, const PackedConv3d<Reference>& w, const View<const float, 4>& x, const View<float, 4>& y, Activation a = Activation::none) {
+inline void conv3d(Context<Reference>& ctx, const PackedConv3d<Reference>& w, const View<const float, 4>& x, const View<float, 4>& y,
+                   Activation a = Activation::none) {
   if (!detail::check_conv3d(ctx, w, x, y) || detail::conv3d_unfused(ctx, w, y, a, [&](Activation n) { conv3d(ctx, w, x, y, n); })) return;
   if (!ctx.begin(detail::conv3d_cost(w, x, y))) return;
   const auto k = w.weight.view();

@@ -22,9 +22,11 @@ inline PackedConvTranspose3d<Reference> pack_conv_transpose3d(const Reference&, 
 namespace detail {
 template <class B, class W>
 bool check_conv_transpose3d(Context<B>& ctx, const W& w, const View<const float, 4>& x, const View<float, 4>& y) {
-  return ctx.require(w.kernel_d() == w.stride && w.kernel_h() == w.stride && w.kernel_w() == w.stride && w.pad == 0, "conv_transpose3d: only kernel = stride without padding") &&
+  return ctx.require(w.kernel_d() == w.stride && w.kernel_h() == w.stride && w.kernel_w() == w.stride && w.pad == 0,
+                     "conv_transpose3d: only kernel = stride without padding") &&
          ctx.require(x.extent(3) == w.in_channels() && y.extent(3) == w.out_channels(), "conv_transpose3d: channels differ from the weights") &&
-         ctx.require(y.extent(0) == x.extent(0) * w.stride && y.extent(1) == x.extent(1) * w.stride && y.extent(2) == x.extent(2) * w.stride, "conv_transpose3d: y must be stride times the size of x");
+         ctx.require(y.extent(0) == x.extent(0) * w.stride && y.extent(1) == x.extent(1) * w.stride && y.extent(2) == x.extent(2) * w.stride,
+                     "conv_transpose3d: y must be stride times the size of x");
 }
 template <class W>
 Cost conv_transpose3d_cost(const W& w, const View<const float, 4>& x, const View<float, 4>& y) {
@@ -34,7 +36,8 @@ Cost conv_transpose3d_cost(const W& w, const View<const float, 4>& x, const View
 }  // namespace detail
 
 /// y = act(conv_transpose(x) + b). Fails the context if extents disagree or outputs would overlap; y may not overlap x.
-inline void conv_transpose3d(Context<Reference>& ctx, const PackedConvTranspose3d<Reference>& w, const View<const float, 4>& x, const View<float, 4>& y, Activation a = Activation::none) {
+inline void conv_transpose3d(Context<Reference>& ctx, const PackedConvTranspose3d<Reference>& w, const View<const float, 4>& x, const View<float, 4>& y,
+                             Activation a = Activation::none) {
   if (!detail::check_conv_transpose3d(ctx, w, x, y) || detail::conv3d_unfused(ctx, w, y, a, [&](Activation n) { conv_transpose3d(ctx, w, x, y, n); })) return;
   if (!ctx.begin(detail::conv_transpose3d_cost(w, x, y))) return;
   const auto k = w.weight.view();

@@ -12,7 +12,9 @@ namespace sampan::inline SAMPAN_ABI {
 template <class B>
 void resize_torch_trilinear(Context<B>& ctx, const View<const float, 3>& in, const View<float, 3>& out) {
   const Index d = in.extent(0), oh = out.extent(1), ow = out.extent(2), plane = oh * ow;
-  if (!ctx.require(!in.empty() && !out.empty() && in[0].contiguous() && out[0].contiguous(), "resize_torch_trilinear: planes of in [d,h,w] and out [od,oh,ow] must be contiguous and not empty")) return;
+  if (!ctx.require(!in.empty() && !out.empty() && in[0].contiguous() && out[0].contiguous(),
+                   "resize_torch_trilinear: planes of in [d,h,w] and out [od,oh,ow] must be contiguous and not empty"))
+    return;
   auto scope = ctx.arena.scope();
   const auto wide = scope.template make<float>(d, oh, ow);
   for (Index z = 0; z < d; ++z) resize_torch_bilinear(ctx, in[z], wide[z]);

@@ -52,14 +52,18 @@ struct CropGrid {
 
 /// `to_world`: rows x, y, z of RAS millimetres; columns: steps along i, j, k, and the centre of voxel (0,0,0). The crop still stands at 0; see centre_crop.
 /// Error{invalid_argument}: sides below 1, a step of zero or no number, two axes that run the same way.
-inline Result<CropGrid> make_crop_grid(const std::array<std::int64_t, 3>& size, const std::array<std::array<double, 4>, 3>& to_world, double spacing, std::int64_t side) {
+inline Result<CropGrid> make_crop_grid(const std::array<std::int64_t, 3>& size, const std::array<std::array<double, 4>, 3>& to_world, double spacing,
+                                       std::int64_t side) {
   CropGrid g;
   g.size = size, g.side = side;
   std::array<std::array<double, 3>, 3> share{};  // [i, j, k][x, y, z]: of a step of length one
   for (std::size_t i = 0; i < 3; ++i) {
     const double step = std::hypot(to_world[0][i], to_world[1][i], to_world[2][i]);
-    if (size[i] < 1 || size[i] > (std::int64_t(1) << 20)) return Error(ErrorCode::invalid_argument, cat("a volume of ", size[0], "x", size[1], "x", size[2], " voxels: sides from 1 to ", 1 << 20, " are possible"));
-    if (!(step > 1e-6 && step < 1e6)) return Error(ErrorCode::invalid_argument, cat("axis ", i, " of the volume has a step of ", short_number(step), " mm: more than 0 is needed"));
+    if (size[i] < 1 || size[i] > (std::int64_t(1) << 20))
+      return Error(ErrorCode::invalid_argument,
+                   cat("a volume of ", size[0], "x", size[1], "x", size[2], " voxels: sides from 1 to ", 1 << 20, " are possible"));
+    if (!(step > 1e-6 && step < 1e6))
+      return Error(ErrorCode::invalid_argument, cat("axis ", i, " of the volume has a step of ", short_number(step), " mm: more than 0 is needed"));
     for (std::size_t x = 0; x < 3; ++x) share[i][x] = to_world[x][i] / step;
     g.ratio[i] = spacing / step;
     // The 1e-6: 40 steps of 2.7 mm are 72 voxels of 1.5, also where an oblique affine gives the step as 2.6999999999.
@@ -110,8 +114,8 @@ template <class Read>
 Status resample_crop(const CropGrid& g, bool integers, Read&& read, float* crop) {
   const Index side = Index(g.side), ni = Index(g.size[0]);
   std::fill(crop, crop + side * side * side, 0.0f);
-  std::array<std::vector<CropTap>, 3> taps;           // of i, j, k
-  std::array<Index, 3> stride{};                      // of the crop along them
+  std::array<std::vector<CropTap>, 3> taps;  // of i, j, k
+  std::array<Index, 3> stride{};             // of the crop along them
   const Index strides[] = {side * side, side, 1};
   for (int a = 0; a < 3; ++a) {
     const std::size_t i = std::size_t(g.of_axis[std::size_t(a)]);
@@ -165,7 +169,9 @@ inline Status normalise_crop(float* crop, std::size_t n) {
   for (std::size_t i = 0; i < n; ++i)
     if (crop[i] > 0) squares += (double(crop[i]) - mean) * (double(crop[i]) - mean);
   const double std = std::sqrt(squares / double(count - 1));
-  if (count < 2 || !(std > 0)) return Error(ErrorCode::invalid_argument, count < 2 ? "the crop has no voxels above 0, which this network normalises by" : "the voxels above 0 in the crop are all equal or not finite");
+  if (count < 2 || !(std > 0))
+    return Error(ErrorCode::invalid_argument,
+                 count < 2 ? "the crop has no voxels above 0, which this network normalises by" : "the voxels above 0 in the crop are all equal or not finite");
   for (std::size_t i = 0; i < n; ++i) crop[i] = (crop[i] - float(mean)) / float(std);
   return {};
 }

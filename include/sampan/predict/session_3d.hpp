@@ -49,9 +49,9 @@ class Model3d {
 
 /// Somebody else's volume. `read` fills size[0] * size[1] floats of plane k, i fastest, and is called on the thread that calls the session.
 struct VolumeSource {
-  std::array<std::int64_t, 3> size{};                   ///< along i, j, k
-  std::array<std::array<double, 4>, 3> to_world{};      ///< rows x, y, z of RAS millimetres; columns: steps along i, j, k, and the centre of voxel (0,0,0)
-  bool integers = false;                                ///< voxels are whole numbers: then resampled ones are cut to whole numbers too, as in the published pipeline
+  std::array<std::int64_t, 3> size{};               ///< along i, j, k
+  std::array<std::array<double, 4>, 3> to_world{};  ///< rows x, y, z of RAS millimetres; columns: steps along i, j, k, and the centre of voxel (0,0,0)
+  bool integers = false;  ///< voxels are whole numbers: then resampled ones are cut to whole numbers too, as in the published pipeline
   Status (*read)(void* user, std::int64_t k, float* plane) = nullptr;
   void* user = nullptr;
 };

@@ -19,7 +19,8 @@ struct Model3dState {
   mutable ThreadPool pool;
   Model3dInfo info;
   LoadOptions options;
-  Model3dState(std::string p, weights::Contract c, models::AnyVolumeNetwork n, ThreadPool t) : path(std::move(p)), contract(std::move(c)), network(std::move(n)), pool(std::move(t)) {}
+  Model3dState(std::string p, weights::Contract c, models::AnyVolumeNetwork n, ThreadPool t)
+      : path(std::move(p)), contract(std::move(c)), network(std::move(n)), pool(std::move(t)) {}
 };
 
 /// After a click: what it gave.
@@ -46,7 +47,8 @@ struct Session3dState {
   Status run(const B& backend, const Progress* progress, F&& forward) {
     SAMPAN_TRY(known, plan(backend, model->pool, forward));
     if (const std::uint64_t limit = model->options.max_memory, have = model->info.weight_bytes; limit && have + known.arena_bytes > limit)
-      return Error(ErrorCode::limit, cat("this call needs ", (have + known.arena_bytes) >> 20, " MiB (weights ", have >> 20, "), the memory limit is ", limit >> 20, " MiB"));
+      return Error(ErrorCode::limit,
+                   cat("this call needs ", (have + known.arena_bytes) >> 20, " MiB (weights ", have >> 20, "), the memory limit is ", limit >> 20, " MiB"));
     if (!arena.reserve(known.arena_bytes)) return Error(ErrorCode::out_of_memory, cat("no memory for ", known.arena_bytes >> 20, " MiB of activations"));
     Context<B> ctx(backend, model->pool, arena);
     ctx.progress = progress;
@@ -69,11 +71,14 @@ struct Session3dState {
     predict::centre_crop(moved, at);
     const Index side = net.image_size(), g = net.grid();
     std::vector<float> crop(std::size_t(side * side * side)), fresh(std::size_t(g * g * g * net.channels()));
-    SAMPAN_CHECK(predict::resample_crop(moved, source.integers, [&](std::int64_t k, float* plane) { return source.read(source.user, k, plane); }, crop.data()));
+    SAMPAN_CHECK(predict::resample_crop(
+        moved, source.integers, [&](std::int64_t k, float* plane) { return source.read(source.user, k, plane); }, crop.data()));
     SAMPAN_CHECK(predict::normalise_crop(crop.data(), crop.size()));
     const double prepared = now_ms();
     embedding.swap(fresh);
-    const Status encoded = run(net.backend, progress, [&](Context<B>& ctx) { net.encoder.forward(ctx, View<const float, 3>(crop.data(), {side, side, side}), embedding_view(net)); });
+    const Status encoded = run(net.backend, progress, [&](Context<B>& ctx) {
+      net.encoder.forward(ctx, View<const float, 3>(crop.data(), {side, side, side}), embedding_view(net));
+    });
     if (!encoded) {
       embedding.swap(fresh);
       return encoded;
@@ -92,7 +97,9 @@ struct Session3dState {
     for (std::size_t a = 0; a < 3; ++a) {
       const double voxel = std::floor(p[a] + 0.5);  // the pipeline clicks on voxels of the crop
       if (!(voxel >= 0 && voxel < double(grid.side)))
-        return Error(ErrorCode::invalid_argument, cat("click ", predict::short_number(c.i), ",", predict::short_number(c.j), ",", predict::short_number(c.k), ": outside the cube of ", model->info.side, " voxels of ", predict::short_number(model->info.spacing), " mm around its centre; set another centre"));
+        return Error(ErrorCode::invalid_argument,
+                     cat("click ", predict::short_number(c.i), ",", predict::short_number(c.j), ",", predict::short_number(c.k), ": outside the cube of ",
+                         model->info.side, " voxels of ", predict::short_number(model->info.spacing), " mm around its centre; set another centre"));
       point.at[a] = float(voxel);
     }
     const double start = now_ms();
@@ -109,7 +116,8 @@ struct Session3dState {
       const auto dense = scope.template make<float>(g, g, g, ch);
       net.prompt_encoder.encode_sparse(ctx, points.data(), n, sparse);
       net.prompt_encoder.encode_dense(ctx, View<const float, 3>(earlier, {low, low, low}), dense);
-      net.mask_decoder.forward(ctx, {embedding_view(net), net.prompt_encoder.dense_pe.view(), sparse, dense}, false, View<float, 2>(step.logits.data(), {1, voxels}), View<float, 1>(&step.iou, {1}));
+      net.mask_decoder.forward(ctx, {embedding_view(net), net.prompt_encoder.dense_pe.view(), sparse, dense}, false,
+                               View<float, 2>(step.logits.data(), {1, voxels}), View<float, 1>(&step.iou, {1}));
     }));
     const double decoded = now_ms();
     steps.push_back(std::move(step));
