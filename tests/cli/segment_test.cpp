@@ -23,9 +23,7 @@ const Folder& folder() {
     f.model("m.safetensors", tiny_sam({.image = 64}));
     f.model("box.safetensors", tiny_lite_medsam());
     f.model("classes.safetensors", tiny_samed(5, {.image = 64}));
-    auto hq = sam_sizes({.image = 64});
-    hq.decoder = weights::DecoderKind::hq;
-    f.model("hq.safetensors", random_contract("sam_hq", hq));
+    f.model("hq.safetensors", tiny_sam_hq({.image = 64}));
     f.rgb("a.png", kHeight, kWidth);
     return true;
   }();

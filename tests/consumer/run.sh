@@ -28,7 +28,7 @@ case $way in
     run ./app ;;
   mixed_flags)  # different settings must become different symbols
     wide=; if grep -qw avx2 /proc/cpuinfo 2>/dev/null; then wide=-mavx2; fi
-    compile -O1 $wide "$here/app.cpp"
+    compile -O0 $wide "$here/app.cpp"
     compile -O0 -DSAMPAN_CHECKS -fno-exceptions "$here/second.cpp"
     link app.o second.o
     run ./app
@@ -43,9 +43,8 @@ case $way in
     read -r first second < <(abis)
     [ "$first" = "$second" ] || { echo "namespaces differ: $first $second"; exit 1; } ;;
   no_exceptions)
-    compile -fno-exceptions -fno-rtti "$here/app.cpp"
-    compile -fno-exceptions -fno-rtti "$here/second.cpp"
-    link app.o second.o
+    compile -fno-exceptions -fno-rtti -DONE_FILE "$here/app.cpp"
+    link app.o
     run ./app ;;
   single_file)  # compiled mode by hand, without CMake
     compile -DSAMPAN_COMPILED "$here/app.cpp"

@@ -131,7 +131,8 @@ TEST_CASE("cuda, 16-bit operands: whole models within what rounded weights do to
 }
 
 TEST_CASE("cuda: networks that need an op without a kernel are refused at load, by name") {
-  const std::pair<weights::Contract, const char*> cases[] = {{tiny_efficient_sam(), "group_norm"}, {tiny_efficient_vit(), "tanh"}, {tiny_edge_sam(), "resize_torch_bicubic"}};
+  const std::pair<weights::Contract, const char*> cases[] = {{tiny_efficient_sam(), "group_norm"}, {tiny_efficient_vit(), "tanh"}, {tiny_edge_sam(), "resize_torch_bicubic"},
+                                                             {tiny_samed(), "classes"}, {tiny_sam_hq(), "hq"}};
   for (const auto& c : cases) {
     const TempFolder folder;
     const std::string path = folder.file("m.safetensors");

@@ -94,6 +94,7 @@ void run_network(const std::string& golden_name, const std::string& title, bool 
 
   for (const Place& place : places(small)) {
     CAPTURE(place.name);
+    if (!small && place.name == "scalar" && golden_name != "mobile_sam_phantom") continue;  // one network of 1024 px on the slowest level says what all would
     auto model = Model::try_load(path, place.options);
     REQUIRE_MESSAGE(model, model.error().what());
     Session session(*model);

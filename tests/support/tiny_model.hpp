@@ -137,6 +137,12 @@ inline weights::Contract tiny_med2d(std::string_view family = "sam_med2d", const
   for (int i = 0; i < s.depth; ++i) n.sam_vit.hook_blocks.push_back(i);
   return random_contract(family, n);
 }
+/// SAM-HQ's decoder behind SAM's encoder.
+inline weights::Contract tiny_sam_hq(const SamConfig& s = {}) {
+  auto n = sam_sizes(s);
+  n.decoder = weights::DecoderKind::hq;
+  return random_contract("sam_hq", n);
+}
 /// SAM's encoder with a decoder of `classes` tokens, background included.
 inline weights::Contract tiny_samed(int classes = 5, const SamConfig& s = {}) {
   auto n = sam_sizes(s);

@@ -132,7 +132,9 @@ inline Result<Model> load_model(const std::string& path, const LoadOptions& opti
   }
 #if defined(SAMPAN_CUDA)
   if (options.device == Device::cuda) {
-    if (file->contract.network.decoder != weights::DecoderKind::sam) return Error(ErrorCode::unsupported, cat(file->contract.name, ": its decoder runs on device cpu and reference only"));
+    const auto decoder = file->contract.network.decoder;
+    if (decoder == weights::DecoderKind::hq || decoder == weights::DecoderKind::classes)
+      return Error(ErrorCode::unsupported, cat(file->contract.name, ": device cuda has no decoder of kind ", weights::to_text(decoder), "; use device cpu"));
     SAMPAN_TRY(backend, models::make_cuda(options.isa, options.precision));
     SAMPAN_TRY(state, build(std::move(backend), *file, options));
     return Access::make(std::move(state));
