@@ -30,7 +30,7 @@ inline constexpr std::uint8_t kDigits[10][5] = {{7, 5, 5, 5, 7}, {2, 6, 2, 2, 7}
 /// White digits with a dark rim, top left.
 inline void draw_number(const View<std::uint8_t, 3>& image, std::int64_t n) {
   const std::string text = std::to_string(n);
-  const Index cell = (std::max)(Index(1), image.extent(1) / 160);
+  const Index cell = (std::max)(Index(1), image.extent(1) / 100);
   const auto paint = [&](Index y, Index x, std::uint8_t v) {
     if (y >= 0 && x >= 0 && y < image.extent(0) && x < image.extent(1)) image(y, x, 0) = image(y, x, 1) = image(y, x, 2) = v;
   };
