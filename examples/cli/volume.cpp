@@ -1,7 +1,7 @@
 // sampan volume: a scan in, labels on the same grid out. Data flow: file -> examples/medical -> recipe -> SliceReader -> VolumeSession per plane -> masks -> overlap, tidying -> writers;
 // with a volumetric network (volume_clicks.hpp) the middle is a Session3d per object.
 // Cheap checks come first (words, outputs, prompts, memory), then the model; nothing is written before everything is computed. A run that is stopped leaves no file but the cache.
-// Memory: the scan in its own type (or mapped), 3 bytes per voxel for labels and the mask at work, 4 more with --overlap confident, the model, and encoded slices in what is left.
+// Memory: the scan in its own type (or mapped), 4 bytes per voxel for labels, the mask at work and the file that is written, 4 more with --overlap confident, the model, and encoded slices in what is left.
 // The provenance file holds how the labels were made and nothing about whom: no names of files, no patient.
 #include "commands.hpp"
 #include "report.hpp"
@@ -249,7 +249,7 @@ std::uint64_t budget_without_scan(const Options& o, const Plan& p, const Scan& s
   if (!limit) return 0;
   const std::uint64_t voxels = medical::voxel_count(s.volume.grid.size);
   // A mapped scan counts as well: its pages are resident while it is read.
-  const std::uint64_t mine = s.volume.data.size() + voxels * (3u + (p.overlap == Overlap::confident ? 4u : 0u) + (p.planes.size() > 1 ? 1u : 0u)) + (std::uint64_t(24) << 20);  // 24 MiB: the program itself
+  const std::uint64_t mine = s.volume.data.size() + voxels * (4u + (p.overlap == Overlap::confident ? 4u : 0u) + (p.planes.size() > 1 ? 1u : 0u)) + (std::uint64_t(24) << 20);  // 24 MiB: the program itself
   if (mine >= limit) throw Failure{Exit::refused, cat("--max-memory: the scan and its labels alone need ", mine >> 20, " MiB, the limit is ", limit >> 20, " MiB")};
   return limit - mine;
 }
