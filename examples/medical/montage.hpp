@@ -6,10 +6,9 @@
 #pragma once
 #include "slices.hpp"
 
+#include <sampan/image/check_png.hpp>
 #include <sampan/image/mask_codec.hpp>
 #include <sampan/image/overlay.hpp>
-
-#include <zlib.h>
 
 #include <algorithm>
 #include <numeric>
@@ -48,21 +47,12 @@ inline void draw_number(const View<std::uint8_t, 3>& image, std::int64_t n) {
 inline void put_u32(std::vector<std::uint8_t>& out, std::uint32_t v) {
   for (const int shift : {24, 16, 8, 0}) out.push_back(std::uint8_t(v >> shift));
 }
-inline std::uint32_t get_u32(const std::uint8_t* p) { return std::uint32_t(p[0]) << 24 | std::uint32_t(p[1]) << 16 | std::uint32_t(p[2]) << 8 | p[3]; }
 
-inline void put_chunk(std::vector<std::uint8_t>& out, const char* name, std::span<const std::uint8_t> data) {
-  put_u32(out, std::uint32_t(data.size()));
-  const std::size_t begin = out.size();
-  out.insert(out.end(), name, name + 4);
-  out.insert(out.end(), data.begin(), data.end());
-  put_u32(out, std::uint32_t(crc32(0, out.data() + begin, uInt(out.size() - begin))));
-}
-
-/// f(name, data) for each chunk of a PNG that encode_png made.
+/// f(name, data) for each chunk of a PNG that encode_png made; length and name lie before the data, the checksum behind them.
 template <class F>
 void each_chunk(const std::vector<std::uint8_t>& png, F&& f) {
   for (std::size_t at = 8; at + 12 <= png.size();) {
-    const std::uint32_t n = get_u32(png.data() + at);
+    const std::uint32_t n = sampan::detail::big_endian_32(png.data() + at);
     f(std::string_view(reinterpret_cast<const char*>(png.data()) + at + 4, 4), std::span<const std::uint8_t>(png.data() + at + 8, n));
     at += 12 + n;
   }
@@ -145,7 +135,7 @@ class Album {
       for (const std::uint32_t v : {sequence++, std::uint32_t(width_), std::uint32_t(height_), 0u, 0u}) detail::put_u32(c, v);
       for (const int v : {options_.milliseconds, 1000}) c.push_back(std::uint8_t(v >> 8)), c.push_back(std::uint8_t(v));
       c.push_back(0), c.push_back(0);
-      detail::put_chunk(out, "fcTL", c);
+      sampan::detail::append_chunk(out, "fcTL", c);
     };
     const auto encode = [&](std::int64_t z) -> Status {
       SAMPAN_CHECK(draw(z, view));
@@ -159,10 +149,10 @@ class Album {
         std::vector<std::uint8_t> frames;
         detail::put_u32(frames, std::uint32_t(all));
         detail::put_u32(frames, 0);  // for ever
-        detail::put_chunk(out, "acTL", frames);
+        sampan::detail::append_chunk(out, "acTL", frames);
         sequence = 1;
       }
-      detail::put_chunk(out, std::string(name).c_str(), data);
+      out.insert(out.end(), data.data() - 8, data.data() + data.size() + 4);  // as it is, with length, name and checksum
     });
     sequence = 0;
     for (std::int64_t z = first_; z <= last_; ++z) {
@@ -174,10 +164,10 @@ class Album {
         std::vector<std::uint8_t> numbered;
         detail::put_u32(numbered, sequence++);
         numbered.insert(numbered.end(), data.begin(), data.end());
-        detail::put_chunk(out, "fdAT", numbered);
+        sampan::detail::append_chunk(out, "fdAT", numbered);
       });
     }
-    detail::put_chunk(out, "IEND", {});
+    sampan::detail::append_chunk(out, "IEND", {});
     return {};
   }
 

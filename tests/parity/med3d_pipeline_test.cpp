@@ -93,19 +93,9 @@ TEST_CASE("parity: two clicks in a scan, masks on its grid") {
   const Golden g = Golden::committed("sam_med3d_pipeline64");
   const Scan s(g);
   const auto config = g.meta("config"), clicks = g.meta("clicks"), prompts = g.meta("prompts");
-  weights::NetworkSizes n;
-  n.encoder = weights::EncoderKind::sam_vit_3d;
-  n.image_size = config["img"], n.grid = n.image_size / 16, n.out_channels = config["out"], n.decoder_mlp = kUsualDecoderMlp, n.iou_hidden = kUsualIouHidden;
-  n.sam_vit = {.patch = 16,
-               .embed_dim = config["embed"],
-               .depth = config["depth"],
-               .heads = config["heads"],
-               .mlp_dim = config["mlp"],
-               .window = config["window"],
-               .global_blocks = config["global_blocks"].get<std::vector<int>>()};
   TempFolder folder;
   const std::string path = folder.file("model.safetensors");
-  const Status written = write_model(path, random_contract("sam_med3d", n), g.meta("seed").get<std::uint64_t>(), g.weight_shapes());
+  const Status written = write_model(path, med3d_contract(config), g.meta("seed").get<std::uint64_t>(), g.weight_shapes());
   REQUIRE_MESSAGE(written, written.error().what());
   const std::size_t voxels = s.voxels.size();
   for (const Place& place : places(false)) {

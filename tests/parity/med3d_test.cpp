@@ -13,20 +13,6 @@ using namespace sampan::test;
 
 namespace {
 
-weights::Contract contract_of(const nlohmann::json& c) {
-  weights::NetworkSizes n;
-  n.encoder = weights::EncoderKind::sam_vit_3d;
-  n.image_size = c["img"], n.grid = n.image_size / 16, n.out_channels = c["out"], n.decoder_mlp = kUsualDecoderMlp, n.iou_hidden = kUsualIouHidden;
-  n.sam_vit = {.patch = 16,
-               .embed_dim = c["embed"],
-               .depth = c["depth"],
-               .heads = c["heads"],
-               .mlp_dim = c["mlp"],
-               .window = c["window"],
-               .global_blocks = c["global_blocks"].get<std::vector<int>>()};
-  return random_contract("sam_med3d", n);
-}
-
 std::vector<models::ModelPoint3d> clicks_of(const nlohmann::json& p) {
   std::vector<models::ModelPoint3d> clicks;
   for (std::size_t i = 0; i < p["points"].size(); ++i) clicks.push_back({{p["points"][i][0], p["points"][i][1], p["points"][i][2]}, p["labels"][i]});
@@ -100,7 +86,7 @@ void check_network(const Golden& g, const models::VolumeNetwork<B>& net, const s
 void check_golden(const std::string& golden_name, const std::string& title) {
   CAPTURE(golden_name);
   const Golden g = Golden::committed(golden_name);
-  const auto contract = contract_of(g.meta("config"));
+  const auto contract = med3d_contract(g.meta("config"));
   TempFolder folder;
   const std::string path = folder.file("model.safetensors");
   const Status written = write_model(path, contract, g.meta("seed").get<std::uint64_t>(), g.weight_shapes());

@@ -7,6 +7,21 @@
 
 namespace sampan::test {
 
+/// Sizes of a SAM-Med3D golden from its `config`, under the family's contract.
+inline weights::Contract med3d_contract(const nlohmann::json& c) {
+  weights::NetworkSizes n;
+  n.encoder = weights::EncoderKind::sam_vit_3d;
+  n.image_size = c["img"], n.grid = n.image_size / 16, n.out_channels = c["out"], n.decoder_mlp = kUsualDecoderMlp, n.iou_hidden = kUsualIouHidden;
+  n.sam_vit = {.patch = 16,
+               .embed_dim = c["embed"],
+               .depth = c["depth"],
+               .heads = c["heads"],
+               .mlp_dim = c["mlp"],
+               .window = c["window"],
+               .global_blocks = c["global_blocks"].get<std::vector<int>>()};
+  return random_contract("sam_med3d", n);
+}
+
 /// The tensors of a golden as a loadable table, values from the generator.
 struct Weights {
   TempFolder folder;

@@ -4,6 +4,7 @@
 #include <sampan/image/codec_stb.hpp>
 
 #include <doctest/doctest.h>
+#include <zlib.h>
 
 using namespace sampan;
 namespace md = sampan::medical;
@@ -141,18 +142,18 @@ TEST_CASE("an animated PNG: chunks in order and whole, every slice's picture, a 
   std::vector<std::vector<std::uint8_t>> data;
   std::vector<std::uint8_t> header;
   for (std::size_t at = 8; at < png.size();) {
-    const std::uint32_t n = md::detail::get_u32(&png[at]);
+    const std::uint32_t n = sampan::detail::big_endian_32(&png[at]);
     REQUIRE(at + 12 + n <= png.size());
-    CHECK(md::detail::get_u32(&png[at + 8 + n]) == crc32(0, &png[at + 4], n + 4));
+    CHECK(sampan::detail::big_endian_32(&png[at + 8 + n]) == crc32(0, &png[at + 4], n + 4));
     const std::string name(reinterpret_cast<const char*>(&png[at + 4]), 4);
     const std::uint8_t* d = &png[at + 8];
     names += name + " ";
     if (name == "IHDR") header.assign(d, d + n);
-    if (name == "acTL") frames = md::detail::get_u32(d);
-    if (name == "fcTL" || name == "fdAT") CHECK(md::detail::get_u32(d) == sequence++);
+    if (name == "acTL") frames = sampan::detail::big_endian_32(d);
+    if (name == "fcTL" || name == "fdAT") CHECK(sampan::detail::big_endian_32(d) == sequence++);
     if (name == "fcTL") {
-      CHECK(md::detail::get_u32(d + 4) == 20);
-      CHECK(md::detail::get_u32(d + 8) == 12);
+      CHECK(sampan::detail::big_endian_32(d + 4) == 20);
+      CHECK(sampan::detail::big_endian_32(d + 8) == 12);
       CHECK(d[20] * 256 + d[21] == 120);  // thousandths
       CHECK(d[22] * 256 + d[23] == 1000);
       data.emplace_back();
@@ -167,9 +168,9 @@ TEST_CASE("an animated PNG: chunks in order and whole, every slice's picture, a 
   for (std::size_t i = 0; i < data.size(); ++i) {  // each frame as a PNG of its own
     CAPTURE(i);
     std::vector<std::uint8_t> one(png.begin(), png.begin() + 8);
-    md::detail::put_chunk(one, "IHDR", header);
-    md::detail::put_chunk(one, "IDAT", data[i]);
-    md::detail::put_chunk(one, "IEND", {});
+    sampan::detail::append_chunk(one, "IHDR", header);
+    sampan::detail::append_chunk(one, "IDAT", data[i]);
+    sampan::detail::append_chunk(one, "IEND", {});
     CHECK(decoded(one, size) == drawn(a, 1 + std::int64_t(i)));
   }
   const Status stopped = a.animation(png, [](double f) { return f < 0.5; });
