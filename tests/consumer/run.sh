@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Consumes the library in one of the ways a stranger would, and runs the result.
 # Usage: run.sh WAY WORK_FOLDER   (environment from CMakeLists.txt: CXX, CMAKE, CXXFLAGS, SAMPAN_SOURCE, SAMPAN_BUILD, EIGEN, MODEL)
-# Ways: plain_gcc_two_tu two_tu_compiled mixed_flags mixed_flags_compiled no_exceptions single_file add_subdirectory find_package
+# Ways: plain_gcc_two_tu two_tu_compiled mixed_flags mixed_flags_compiled single_file add_subdirectory find_package
 set -euo pipefail
 way=$1 work=$2
 here=$SAMPAN_SOURCE/tests/consumer
@@ -26,10 +26,10 @@ case $way in
     compile $(library) "$here/second.cpp"
     link app.o second.o "$SAMPAN_BUILD/libsampan.a"
     run ./app ;;
-  mixed_flags)  # different settings must become different symbols
+  mixed_flags)  # different settings must become different symbols; the second file also shows the library without exceptions and RTTI
     wide=; if grep -qw avx2 /proc/cpuinfo 2>/dev/null; then wide=-mavx2; fi
     compile -O0 $wide "$here/app.cpp"
-    compile -O0 -DSAMPAN_CHECKS -fno-exceptions "$here/second.cpp"
+    compile -O0 -DSAMPAN_CHECKS -fno-exceptions -fno-rtti "$here/second.cpp"
     link app.o second.o
     run ./app
     read -r first second < <(abis)
@@ -42,10 +42,6 @@ case $way in
     run ./app
     read -r first second < <(abis)
     [ "$first" = "$second" ] || { echo "namespaces differ: $first $second"; exit 1; } ;;
-  no_exceptions)
-    compile -fno-exceptions -fno-rtti -DONE_FILE "$here/app.cpp"
-    link app.o
-    run ./app ;;
   single_file)  # compiled mode by hand, without CMake
     compile -DSAMPAN_COMPILED "$here/app.cpp"
     compile -DSAMPAN_COMPILED "$here/second.cpp"

@@ -92,9 +92,11 @@ void run_network(const std::string& golden_name, const std::string& title, bool 
   REQUIRE_MESSAGE(written, written.error().what());
   const Pixels image = image_of(g, shared);
 
-  for (const Place& place : places(small)) {
+  const auto all = places(small);
+  for (const Place& place : all) {
     CAPTURE(place.name);
-    if (!small && place.name == "scalar" && golden_name != "mobile_sam_phantom") continue;  // one network of 1024 px on the slowest level says what all would
+    if (!small && place.name == "scalar") continue;  // the small networks run there
+    if (&place != &all.back() && golden_name == "mobile_sam_s0114_111") continue;  // the same network as mobile_sam_phantom, which runs on every level
     auto model = Model::try_load(path, place.options);
     REQUIRE_MESSAGE(model, model.error().what());
     Session session(*model);
