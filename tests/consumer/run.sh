@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Consumes the library in one of the ways a stranger would, and runs the result.
 # Usage: run.sh WAY WORK_FOLDER   (environment from CMakeLists.txt: CXX, CMAKE, CXXFLAGS, SAMPAN_SOURCE, SAMPAN_BUILD, EIGEN, MODEL)
-# Ways: plain_gcc_two_tu two_tu_compiled mixed_flags mixed_flags_compiled single_file add_subdirectory find_package
+# Ways: plain_gcc_and_mixed_flags two_tu_compiled mixed_flags_compiled single_file add_subdirectory find_package
 set -euo pipefail
 way=$1 work=$2
 here=$SAMPAN_SOURCE/tests/consumer
@@ -18,22 +18,23 @@ run() { "$@" "$MODEL" | tee output && grep -qx ok output; }
 abis() { sed -n 's/^abi //p' output; }
 
 case $way in
-  plain_gcc_two_tu)  # the command of README, with both files at once
-    "$CXX" -std=c++20 $CXXFLAGS -I"$SAMPAN_SOURCE/include" -isystem "$EIGEN" "$here/app.cpp" "$here/second.cpp" -o app -pthread
-    run ./app ;;
+  plain_gcc_and_mixed_flags)
+    plain() { "$CXX" -std=c++20 $CXXFLAGS -I"$SAMPAN_SOURCE/include" -isystem "$EIGEN" "$@"; }  # as in README
+    plain -c "$here/app.cpp"
+    plain "$here/second.cpp" app.o -o app -pthread
+    run ./app
+    # Different settings must become different symbols. The other second file also shows the library without exceptions and RTTI.
+    wide=; if grep -qw avx2 /proc/cpuinfo 2>/dev/null; then wide=-mavx2; fi
+    compile -O0 $wide -DSAMPAN_CHECKS -fno-exceptions -fno-rtti "$here/second.cpp"
+    link app.o second.o
+    run ./app
+    read -r first second < <(abis)
+    [ "$first" != "$second" ] || { echo "both files use the namespace $first"; exit 1; } ;;
   two_tu_compiled)
     compile $(library) "$here/app.cpp"
     compile $(library) "$here/second.cpp"
     link app.o second.o "$SAMPAN_BUILD/libsampan.a"
     run ./app ;;
-  mixed_flags)  # different settings must become different symbols; the second file also shows the library without exceptions and RTTI
-    wide=; if grep -qw avx2 /proc/cpuinfo 2>/dev/null; then wide=-mavx2; fi
-    compile -O0 $wide "$here/app.cpp"
-    compile -O0 -DSAMPAN_CHECKS -fno-exceptions -fno-rtti "$here/second.cpp"
-    link app.o second.o
-    run ./app
-    read -r first second < <(abis)
-    [ "$first" != "$second" ] || { echo "both files use the namespace $first"; exit 1; } ;;
   mixed_flags_compiled)  # the library's settings must win over the files'
     wide=; if grep -qw avx2 /proc/cpuinfo 2>/dev/null; then wide=-mavx2; fi
     compile -O1 $wide $(library) "$here/app.cpp"
