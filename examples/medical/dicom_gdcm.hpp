@@ -1,7 +1,7 @@
 // Compressed DICOM frames (JPEG, JPEG lossless, JPEG-LS, JPEG 2000) through GDCM; compiled only where SAMPAN_GDCM is defined (CMake option of that name).
 // Data flow: FrameReader (dicom_pixels.hpp) -> gdcm_decoder().decode -> a native frame. GDCM never sees the file: it gets a small DICOM object of its own with the sizes
 // that were checked here and the bytes of one frame, so its parser meets no foreign header. Cost: GDCM's decoder, one copy.
-// Deliberately absent: encoding, video, HTJ2K (what GDCM cannot decode is an error).
+// Deliberately absent: encoding, video, HTJ2K, JPEG XL (what GDCM cannot decode is an error). GDCM's decoders are its own; files of strangers are safer in the build without.
 #pragma once
 #include "dicom_pixels.hpp"
 #include "dicom_write.hpp"
@@ -16,10 +16,11 @@ namespace sampan::inline SAMPAN_ABI::medical {
 
 namespace detail {
 
-inline Status gdcm_decode(void*, const DicomData& d, const PixelFormat& f, Bytes frame, std::uint8_t* out) {
+inline Status gdcm_decode_unguarded(const DicomData& d, const PixelFormat& f, Bytes frame, std::uint8_t* out) {
   gdcm::Trace::DebugOff(), gdcm::Trace::WarningOff(), gdcm::Trace::ErrorOff();  // a library must not write to the terminal
-  const std::string name(compression_name(d.syntax_uid));
-  const auto failed = [&] { return Error(ErrorCode::bad_file, cat("a frame that GDCM cannot decode as ", name)); };
+  const Compression c = compression_of(d.syntax_uid);
+  if (!c.gdcm) return cannot_decompress(d.syntax_uid);
+  const auto failed = [&] { return Error(ErrorCode::bad_file, cat("a frame that GDCM cannot decode as ", c.name)); };
   if (frame.empty() || frame.size() > 0xFFFFFFF0u) return failed();
   const std::string sop_class = "1.2.840.10008.5.1.4.1.1.7", uid = "1.2.826.0.1.3680043.10.1";  // secondary capture; the names reach nobody
   DicomOut o;
@@ -45,6 +46,17 @@ inline Status gdcm_decode(void*, const DicomData& d, const PixelFormat& f, Bytes
   if (image.GetPlanarConfiguration() == 1) FrameReader::interleave(out, pixels);
   if (pi == gdcm::PhotometricInterpretation::YBR_FULL || pi == gdcm::PhotometricInterpretation::YBR_FULL_422) FrameReader::to_rgb(out, pixels);
   return {};
+}
+
+/// GDCM throws where its own readers do not catch; nothing of that leaves this file.
+inline Status gdcm_decode(void*, const DicomData& d, const PixelFormat& f, Bytes frame, std::uint8_t* out) {
+  try {
+    return gdcm_decode_unguarded(d, f, frame, out);
+  } catch (const std::bad_alloc&) {
+    return Error(ErrorCode::out_of_memory, "no memory to decode a frame");
+  } catch (const std::exception&) {
+    return Error(ErrorCode::bad_file, cat("a frame that GDCM cannot decode as ", compression_of(d.syntax_uid).name));
+  }
 }
 
 }  // namespace detail
