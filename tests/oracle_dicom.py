@@ -303,9 +303,9 @@ def real_segmentations(tool, folder, folders):
         ds.InstanceNumber, ds.ImagePositionPatient = k + 1, [*ds.ImagePositionPatient[:2], f"{float(ds.ImagePositionPatient[2]) - 5 * k:.6f}"]
         save(ds, path("ge", f"{k * 7 % 6}"))
     secrets = {str(e.value).encode() for e in pydicom.dcmread(path("ge", "0")).iterall() if e.VR in ("LO", "PN", "LT", "ST") and len(str(e.value)) > 3 and e.keyword not in ("Manufacturer",)}
-    files = sorted(g for top in [own, *folders] for g in glob.glob(os.path.join(top, "**", "*"), recursive=True) if os.path.isfile(g) and (pydicom.misc.is_dicom(g) or g.endswith(".dcm")))
+    files = sorted(g for top in [own, *folders] for g in glob.glob(os.path.join(top, "*.dcm")))
     made, without = 0, []
-    for source, keep in itertools.product([path("ge"), *files], (False, True)):
+    for source, keep in [(path("ge"), False), (path("ge"), True), *((f, False) for f in files)]:
         name = os.path.basename(source)
         if run(tool, source, path("o.nrrd")).returncode:
             continue
@@ -317,7 +317,7 @@ def real_segmentations(tool, folder, folders):
         r = run(tool, source, path("seg.dcm"), "--segments", path("l.npz"), *(["--keep-patient"] if keep else []))
         if r.returncode:
             check(r.stderr.count("\n") == 1 and ("to refer to" in r.stderr or "character set" in r.stderr), f"{name}: {r.stderr}")
-            without += [name] if not keep else []
+            without.append(name)
             continue
         made += 1
         valid(path("seg.dcm"), name)
