@@ -229,7 +229,7 @@ def main(tools, folders):
                 named += 1
 
     print(f"{found} files of pydicom and FOLDER; the others are encoded here. 'most' is the largest distance to that decoder, in grey values.\n")
-    print("| transfer syntax | files | read without GDCM | read with GDCM | refused for their pixels | equal to their twin | to GDCM's decoding, most | to pydicom's decoders or dcmtk's, most |\n|---|---|---|---|---|---|---|---|")
+    print("| transfer syntax | files | read without GDCM | read with GDCM | refused, with the reason | equal to their twin | to GDCM's decoding, most | to pydicom's decoders or dcmtk's, most |\n|---|---|---|---|---|---|---|---|")
     for uid, r in sorted(rows.items(), key=lambda kv: [int(n) for n in kv[0].split(".")]):
         if r.files:
             print(f"| {pydicom.uid.UID(uid).name.split(' Image Compression')[0]} ({uid}) | {r.files} | {r.plain if uid in NATIVE else 'none, said'} | {r.read} | {r.refused} | {r.twins} | "

@@ -24,9 +24,12 @@ struct FrameHeader {
   int samples = 0, bits = 0;
 };
 
-/// The first frame header of a JPEG or JPEG-LS stream: SOF0 to SOF15 or SOF55.
+/// The frame header (SOF0 to SOF15, SOF55) of a JPEG or JPEG-LS stream whose segments follow each other without a gap up to its first scan.
+/// Nothing also for what the JPEG library would only warn of: GDCM ends the program on a warning before the scan (an assertion, which Debian's package has).
 inline std::optional<FrameHeader> jpeg_header(Bytes b) {
   if (b.size() < 4 || b[0] != 0xFF || b[1] != 0xD8) return std::nullopt;
+  std::optional<FrameHeader> h;
+  int transform = 0;
   for (std::size_t at = 2; b.size() - at >= 4;) {
     if (b[at] != 0xFF) return std::nullopt;
     const int marker = b[at + 1];
@@ -34,15 +37,18 @@ inline std::optional<FrameHeader> jpeg_header(Bytes b) {
       ++at;  // fill
       continue;
     }
+    if (marker < 0xC0 || (marker >= 0xD0 && marker <= 0xD9)) return std::nullopt;  // markers without a segment
     const std::size_t length = std::size_t(b[at + 2]) << 8 | b[at + 3];
     if (length < 2 || length > b.size() - at - 2) return std::nullopt;
-    const bool frame = (marker >= 0xC0 && marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC) || marker == 0xF7;
+    const Bytes content = b.subspan(at + 4, length - 2);
+    const bool frame = (marker <= 0xCF && marker != 0xC4 && marker != 0xC8 && marker != 0xCC) || marker == 0xF7;
     if (frame) {
-      if (length < 8) return std::nullopt;
-      const auto u16 = [&](std::size_t i) { return std::int64_t(b[at + i]) << 8 | b[at + i + 1]; };
-      return FrameHeader{u16(5), u16(7), b[at + 9], b[at + 4]};
+      if (content.size() < 6 || h) return std::nullopt;
+      h = FrameHeader{std::int64_t(content[1]) << 8 | content[2], std::int64_t(content[3]) << 8 | content[4], content[5], content[0]};
     }
-    if (marker == 0xDA || marker == 0xD9) return std::nullopt;  // data or an end before any frame
+    if (marker == 0xE0 && content.size() >= 6 && as_text(content.first(4)) == "JFIF" && content[5] != 1) return std::nullopt;
+    if (marker == 0xEE && content.size() >= 12 && as_text(content.first(5)) == "Adobe") transform = content[11];
+    if (marker == 0xDA) return h && (h->samples != 3 || transform <= 1) ? h : std::nullopt;
     at += 2 + length;
   }
   return std::nullopt;
@@ -85,7 +91,7 @@ inline Status gdcm_decode_unguarded(const DicomData& d, const PixelFormat& f, By
   if (frame.empty() || frame.size() > 0xFFFFFFF0u) return failed();
   const bool j2k = c.end == "90" || c.end == "91", ls = c.end == "80" || c.end == "81";
   const auto h = j2k ? jpeg2000_header(frame) : jpeg_header(frame);
-  if (!h) return failed(": it has no frame header");
+  if (!h) return failed(": its headers are damaged");
   if (h->rows != f.rows || h->columns != f.columns || h->samples != f.samples || h->bits > f.allocated || (h->bits > 8) != (f.allocated > 8))
     return failed(cat(": its own header says ", h->columns, "x", h->rows, ", ", h->samples, " samples of ", h->bits, " bits"));
   using Colours = gdcm::PhotometricInterpretation;
