@@ -3,14 +3,15 @@
 usage: oracle_dicom.py MEDICAL_COPY [FOLDER...] | --fixtures      MEDICAL_COPY: build/bin/medical_copy; FOLDER: more DICOM files, e.g. data_store/data of the wheel pydicom-data
 Reads every image among pydicom's own test files (whatever we refuse must be refused for a reason of REFUSED), then makes series: shuffled names, gaps, copies,
 several times, tilted gantries, every pixel format and transfer syntax, and compares values and places voxel by voxel. Segmentations are read back by pydicom and highdicom.
---fixtures writes tests/unit/dicom_fixtures/ anew. Needs: numpy pydicom highdicom SimpleITK pynrrd (PyPI); dciodvfy (Debian dicom3tools) if it is there.
+--fixtures writes tests/unit/dicom_fixtures/ anew (with pylibjpeg, pylibjpeg-openjpeg, pyjpegls and Debian's libgdcm-tools).
+Needs: numpy pydicom highdicom SimpleITK pynrrd (PyPI); dciodvfy (Debian dicom3tools) if it is there.
 """
 import glob, itertools, os, shutil, subprocess, sys, tempfile
 import numpy as np
 import nrrd
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import (CTImageStorage, DeflatedExplicitVRLittleEndian, EnhancedCTImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless, generate_uid)
+from pydicom.uid import (CTImageStorage, DeflatedExplicitVRLittleEndian, EnhancedCTImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless)
 
 SYNTAXES = {"explicit": ExplicitVRLittleEndian, "implicit": ImplicitVRLittleEndian, "big": ExplicitVRBigEndian, "deflated": DeflatedExplicitVRLittleEndian, "rle": RLELossless}
 EVEN = np.array([0.96, 0.28, 0, 0, 0, 1.0])  # row and column directions
@@ -245,6 +246,7 @@ def main(tool, folders):
         shutil.rmtree(path("s"))
 
         segmentations(tool, folder)
+        real_segmentations(tool, folder, folders)
     print(f"{check.count} checks, {check.failed} failed")
     return check.failed
 
@@ -274,11 +276,70 @@ def segmentations(tool, folder):
         volume = seg.get_volume(combine_segments=True, relabel=True)
         check(set(np.unique(volume.array)) == {0, 1, 2} and np.count_nonzero(volume.array) == np.count_nonzero(labels), "highdicom: volume")
         check(np.allclose(np.sort(volume.spacing), [0.5, 0.75, 2.5]), f"highdicom: spacing {volume.spacing}")
-        if shutil.which("dciodvfy"):
-            v = subprocess.run(["dciodvfy", path("seg.dcm")], capture_output=True, text=True)
-            errors = [l for l in v.stderr.splitlines() if l.startswith("Error")]
-            check(not errors, "dciodvfy: " + "; ".join(errors))
+        valid(path("seg.dcm"), "segmentation")
     os.remove(path("seg.dcm"))
+
+
+def valid(path, what):
+    """dciodvfy finds no error, and warns of nothing but patient and study data that are left out on purpose."""
+    if not shutil.which("dciodvfy"):
+        return
+    v = subprocess.run(["dciodvfy", path], capture_output=True, text=True)
+    # Some test files use one UID for study and frame of reference; both are theirs, and both are needed to find them.
+    lines = [l for l in (v.stdout + v.stderr).splitlines() if l.startswith(("Error", "Warning")) and "needed to build DICOMDIR" not in l and "StudyInstanceUID has same value as FrameOfReferenceUID" not in l]
+    check("Segmentation" in v.stdout + v.stderr and not lines, f"{what}: dciodvfy: " + "; ".join(lines))
+    valid.count = getattr(valid, "count", 0) + 1
+
+
+def real_segmentations(tool, folder, folders):
+    """Two segments over every image of pydicom and FOLDER that can have a segmentation, and over a series with the whole header of a scanner; back through pydicom and highdicom."""
+    import highdicom as hd
+    path = lambda *n: os.path.join(folder, *n)
+    own = os.path.join(os.path.dirname(pydicom.__file__), "data", "test_files")
+    os.makedirs(path("ge"), exist_ok=True)
+    for k in range(6):  # a GE scanner's file with its private elements, moved by 5 mm each
+        ds = pydicom.dcmread(os.path.join(own, "CT_small.dcm"))
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID + f".{k}"
+        ds.InstanceNumber, ds.ImagePositionPatient = k + 1, [*ds.ImagePositionPatient[:2], f"{float(ds.ImagePositionPatient[2]) - 5 * k:.6f}"]
+        save(ds, path("ge", f"{k * 7 % 6}"))
+    secrets = {str(e.value).encode() for e in pydicom.dcmread(path("ge", "0")).iterall() if e.VR in ("LO", "PN", "LT", "ST") and len(str(e.value)) > 3 and e.keyword not in ("Manufacturer",)}
+    files = sorted(g for top in [own, *folders] for g in glob.glob(os.path.join(top, "*.dcm")))
+    made, without = 0, []
+    for source, keep in [(path("ge"), False), (path("ge"), True), *((f, False) for f in files)]:
+        name = os.path.basename(source)
+        if run(tool, source, path("o.nrrd")).returncode:
+            continue
+        data = nrrd.read(path("o.nrrd"))[0]
+        shape = data.shape[-3:][::-1]
+        labels = np.zeros(shape, np.uint8)
+        labels[:, :3, :4], labels[shape[0] // 2:, 3:5, 2:7] = 1, 7
+        np.savez(path("l.npz"), imgs=labels)
+        r = run(tool, source, path("seg.dcm"), "--segments", path("l.npz"), *(["--keep-patient"] if keep else []))
+        if r.returncode:
+            last = r.stderr.strip().splitlines()[-1]  # GDCM's JPEG library may write lines of its own before
+            check("to refer to" in last or "character set" in last, f"{name}: {r.stderr}")
+            without.append(name)
+            continue
+        made += 1
+        valid(path("seg.dcm"), name)
+        ds = pydicom.dcmread(path("seg.dcm"))
+        frames = ds.pixel_array.reshape(-1, *shape[1:])
+        back = np.zeros(shape, np.uint8)
+        for group, f in zip(ds.PerFrameFunctionalGroupsSequence, frames):
+            segment, k = group.FrameContentSequence[0].DimensionIndexValues
+            back[k - 1][f > 0] = 1 if segment == 1 else 7
+        check(np.array_equal(back, labels), f"{name}: voxels of the segmentation")
+        seg = hd.seg.segread(path("seg.dcm"))
+        if shape[0] > 1:
+            volume = seg.get_volume(combine_segments=True, relabel=False)
+            check(np.count_nonzero(volume.array) == np.count_nonzero(labels) and volume.array.shape == shape, f"{name}: highdicom's volume {volume.array.shape}, {shape}")
+        instances = [i.ReferencedSOPInstanceUID for i in ds.ReferencedSeriesSequence[0].ReferencedInstanceSequence]
+        check(len(instances) == len(set(instances)), f"{name}: an instance is named twice")
+        if source == path("ge"):
+            raw = open(path("seg.dcm"), "rb").read()
+            leaked = [s for s in secrets if s in raw]
+            check(not leaked if not keep else leaked, f"{name}: {'nothing kept' if keep else f'leaks {leaked}'}")
+    print(f"{made} segmentations of real files, {getattr(valid, 'count', 0)} looked at by dciodvfy; images without what a segmentation refers to: {len(without)}")
 
 
 def fixtures():
@@ -287,6 +348,11 @@ def fixtures():
     path = lambda n: os.path.join(out, n)
     for syntax in SYNTAXES:
         save(dataset(pixels(1, True, 12)[0], syntax, True, 12, position=positions(1)[0], slope=(2, -1024)), path(f"i12_{syntax}.dcm"))
+    subprocess.run(["gdcmconv", "--jpeg", path("i12_explicit.dcm"), path("i12_jpeg_lossless.dcm")], check=True)  # pydicom writes none
+    for name, syntax, side in (("jpeg_ls", JPEGLSLossless, (6, 5)), ("jpeg_2000", JPEG2000Lossless, (32, 32))):  # OpenJPEG makes no picture of 6x5
+        ds = dataset(pixels(1, True, 12, *side)[0], "explicit", True, 12, position=positions(1)[0], slope=(2, -1024))
+        ds.compress(syntax, generate_instance_uid=False)
+        save(ds, path(f"i12_{name}.dcm"))
     save(dataset(np.stack([pixels(2, stored=8)] * 3, -1) % 256, "rle", stored=8, allocated=8, photometric="RGB", frames=2), path("rgb_rle_2frame.dcm"))
     save(enhanced([pixels(4, True)[i] for i in (2, 0, 3, 1)], [positions(4)[i] for i in (2, 0, 3, 1)], "explicit"), path("enhanced.dcm"))
     save(enhanced([pixels(4, True)[i] for i in (2, 0, 3, 1)], [positions(4)[i] for i in (2, 0, 3, 1)], "implicit", False), path("enhanced_implicit.dcm"))

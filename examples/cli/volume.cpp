@@ -69,7 +69,7 @@ Plan read_words(const Options& o) {
   p.read.dicom.fill_gaps = w.fill_gaps;
   p.read.dicom.keep_patient = w.keep_patient;
   p.read.dicom.decoder = medical::default_decoder();
-  if (o.load.max_memory) p.read.limits.max_bytes = p.read.dicom.limits.max_bytes = o.load.max_memory;
+  if (o.load.max_memory) p.read.limits.max_bytes = p.read.dicom.limits.max_bytes = p.read.dicom.dicom.max_bytes = o.load.max_memory;
   return p;
 }
 

@@ -44,7 +44,9 @@ struct Words {
 
 /// The labels of `w.segments` as a DICOM segmentation of the scan `w.from`.
 Status write_segmentation(const Words& w) {
-  SAMPAN_TRY(scan, read_dicom_volume(w.from, w.read.series, w.read.dicom));
+  SeriesOptions dicom = w.read.dicom;
+  dicom.decoder = default_decoder();
+  SAMPAN_TRY(scan, read_dicom_volume(w.from, w.read.series, dicom));
   SAMPAN_TRY(volume, read_volume(w.segments));
   SAMPAN_TRY(map, to_labels(volume));
   if (map.grid.size != scan.image.grid.size) return Error(ErrorCode::invalid_argument, cat(w.segments, ": its grid is not that of ", w.from));

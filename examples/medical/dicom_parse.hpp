@@ -21,7 +21,7 @@ struct DicomLimits {
 constexpr std::uint32_t dicom_tag(std::uint32_t group, std::uint32_t element) { return group << 16 | element; }
 
 namespace tag {
-inline constexpr std::uint32_t transfer_syntax = dicom_tag(0x0002, 0x0010), sop_class = dicom_tag(0x0008, 0x0016), sop_instance = dicom_tag(0x0008, 0x0018), modality = dicom_tag(0x0008, 0x0060),
+inline constexpr std::uint32_t transfer_syntax = dicom_tag(0x0002, 0x0010), character_set = dicom_tag(0x0008, 0x0005), sop_class = dicom_tag(0x0008, 0x0016), sop_instance = dicom_tag(0x0008, 0x0018), modality = dicom_tag(0x0008, 0x0060),
                                patient_name = dicom_tag(0x0010, 0x0010), patient_id = dicom_tag(0x0010, 0x0020), patient_birth = dicom_tag(0x0010, 0x0030), patient_sex = dicom_tag(0x0010, 0x0040),
                                study_date = dicom_tag(0x0008, 0x0020), study_time = dicom_tag(0x0008, 0x0030), accession = dicom_tag(0x0008, 0x0050), referring = dicom_tag(0x0008, 0x0090),
                                study_id = dicom_tag(0x0020, 0x0010), slice_thickness = dicom_tag(0x0018, 0x0050), slice_spacing = dicom_tag(0x0018, 0x0088), imager_spacing = dicom_tag(0x0018, 0x1164),
@@ -31,7 +31,8 @@ inline constexpr std::uint32_t transfer_syntax = dicom_tag(0x0002, 0x0010), sop_
                                planar = dicom_tag(0x0028, 0x0006), frames = dicom_tag(0x0028, 0x0008), rows = dicom_tag(0x0028, 0x0010), columns = dicom_tag(0x0028, 0x0011), pixel_spacing = dicom_tag(0x0028, 0x0030),
                                bits_allocated = dicom_tag(0x0028, 0x0100), bits_stored = dicom_tag(0x0028, 0x0101), high_bit = dicom_tag(0x0028, 0x0102), pixel_sign = dicom_tag(0x0028, 0x0103),
                                window_center = dicom_tag(0x0028, 0x1050), window_width = dicom_tag(0x0028, 0x1051), intercept = dicom_tag(0x0028, 0x1052), slope = dicom_tag(0x0028, 0x1053),
-                               modality_lut = dicom_tag(0x0028, 0x3000), frame_offsets = dicom_tag(0x3004, 0x000C), pixel_measures = dicom_tag(0x0028, 0x9110), frame_window = dicom_tag(0x0028, 0x9132),
+                               modality_lut = dicom_tag(0x0028, 0x3000), lossy = dicom_tag(0x0028, 0x2110), lossy_ratio = dicom_tag(0x0028, 0x2112),
+                               lossy_method = dicom_tag(0x0028, 0x2114), frame_offsets = dicom_tag(0x3004, 0x000C), pixel_measures = dicom_tag(0x0028, 0x9110), frame_window = dicom_tag(0x0028, 0x9132),
                                pixel_values = dicom_tag(0x0028, 0x9145), plane_position = dicom_tag(0x0020, 0x9113), plane_orientation = dicom_tag(0x0020, 0x9116), shared_groups = dicom_tag(0x5200, 0x9229),
                                frame_groups = dicom_tag(0x5200, 0x9230), float_pixels = dicom_tag(0x7FE0, 0x0008), double_pixels = dicom_tag(0x7FE0, 0x0009), pixels = dicom_tag(0x7FE0, 0x0010), item = 0xFFFEE000,
                                item_end = 0xFFFEE00D, sequence_end = 0xFFFEE0DD;
@@ -45,7 +46,7 @@ inline constexpr std::uint32_t kWanted[] = {tag::sop_class,       tag::sop_insta
                                             tag::study,           tag::series,       tag::series_number, tag::acquisition,    tag::instance_number, tag::position,         tag::orientation,     tag::frame_of_reference,
                                             tag::temporal,        tag::samples,      tag::photometric,   tag::planar,         tag::frames,        tag::rows,               tag::columns,         tag::pixel_spacing,
                                             tag::bits_allocated,  tag::bits_stored,  tag::high_bit,      tag::pixel_sign,     tag::window_center, tag::window_width,       tag::intercept,       tag::slope,
-                                            tag::frame_offsets};
+                                            tag::frame_offsets,   tag::character_set, tag::lossy,        tag::lossy_ratio,    tag::lossy_method};
 
 struct DicomElement {
   std::uint32_t tag = 0;
@@ -154,7 +155,7 @@ class DicomParser {
     else if (uid == "1.2.840.10008.1.2.1.99") d_.syntax = TransferSyntax::deflated;
     else if (uid == "1.2.840.10008.1.2.5") d_.syntax = TransferSyntax::rle;
     else if (uid.rfind("1.2.840.10008.1.2.4.", 0) == 0) d_.syntax = TransferSyntax::compressed;
-    else return Error(uid.empty() ? ErrorCode::bad_file : ErrorCode::unsupported, cat(label_, ": ", uid.empty() ? "its file meta information names no transfer syntax" : cat("unknown transfer syntax ", one_line(uid))));
+    else return Error(uid.empty() ? ErrorCode::bad_file : ErrorCode::unsupported, cat(label_, ": ", uid.empty() ? "its file meta information names no transfer syntax" : cat("unknown transfer syntax ", one_line(uid), "; convert it to explicit VR little endian first")));
     if (d_.syntax == TransferSyntax::deflated) SAMPAN_CHECK(inflate_rest());
     return data_set(d_.top, b_.size(), explicit_vr, 0, Level::top);
   }
@@ -254,8 +255,9 @@ class DicomParser {
       }
       if (level == Level::top && h.tag == tag::modality_lut && h.length > 0) d_.modality_lut = true;
       if (level != Level::skip && std::find(std::begin(kWanted), std::end(kWanted), h.tag) != std::end(kWanted)) {
-        if (level == Level::top && into.find(h.tag)) return refuse(cat("element ", tag_text(h.tag), " appears twice"));
-        into.elements.push_back({h.tag, b_.subspan(at_, h.length)});
+        const bool again = into.find(h.tag) != nullptr;
+        if (level == Level::top && again) return refuse(cat("element ", tag_text(h.tag), " appears twice"));
+        if (!again) into.elements.push_back({h.tag, b_.subspan(at_, h.length)});  // a million of them in a group would make every look-up long
       }
       at_ += h.length;
     }

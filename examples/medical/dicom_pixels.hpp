@@ -25,17 +25,33 @@ struct FrameDecoder {
   void* user = nullptr;
 };
 
-/// "JPEG 2000" and the like, by the transfer syntax.
-inline std::string_view compression_name(std::string_view uid) {
-  struct Row {
-    std::string_view end, name;
-  };
-  constexpr Row rows[] = {{"50", "JPEG baseline"}, {"51", "JPEG extended"}, {"57", "JPEG lossless"}, {"70", "JPEG lossless"}, {"80", "JPEG-LS"}, {"81", "JPEG-LS"}, {"90", "JPEG 2000"}, {"91", "JPEG 2000"},
-                          {"201", "HTJ2K"}, {"202", "HTJ2K"}, {"203", "HTJ2K"}, {"110", "JPEG XL"}, {"111", "JPEG XL"}, {"112", "JPEG XL"}};
-  const std::string_view end = uid.substr(uid.rfind('.') + 1);
-  for (const Row& r : rows)
-    if (r.end == end) return r.name;
-  return "a compressed or video format";
+/// How pixels are compressed, by the transfer syntax.
+struct Compression {
+  std::string_view end, name;
+  bool gdcm = false, lossy = false;    ///< GDCM decodes it; what is decoded is not what was encoded (or may not be)
+  std::string_view method = {};        ///< of LossyImageCompressionMethod (PS3.3 C.7.6.1.1.5.1)
+};
+/// The row of a UID 1.2.840.10008.1.2.4.N (PS3.6 table A-1); unknown numbers get a row without GDCM.
+inline Compression compression_of(std::string_view uid) {
+  constexpr std::string_view jpeg = "ISO_10918_1", jpeg_ls = "ISO_14495_1", j2k = "ISO_15444_1";
+  constexpr Compression rows[] = {{"50", "JPEG baseline", true, true, jpeg}, {"51", "JPEG extended", true, true, jpeg}, {"53", "JPEG spectral selection", true, true, jpeg}, {"55", "JPEG full progression", true, true, jpeg},
+                                  {"57", "JPEG lossless", true}, {"70", "JPEG lossless", true}, {"80", "JPEG-LS lossless", true}, {"81", "JPEG-LS near-lossless", true, true, jpeg_ls}, {"90", "JPEG 2000 lossless", true}, {"91", "JPEG 2000", true, true, j2k},
+                                  {"92", "JPEG 2000 multi-component"}, {"93", "JPEG 2000 multi-component"}, {"94", "a JPIP reference to pixels elsewhere"}, {"95", "a JPIP reference to pixels elsewhere"},
+                                  {"100", "MPEG-2 video"}, {"101", "MPEG-2 video"}, {"102", "H.264 video"}, {"103", "H.264 video"}, {"104", "H.264 video"}, {"105", "H.264 video"}, {"106", "H.264 video"},
+                                  {"107", "HEVC video"}, {"108", "HEVC video"}, {"110", "JPEG XL lossless"}, {"111", "JPEG XL"}, {"112", "JPEG XL"}, {"201", "HTJ2K lossless"}, {"202", "HTJ2K lossless"}, {"203", "HTJ2K"}};
+  std::string_view end = uid.substr(std::min(uid.size(), std::string_view("1.2.840.10008.1.2.4.").size()));
+  end = end.substr(0, end.find('.'));  // 102.1: the same format in fragments
+  for (const Compression& r : rows)
+    if (r.end == end) return r;
+  return {end, "an unknown format"};
+}
+/// Names the format, its transfer syntax, and what to do about it.
+inline Error cannot_decompress(std::string_view uid) {
+  const Compression c = compression_of(uid);
+  std::string shown(uid.substr(0, 64));
+  for (char& ch : shown) ch = (ch >= '0' && ch <= '9') || ch == '.' ? ch : '?';
+  return Error(ErrorCode::unsupported, cat("compressed as ", c.name, " (", shown, "), which ", c.gdcm ? "this build cannot decode; decompress it first (gdcmconv --raw IN OUT), or build with -DSAMPAN_GDCM=ON"
+                                                                                                      : "neither this program nor GDCM decodes; convert it to explicit VR little endian with another tool first"));
 }
 
 /// Sizes and layout, checked against each other and against the limits. Error{bad_file | unsupported | limit}; messages begin with `label`.
@@ -84,6 +100,7 @@ inline Result<PixelFormat> pixel_format(const DicomData& d, const std::string& l
     const auto all = product(bytes, std::uint64_t(f.frames));
     if (!all || *all > d.pixels.size()) return refuse(cat("its header announces ", f.frames, " frames of ", bytes, " bytes, ", d.pixels.size(), " are there: truncated, or a lying header"));
   }
+  if (d.encapsulated && std::uint64_t(f.frames) > d.pixels.size() / 8) return refuse(cat("its header announces ", f.frames, " frames, the file cannot hold that many: truncated, or a lying header"));  // a fragment has a head of 8 bytes
   if (d.syntax == TransferSyntax::rle && bytes > std::uint64_t(d.pixels.size()) * 64)  // two bytes make 128 at most
     return refuse("its header announces more pixels than its compressed data can hold: truncated, or a lying header");
   return f;
@@ -135,8 +152,7 @@ class FrameReader {
  public:
   static Result<FrameReader> make(const DicomData& d, const PixelFormat& f, std::string label, FrameDecoder decoder = {}) {
     FrameReader r(d, f, std::move(label), decoder);
-    if (d.syntax == TransferSyntax::compressed && !decoder.decode)
-      return Error(ErrorCode::unsupported, cat(r.label_, ": compressed as ", compression_name(d.syntax_uid), ", which this build cannot decode; decompress it first (gdcmconv --raw IN OUT), or build with -DSAMPAN_GDCM=ON"));
+    if (d.syntax == TransferSyntax::compressed && !decoder.decode) return cannot_decompress(d.syntax_uid).at(r.label_);
     if (d.encapsulated) SAMPAN_CHECK(r.find_fragments());
     return r;
   }

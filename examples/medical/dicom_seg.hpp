@@ -2,6 +2,7 @@
 // Data flow: LabelMap + DicomSource (dicom_series.hpp) -> write_dicom_seg -> AtomicFile; viewers lay it over the scan. Source: DICOM PS3.3 A.51 and C.8.20, PS3.16 (codes).
 // One frame per segment and slice that holds it, bits packed across frames as PS3.5 8.1.1 says; planes are placed by the texts of the source files, to the letter.
 // Identity: study, series, frame of reference and instance UIDs are needed to find the scan; name, id, dates only if DicomSource has them (SeriesOptions::keep_patient).
+// Images that were compressed with a loss say so, and so does what is derived from them (C.7.6.1.1.5).
 // The same labels give the same UIDs and (for the same date) the same bytes. Deliberately absent: fractional segmentations, other transfer syntaxes.
 #pragma once
 #include "dicom_series.hpp"
@@ -87,7 +88,9 @@ inline Status write_dicom_seg(AtomicFile& out, const LabelMap& labels, const Dic
   const auto refuse = [&](std::string_view what, ErrorCode code = ErrorCode::invalid_argument) { return Error(code, cat(out.path(), ": DICOM segmentation: ", what)); };
   const auto& size = labels.grid.size;
   if (std::int64_t(source.slices.size()) != size[2] || voxel_count(size) != labels.voxels.size()) return refuse("the labels are not on the grid of the DICOM images");
-  if (source.study.empty() || source.series.empty() || source.frame_of_reference.empty() || source.orientation.empty()) return refuse("the images have no study, series, frame of reference or orientation to refer to");
+  const std::pair<const std::string*, const char*> needed[] = {{&source.study, "study"}, {&source.series, "series"}, {&source.frame_of_reference, "frame of reference"}, {&source.orientation, "orientation"}};
+  for (const auto& [text, name] : needed)
+    if (text->empty()) return refuse(cat("the images have no ", name, " to refer to"));
   if (size[0] > 65535 || size[1] > 65535) return refuse("more than 65535 rows or columns", ErrorCode::limit);
   const std::vector<int> present = labels_present(labels.voxels);
   if (present.empty()) return refuse("no voxel has a label; the format has no empty segmentation");
@@ -131,8 +134,9 @@ inline Status write_dicom_seg(AtomicFile& out, const LabelMap& labels, const Dic
   };
 
   std::vector<DicomOut> referenced, segments, groups;
+  std::set<std::string> instances;  // a multi-frame file once
   for (const auto& s : source.slices) {
-    if (s.sop_instance.empty() || (s.frame > 1 && !referenced.empty())) continue;  // a multi-frame file once
+    if (s.sop_instance.empty() || !instances.insert(s.sop_instance).second) continue;
     DicomOut r;
     r.text(dicom_tag(0x0008, 0x1150), "UI", source.sop_class).text(dicom_tag(0x0008, 0x1155), "UI", s.sop_instance);
     referenced.push_back(std::move(r));
@@ -203,7 +207,9 @@ inline Status write_dicom_seg(AtomicFile& out, const LabelMap& labels, const Dic
   d.text(tag::frame_of_reference, "UI", source.frame_of_reference).text(dicom_tag(0x0020, 0x1040), "LO", "").sequence(dicom_tag(0x0020, 0x9221), organizations);
   d.sequence(dicom_tag(0x0020, 0x9222), {dimension(dicom_tag(0x0062, 0x000B), dicom_tag(0x0062, 0x000A), "Segment"), dimension(tag::position, tag::plane_position, "Position")});
   d.us(tag::samples, {1}).text(tag::photometric, "CS", "MONOCHROME2").text(tag::frames, "IS", cat(frames.size())).us(tag::rows, {int(size[1])}).us(tag::columns, {int(size[0])});
-  d.us(tag::bits_allocated, {1}).us(tag::bits_stored, {1}).us(tag::high_bit, {0}).us(tag::pixel_sign, {0}).text(dicom_tag(0x0028, 0x2110), "CS", "00");
+  d.us(tag::bits_allocated, {1}).us(tag::bits_stored, {1}).us(tag::high_bit, {0}).us(tag::pixel_sign, {0}).text(tag::lossy, "CS", source.lossy ? "01" : "00");
+  if (!source.lossy_ratio.empty()) d.text(tag::lossy_ratio, "DS", source.lossy_ratio);
+  if (!source.lossy_method.empty()) d.text(tag::lossy_method, "CS", source.lossy_method);
   d.text(dicom_tag(0x0062, 0x0001), "CS", "BINARY").sequence(dicom_tag(0x0062, 0x0002), segments);
   d.text(dicom_tag(0x0070, 0x0080), "CS", "SEGMENTATION").text(dicom_tag(0x0070, 0x0081), "LO", "").text(dicom_tag(0x0070, 0x0084), "PN", "");
   d.sequence(tag::shared_groups, shared).sequence(tag::frame_groups, groups).raw(tag::pixels, "OB", packed);

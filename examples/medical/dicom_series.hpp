@@ -6,10 +6,12 @@
 // Cost: headers of all files once, pixels of the chosen stack once; one file is open at a time.
 // Deliberately absent: DICOMDIR, modality look-up tables, SUV; patient data are read only when a caller asks to keep them (SeriesOptions::keep_patient).
 #pragma once
+#include "dicom_patient.hpp"
 #include "dicom_pixels.hpp"
 #include "slices.hpp"
 
 #include <filesystem>
+#include <set>
 
 namespace sampan::inline SAMPAN_ABI::medical {
 
@@ -31,7 +33,9 @@ struct DicomSource {
   };
   std::string study, series, frame_of_reference, sop_class, orientation, pixel_spacing, thickness;
   std::vector<Slice> slices;               ///< one per k; without sop_instance where a gap was filled
-  std::vector<std::pair<std::uint32_t, std::string>> patient;  ///< tag, value; empty unless asked for
+  bool lossy = false;                      ///< the images were compressed with a loss at some time
+  std::string lossy_ratio, lossy_method;   ///< empty if nobody knows
+  std::vector<std::pair<std::uint32_t, std::string>> patient;  ///< tag, value in UTF-8; empty unless asked for
 };
 
 struct DicomVolume {
@@ -49,7 +53,8 @@ struct DicomStack {
 };
 struct DicomScan {
   std::vector<DicomStack> stacks;          ///< the one with most frames first
-  std::size_t other_files = 0;             ///< no DICOM, or without pixels that are an image
+  std::size_t other_files = 0;             ///< no DICOM, or without pixels
+  std::size_t segmentations = 0;           ///< of others: they are no images
   std::vector<Error> unreadable;           ///< the first 20
 };
 
@@ -89,6 +94,18 @@ inline std::string mm(double v) {
   char text[40];
   std::snprintf(text, sizeof text, "%.2f", v);
   return text;
+}
+
+/// Whether pixels have lost something: what the file says, else what its transfer syntax means.
+inline void note_loss(const DicomData& d, const PixelFormat& f, DicomSource& s) {
+  const std::string said = dicom_text(d.find(tag::lossy));
+  const Compression c = d.syntax == TransferSyntax::compressed ? compression_of(d.syntax_uid) : Compression{};
+  s.lossy = said == "01" || (c.lossy && said != "00");
+  if (!s.lossy) return;
+  s.lossy_ratio = dicom_text(d.find(tag::lossy_ratio)), s.lossy_method = dicom_text(d.find(tag::lossy_method));
+  if (!c.lossy || !s.lossy_ratio.empty() || !s.lossy_method.empty()) return;
+  s.lossy_method = c.method;
+  s.lossy_ratio = mm(double(f.frame_bytes) * double(f.frames) / double(std::max<std::size_t>(d.pixels.size(), 1)));
 }
 
 /// Frames sorted by `along`. Error{bad_file | invalid_argument} as the header of this file says.
@@ -147,6 +164,7 @@ inline Result<Placement> place_frames(const std::vector<DicomFrame>& f, const Se
   }
   if (count > 5) gaps += cat(", and ", count - 5, " more gaps");
   if (missing == 0) return refuse(cat("its slices are unevenly spaced: ", mm(sorted.front()), " to ", mm(sorted.back()), " mm"));
+  if (p.slice.back() >= (std::int64_t(1) << 20)) return refuse(cat(missing, " slices are missing between ", n, ": more than a million in all"), ErrorCode::limit);
   if (!o.fill_gaps) return refuse(cat(missing, " slices are missing (", gaps, ", counted along the normal); get them, or fill the gaps with empty slices"));
   notes.push_back(cat(missing, " slices were missing and are empty: ", gaps));
   p.step = (t.back() - t.front()) / double(p.slice.back());
@@ -166,8 +184,12 @@ inline Result<DicomScan> scan_dicom_files(const std::vector<std::string>& paths,
       continue;
     }
     const auto d = parse_dicom(file->bytes(), path, o.dicom);
+    if (d && dicom_text(d->find(tag::modality)) == "SEG") {
+      ++out.segmentations;
+      continue;
+    }
     const auto format = d ? d->has_pixels ? pixel_format(*d, path, o.limits) : Result<PixelFormat>(Error(ErrorCode::unsupported, "")) : Result<PixelFormat>(d.error());
-    if (d && (!d->has_pixels || dicom_text(d->find(tag::modality)) == "SEG")) {
+    if (d && !d->has_pixels) {
       ++out.other_files;
       continue;
     }
@@ -224,7 +246,7 @@ inline Result<DicomVolume> read_dicom_stack(const DicomStack& stack, const std::
   Volume& v = out.image;
   v.modality = stack.modality;
   std::vector<detail::DicomFrame> frames;
-  std::vector<std::string> seen;
+  std::set<std::string> seen;
   std::array<double, 6> axes{1, 0, 0, 0, 1, 0};
   std::array<double, 2> pixel{1, 1};  // between rows, between columns
   double thickness = 0, between = 0;
@@ -237,11 +259,10 @@ inline Result<DicomVolume> read_dicom_stack(const DicomStack& stack, const std::
     SAMPAN_TRY(format, pixel_format(d, stack.files[n], o.limits));
     if (d.modality_lut) return refuse("its values need a modality look-up table", ErrorCode::unsupported);
     const std::string uid = dicom_text(d.find(tag::sop_instance));
-    if (!uid.empty() && std::find(seen.begin(), seen.end(), uid) != seen.end()) {
+    if (!uid.empty() && !seen.insert(uid).second) {
       ++copies;
       continue;
     }
-    seen.push_back(uid);
     if (frames.empty()) {
       const auto orientation = detail::dicom_orientation(d, 0);
       oriented = orientation.has_value();
@@ -261,14 +282,17 @@ inline Result<DicomVolume> read_dicom_stack(const DicomStack& stack, const std::
       auto& s = out.source;
       s.study = dicom_text(d.find(tag::study)), s.series = dicom_text(d.find(tag::series)), s.frame_of_reference = dicom_text(d.find(tag::frame_of_reference)), s.sop_class = dicom_text(d.find(tag::sop_class));
       s.orientation = dicom_text(d.find(tag::orientation, 0)), s.pixel_spacing = dicom_text(d.find(tag::pixel_spacing, 0)), s.thickness = dicom_text(d.find(tag::slice_thickness, 0));
-      if (o.keep_patient)
-        for (const std::uint32_t t : {tag::study_date, tag::study_time, tag::accession, tag::referring, tag::patient_name, tag::patient_id, tag::patient_birth, tag::patient_sex, tag::study_id})
-          if (const auto* e = d.find(t)) s.patient.emplace_back(t, dicom_text(e));
+      if (o.keep_patient) {
+        auto patient = dicom_patient(d);
+        if (!patient) return std::move(patient).error().at(label);
+        s.patient = std::move(*patient);
+      }
       if (format.frames > 1 && d.per_frame.empty() && d.find(tag::frame_offsets)) {
         offsets.resize(std::size_t(format.frames));
         if (!dicom_decimals(d.find(tag::frame_offsets), offsets.data(), offsets.size())) return refuse("its grid frame offset vector does not have a number for each frame");
       }
     }
+    if (!out.source.lossy) detail::note_loss(d, format, out.source);
     for (std::int64_t k = 0; k < format.frames; ++k) {
       const auto index = std::size_t(k);
       detail::DicomFrame f;
@@ -280,7 +304,8 @@ inline Result<DicomVolume> read_dicom_stack(const DicomStack& stack, const std::
       Vec3 p{};
       const auto* e = d.find(tag::position, index);
       const bool in_group = index < d.per_frame.size() && d.per_frame[index].find(tag::position);
-      if (dicom_decimals(e, p.data(), 3) && (in_group || format.frames == 1 || !offsets.empty())) f.position = p, f.position_text = dicom_text(e);
+      if (dicom_decimals(e, p.data(), 3) && (in_group || format.frames == 1 || !offsets.empty())) f.position = p;
+      if (f.position && offsets.empty()) f.position_text = dicom_text(e);  // with offsets the text is that of the first frame alone
       const auto* slope = d.find(tag::slope, index);
       const auto* intercept = d.find(tag::intercept, index);
       if ((slope && !dicom_view(slope).empty() && !dicom_decimals(slope, &f.slope, 1)) || (intercept && !dicom_view(intercept).empty() && !dicom_decimals(intercept, &f.intercept, 1))) return refuse("its rescale slope or intercept is no number");
@@ -411,7 +436,7 @@ inline Result<DicomVolume> read_dicom_stack(const DicomStack& stack, const std::
 inline Result<DicomVolume> read_dicom_volume(const std::string& path, std::optional<std::size_t> which = {}, const SeriesOptions& o = {}) {
   SAMPAN_TRY(files, files_below(path, o.max_files));
   SAMPAN_TRY(scan, scan_dicom_files(files, o));
-  if (scan.stacks.empty()) return scan.unreadable.empty() ? Error(ErrorCode::bad_file, cat(path, ": no DICOM image (", scan.other_files, " other files)")) : scan.unreadable[0];
+  if (scan.stacks.empty()) return scan.unreadable.empty() ? Error(ErrorCode::bad_file, cat(path, ": no DICOM image (", scan.segmentations, " segmentations, ", scan.other_files, " other files)")) : scan.unreadable[0];
   if (!which && scan.stacks.size() > 1) {
     std::string list;
     for (std::size_t i = 0; i < std::min<std::size_t>(scan.stacks.size(), 20); ++i) {

@@ -90,6 +90,39 @@ Words operator+(Words a, const Words& b) {
   return a;
 }
 Words volume(const Words& more, const std::string& in = "a.nii", const std::string& model = "box.safetensors") { return Words{"volume", in, "--model", model, "--threads", "1"} + more; }
+/// What dciodvfy (Debian: dicom3tools) holds against a DICOM file, line by line; nothing if it is not installed.
+std::optional<std::vector<std::string>> iod_errors(const fs::path& path) {
+  std::FILE* pipe = popen(("dciodvfy '" + path.string() + "' 2>&1").c_str(), "r");
+  REQUIRE(pipe != nullptr);
+  std::string text;
+  for (int c = std::fgetc(pipe); c != EOF; c = std::fgetc(pipe)) text += char(c);
+  const int status = pclose(pipe);
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 127) return std::nullopt;
+  std::vector<std::string> errors;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    // Empty patient and study data are what is meant; a DICOMDIR cannot be built from them.
+    if (line.rfind("Error", 0) == 0 || (line.rfind("Warning", 0) == 0 && line.find("DICOMDIR") == std::string::npos)) errors.push_back(line);
+  }
+  CHECK_MESSAGE(text.find("Segmentation") != std::string::npos, text);  // it says what it took the file for
+  return errors;
+}
+/// A CT scan of `slices` slices in files of their own, with everything about a patient that must stay behind.
+void write_scan(const fs::path& folder, int slices, const std::string& more = {}) {
+  fs::create_directories(folder);
+  for (int n = 0; n < slices; ++n) {
+    DicomImage i;
+    i.rows = kA, i.columns = kR;
+    i.position = cat("-10\\5\\", md::detail::real_text(2.5 * n));
+    i.instance = cat("1.2.3.", n + 1), i.number = cat(n);
+    i.stored = 16, i.high = 15, i.sign = 1, i.intercept = "-100", i.slope = "1";
+    i.before_pixels = more;
+    i.pixels.clear();
+    for (std::int64_t y = 0; y < kA; ++y)
+      for (std::int64_t x = 0; x < kR; ++x) i.pixels += le(static_cast<std::int16_t>(cell(x, y, n + 4)));
+    write_text(folder / cat("im", n), dicom_file(kExplicit, DicomBytes().add(0x00080016, "UI", "1.2.840.10008.5.1.4.1.1.2").bytes() + i.data_set()));
+  }
+}
 const Words kFull = {"--recipe", "full"};
 const Words kBox = {"--box", "8,10,3,28,30,11"};
 
@@ -260,6 +293,103 @@ TEST_CASE("volume: DICOM in, label maps and segmentations out, and nobody's name
   CHECK(gap.err.find("1 slices are missing (1 between 5.00 and 10.00 mm") != std::string::npos);
   f.ok(volume({"--box", "8,10,1,28,30,3", "-o", "d.nii", "--fill-gaps"}, "scan"));
   CHECK(labels(f / "d.nii").grid.size[2] == 6);
+}
+
+TEST_CASE("volume: a segmentation of several objects is what dciodvfy knows as one") {
+  const Folder& f = folder();
+  write_scan(f / "valid", 4);
+  write_text(f / "two.json", R"({"objects": [{"label": 1, "name": "Liver", "boxes": [[8,10,0,28,30,3]]}, {"label": 7, "name": "Tumour, left", "boxes": [[12,12,1,36,34,2]]}]})");
+  for (const Words& more : {Words{}, Words{"--keep-patient"}}) {
+    f.ok(volume(Words{"--prompts", "two.json", "-o", "valid.dcm", "--provenance", "none"} + more, "valid"));
+    const auto errors = iod_errors(f / "valid.dcm");
+    if (!errors) {
+      MESSAGE("skipped: no dciodvfy here (Debian: dicom3tools)");
+      return;
+    }
+    for (const auto& line : *errors) CHECK_MESSAGE(false, line);
+    // A check that cannot fail would prove nothing: the same file with a type of segmentation that does not exist.
+    std::string broken = read_text(f / "valid.dcm");
+    REQUIRE(broken.find("BINARY") != std::string::npos);
+    broken.replace(broken.find("BINARY"), 6, "TERTIA");
+    write_text(f / "broken.dcm", broken);
+    CHECK_FALSE(iod_errors(f / "broken.dcm")->empty());
+  }
+}
+
+TEST_CASE("volume: nothing of a patient, a private element or an extension reaches an output or the terminal") {
+  const Folder f;  // of its own: every file in it is looked at
+  f.model("box.safetensors", tiny_lite_medsam());
+  const Words kept = {"Doe", "Jane", "secret-7", "19610203", "20210304", "ACC99", "House"};                         // what --keep-patient means
+  const Words never = {"St Elsewhere", "staging", "needles", "ACME", "hidden-42", "Nested", "jotted", "Extension"};  // what goes nowhere
+  const std::string more = DicomBytes()
+                               .add(0x00080020, "DA", "20210304").add(0x00080050, "SH", "ACC99").add(0x00080080, "LO", "St Elsewhere").add(0x00080090, "PN", "House^Greg").add(0x00081030, "LO", "staging").add(0x0008103E, "LO", "staging")
+                               .add(0x00090010, "LO", "ACME").add(0x00091001, "UN", "hidden-42").sequence(0x00091002, {DicomBytes().add(0x00100010, "PN", "Nested^Nick").bytes()}, true)
+                               .add(0x00100020, "LO", "secret-7").add(0x00100030, "DA", "19610203").add(0x00104000, "LT", "needles").add(0x00204000, "LT", "jotted").bytes();
+  write_scan(f / "scan", 6, more);
+  std::string nifti = body(kStraight, 0);
+  const auto put = [&](std::size_t at, const std::string& text) { nifti.replace(at, text.size(), text); };
+  put(4, "Doe^Jane"), put(14, "hidden-42"), put(148, "Doe^Jane 19610203, St Elsewhere"), put(228, "secret-7"), put(328, "House");
+  const std::string extension = std::string("\x30\0\0\0\x06\0\0\0", 8) + "Extension: Doe^Jane, secret-7           ", header = nifti.substr(0, 348), voxels = nifti.substr(352);
+  REQUIRE(extension.size() == 48);
+  nifti = header + std::string("\1\0\0\0", 4) + extension + voxels;
+  nifti.replace(108, 4, le(400.0f));
+  write_text(f / "scan.nii", nifti);
+  write_text(f / "scan.nrrd", "NRRD0005\n# Doe^Jane\ntype: int16\ndimension: 3\nspace: LPS\nsizes: 40 36 14\nspace directions: (1,0,0) (0,1,0) (0,0,2)\nspace origin: (0,0,0)\nendian: little\nencoding: raw\ncontent: Doe^Jane\n"
+                              "patient:=Doe^Jane secret-7\nACME:=hidden-42\n\n" + voxels);
+  std::set<std::string> inputs = f.files();
+  const auto look = [&](const std::string& where, const std::string& text, bool keep) {
+    for (const Words* list : {&kept, &never})
+      for (const std::string& secret : *list) CHECK_MESSAGE((text.find(secret) == std::string::npos || (keep && list == &kept)), where << ": " << secret);
+  };
+  const auto run = [&](const Words& words, int code, bool keep = false) {
+    const Ran r = f.run(words);
+    CHECK_MESSAGE(r.code == code, r.err);
+    look("stdout", r.out, false), look("stderr", r.err, false);
+    for (const std::string& name : f.files()) {
+      if (inputs.count(name) || fs::is_directory(f / name)) continue;
+      const std::string text = read_text(f / name);
+      look(name, text, keep && name == "o.dcm");
+      if (text.rfind("\x1f\x8b", 0) == 0) look(name + ", inflated", gunzip(text), false);
+    }
+  };
+  const Words prompts = {"--box", "8,10,1,28,30,4", "--json", "--progress", "json", "--montage", "m.png", "--animation", "a.png", "--cache", "kept"};
+  for (const char* scan : {"scan", "scan.nii", "scan.nrrd"})
+    for (const char* out : {"o.nii.gz", "o.nii", "o.nrrd", "o.npz", "o.dcm"}) {
+      CAPTURE(scan);
+      CAPTURE(out);
+      const bool dicom = std::string(scan) == "scan";
+      if (std::string(out) != "o.dcm" || dicom) run(volume(prompts + (dicom ? Words{} : kFull) + Words{"-o", out}, scan), 0);
+    }
+  run(volume(prompts + Words{"-o", "o.dcm", "--keep-patient"}, "scan"), 0, true);
+  CHECK(read_text(f / "o.dcm").find("House^Greg") != std::string::npos);
+  fs::remove(f / "o.dcm");
+  // Refusals name files and numbers, nobody.
+  run(volume({"--box", "8,10,1,28,300,4", "-o", "x.nii"}, "scan"), 2);
+  fs::copy(f / "scan", f / "gap");
+  fs::remove(f / "gap/im3");
+  const std::string whole = read_text(f / "scan/im0");
+  write_text(f / "cut", whole.substr(0, whole.size() - 9)), write_text(f / "shorter", whole.substr(0, whole.find("Nested")));
+  std::string twice = whole;
+  twice.insert(twice.find("ACC99") - 8, DicomBytes().add(0x00100020, "LO", "secret-7").bytes());
+  write_text(f / "twice", twice);
+  fs::copy(f / "scan", f / "mixed");
+  write_scan(f / "mixed/other", 1, more + DicomBytes().add(0x00200011, "IS", "9").bytes());
+  std::string other = read_text(f / "mixed/other/im0");
+  other.replace(other.find("\\0\\0\\0\\1\\0"), 10, "\\0\\0\\0\\0\\1");
+  write_text(f / "mixed/other/im0", other);
+  for (const auto& name : f.files()) inputs.insert(name);
+  for (const char* scan : {"gap", "cut", "shorter", "twice"}) run(volume({"--box", "8,10,1,28,30,3", "-o", "x.nii"}, scan), 3);
+  run(volume({"--box", "8,10,1,28,30,3", "-o", "x.nii"}, "mixed"), 2);
+}
+
+TEST_CASE("volume: a deflated file that unpacks to more than --max-memory is refused before it does") {
+  const Folder& f = folder();
+  DicomImage i;
+  i.rows = 4096, i.columns = 4096, i.pixels = std::string(std::size_t(4096) * 4096 * 2, '\0');
+  const std::string packed = gzip(i.data_set());
+  write_text(f / "bomb.dcm", dicom_file("1.2.840.10008.1.2.1.99", packed.substr(10, packed.size() - 18)));
+  check_refused(f.run(volume({"--box", "8,10,0,28,30,0", "-o", "x.nii", "--max-memory", "30M"}, "bomb.dcm")), 4, "inflates to more than 30 MiB");
+  fs::remove(f / "bomb.dcm");
 }
 
 TEST_CASE("volume: overlap and tidying") {

@@ -24,6 +24,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     (void)dicom_decimals(d->find(t, 0), numbers, 6);
     (void)dicom_is(d->find(t, 1));
   }
+  if (const auto patient = dicom_patient(*d))
+    for (const auto& [t, text] : *patient) require(detail::is_utf8(text));  // it goes into files that say so
   const auto f = pixel_format(*d, "f", {.max_bytes = std::size_t(1) << 20});
   if (!f) return 0;
   const auto r = FrameReader::make(*d, *f, "f");

@@ -5,7 +5,10 @@
 #include "examples/medical/read_volume.hpp"
 #include "support/dicom_files.hpp"
 
+#include <fstream>
 #include <functional>
+
+#include <sys/resource.h>
 
 using namespace sampan;
 using namespace sampan::medical;
@@ -63,6 +66,37 @@ TEST_CASE("dicom: the same image in five transfer syntaxes, as pydicom writes th
     CHECK(v->image.grid.affine.column(1) == Vec3{-0.0, -0.0, 0.75});
     CHECK(v->image.grid.affine.column(3) == Vec3{20.5, -10.25, -7});
     CHECK(v->source.patient.empty());
+  }
+}
+
+TEST_CASE("dicom: the same formula as JPEG, JPEG-LS and JPEG 2000: decoded by GDCM, or named") {
+  struct Case {
+    const char *file, *name;
+    std::int64_t rows, columns;
+  };
+  for (const Case& c : {Case{"i12_jpeg_lossless.dcm", "JPEG lossless (1.2.840.10008.1.2.4.70)", 6, 5}, {"i12_jpeg_ls.dcm", "JPEG-LS lossless (1.2.840.10008.1.2.4.80)", 6, 5}, {"i12_jpeg_2000.dcm", "JPEG 2000 lossless (1.2.840.10008.1.2.4.90)", 32, 32}}) {
+    CAPTURE(c.file);
+    const auto plain = read_dicom_volume(dicom_fixture(c.file));
+    REQUIRE_FALSE(plain.ok());
+    CHECK(plain.error().code() == ErrorCode::unsupported);
+    CHECK(plain.error().message().find(cat("compressed as ", c.name)) != std::string::npos);
+    if (!default_decoder().decode) continue;  // a build with -DSAMPAN_GDCM=ON goes on
+    const auto v = read_dicom_volume(dicom_fixture(c.file), {}, {.decoder = default_decoder()});
+    REQUIRE_MESSAGE(v, v.error().message());
+    REQUIRE(v->image.grid.size == Extent3{c.columns, c.rows, 1});
+    const auto values = values_of(v->image);
+    bool same = true;
+    for (std::int64_t i = 0; i < c.rows; ++i)
+      for (std::int64_t j = 0; j < c.columns; ++j) same = same && values[std::size_t(c.columns * i + j)] == 2 * formula(0, i, j, 12) - 1024;
+    CHECK(same);
+    // Damaged and cut frames are errors and nothing else.
+    const std::string whole = get_file(dicom_fixture(c.file));
+    for (std::size_t n = whole.size() - 40; n > whole.size() / 2; n -= 7) {
+      std::string bad = whole;
+      bad[n] = char(bad[n] ^ 0x55);
+      (void)read_files({bad}, {.decoder = default_decoder()}).ok();
+      CHECK_FALSE(read_files({whole.substr(0, n)}, {.decoder = default_decoder()}).ok());
+    }
   }
 }
 
@@ -289,6 +323,7 @@ TEST_CASE("dicom: hostile files") {
   add("more rows than bytes", [](auto& i) { i.rows = 60000; }, bad, "truncated, or a lying header");
   add("2^32 pixels", [](auto& i) { i.rows = i.columns = 65535; i.allocated = i.stored = 32; i.high = 31; i.frames = "1000"; }, limit, "more than the limit");
   add("a million frames", [](auto& i) { i.frames = "1000000"; }, bad, "announces 1000000 frames");
+  add("2^40 voxels", [](auto& i) { i.rows = i.columns = 32768, i.frames = "1024"; }, bad, "announces 1024 frames of 2147483648 bytes");
   add("2^31 frames", [](auto& i) { i.frames = "2147483647"; }, bad, "number of frames");
   add("-1 frames", [](auto& i) { i.frames = "-1"; }, bad, "number of frames");
   add("1.5 frames", [](auto& i) { i.frames = "1.5"; }, bad, "number of frames");
@@ -340,6 +375,12 @@ TEST_CASE("dicom: hostile files") {
   DicomImage none;
   none.with_pixels = false;
   cases.push_back({"fragments in explicit", dicom_file(kExplicit, none.data_set() + dicom_fragments({"xx"})), bad, "do not fit the transfer syntax"});
+  none.rows = none.columns = 1024, none.frames = "1048576";
+  cases.push_back({"2^40 voxels in one RLE fragment", dicom_file(kRle, none.data_set() + dicom_fragments({std::string(100'000, 'x')})), bad, "announces 1048576 frames, the file cannot hold that many"});
+  none.rows = none.columns = 65535, none.frames = "";
+  cases.push_back({"2^32 pixels in 100 kB of RLE", dicom_file(kRle, none.data_set() + dicom_fragments({std::string(100'000, 'x')})), bad, "more pixels than its compressed data can hold"});
+  none = DicomImage();
+  none.with_pixels = false;
   cases.push_back({"JPEG 2000 without a decoder", dicom_file(kJpeg2000, none.data_set() + dicom_fragments({"xx"})), unsupported, "compressed as JPEG 2000"});
   cases.push_back({"fragments without an end", dicom_file(kRle, none.data_set() + dicom_fragments({std::string(64, 'x')}).substr(0, 60)), bad, "truncated"});
   for (const Case& c : cases) {
@@ -351,6 +392,20 @@ TEST_CASE("dicom: hostile files") {
     CHECK(v.error().message().find(c.says) != std::string::npos);
     CHECK(v.error().message().rfind("DIR", 0) == 0);
     CHECK(v.error().message().find("Doe") == std::string::npos);
+  }
+  // What cannot be decompressed is named, with what to do about it; GDCM is offered only where it helps.
+  struct Syntax {
+    const char *uid, *says, *not_says;
+  };
+  for (const Syntax& y : {Syntax{"50", "JPEG baseline (1.2.840.10008.1.2.4.50), which this build cannot decode; decompress it first (gdcmconv --raw IN OUT)", "neither"}, {"55", "JPEG full progression", "neither"}, {"70", "JPEG lossless", "neither"},
+                          {"80", "JPEG-LS lossless", "neither"}, {"91", "JPEG 2000 (", "neither"}, {"93", "JPEG 2000 multi-component", "gdcmconv"}, {"102.1", "H.264 video", "gdcmconv"}, {"108", "HEVC video", "gdcmconv"},
+                          {"110", "JPEG XL lossless", "gdcmconv"}, {"203", "HTJ2K (1.2.840.10008.1.2.4.203), which neither this program nor GDCM decodes; convert it", "gdcmconv"}, {"999", "an unknown format", "gdcmconv"}}) {
+    const auto v = read_files({dicom_file(cat("1.2.840.10008.1.2.4.", y.uid), none.data_set() + dicom_fragments({"xx"}))});
+    REQUIRE_FALSE(v.ok());
+    CAPTURE(v.error().message());
+    CHECK(v.error().code() == unsupported);
+    CHECK(v.error().message().find(cat("compressed as ", y.says)) != std::string::npos);
+    CHECK(v.error().message().find(y.not_says) == std::string::npos);
   }
   // A position that is no decimal string is no position: said, not guessed.
   for (const char* odd : {"nan\\0\\0", "1\\2", "a\\b\\c", "inf\\0\\0"}) {
@@ -378,6 +433,122 @@ TEST_CASE("dicom: hostile files") {
     CHECK_MESSAGE(accepted <= 1, name);  // RLE ends in a delimiter, deflate in padding: the last byte may be missing without harm
   }
   CHECK(read_files({DicomImage().file()}, {.max_files = 0}).error().code() == limit);
+  // Small files that would make a careless reader slow or fat.
+  std::string again;
+  for (int i = 0; i < 300'000; ++i) again += DicomBytes().add(0x00180050, "DS", "2.5 ").bytes();
+  DicomImage many_frames;
+  many_frames.rows = 1, many_frames.columns = 1, many_frames.allocated = many_frames.stored = 8, many_frames.high = 7, many_frames.frames = "100000", many_frames.pixels = std::string(100'000, 'x');
+  many_frames.before_pixels = DicomBytes().sequence(tag::shared_groups, {DicomBytes().sequence(tag::pixel_measures, {again}).bytes()}).bytes();
+  CHECK(read_files({many_frames.file()})->image.grid.size == Extent3{1, 1, 100'000});
+  std::vector<std::string> far;
+  double z = 0;
+  for (int i = 0; i < 40; ++i) far.push_back(slice_at(z, i + 1, i).file()), z += i % 2 ? 90'000 : 1;
+  CHECK(read_files(far, {.fill_gaps = true}).error().message().find("slices are missing between 40: more than a million in all") != std::string::npos);
+}
+
+TEST_CASE("dicom: a private element of 3 GiB and deep trees cost no memory") {
+  // A file with a hole: nothing is on the disk, and nothing of it may be read into memory.
+  const TempDir dir;
+  const std::uint32_t huge = 3u << 30;
+  std::string tree;  // 14 levels, lengths unknown
+  for (int i = 0; i < 14; ++i) tree += DicomBytes().head(0x00291010, "SQ", 0xFFFFFFFF).raw(DicomBytes().item(0xFFFEE000, 0xFFFFFFFF)).bytes();
+  for (int i = 0; i < 14; ++i) tree += DicomBytes().item(0xFFFEE00D, 0) + DicomBytes().item(0xFFFEE0DD, 0);
+  DicomImage image;
+  image.pixels = u16s({1, 2, 3, 4, 5, 6});
+  image.before_pixels = "HOLE";
+  const std::string whole = image.file();
+  const std::size_t at = whole.find("HOLE");
+  const std::string head = whole.substr(0, at) + DicomBytes().add(0x00290010, "LO", "ACME").bytes() + tree + DicomBytes().head(0x00291011, "OB", huge).bytes(), tail = whole.substr(at + 4);
+  put_file(dir.path("hole.dcm"), head);
+  {
+    std::fstream f(dir.path("hole.dcm"), std::ios::in | std::ios::out | std::ios::binary);
+    f.seekp(std::streamoff(head.size()) + std::streamoff(huge));
+    f << tail;
+    REQUIRE(f.good());
+  }
+  rusage before{}, after{};
+  getrusage(RUSAGE_SELF, &before);
+  const auto v = read_dicom_volume(dir.path("hole.dcm"));
+  getrusage(RUSAGE_SELF, &after);
+  REQUIRE_MESSAGE(v, v.error().message());
+  CHECK(values_of(v->image) == std::vector<double>{1, 2, 3, 4, 5, 6});
+  CHECK(after.ru_maxrss - before.ru_maxrss < 64 * 1024);  // KiB
+}
+
+TEST_CASE("dicom: segmentations of multi-frame files, of grids with offsets, of lossy images; character sets") {
+  const TempDir dir;
+  const auto seg_of = [&](const DicomVolume& v) {
+    LabelMap labels{v.image.grid, std::vector<std::uint16_t>(voxel_count(v.image.grid.size), 1), {}};
+    auto out = AtomicFile::create(dir.path("s.dcm"));
+    REQUIRE(out);
+    const Status s = write_dicom_seg(*out, labels, v.source, {});
+    REQUIRE_MESSAGE(s, s.error().message());
+    REQUIRE(out->commit());
+    return get_file(dir.path("s.dcm"));
+  };
+  const auto count = [](const std::string& s, const std::string& word) {
+    int n = 0;
+    for (auto at = s.find(word); at != std::string::npos; at = s.find(word, at + 1)) ++n;
+    return n;
+  };
+  // A multi-frame file, frames out of order: named once for the series and once per frame.
+  const auto enhanced = read_dicom_volume(dicom_fixture("enhanced.dcm"));
+  REQUIRE_MESSAGE(enhanced, enhanced.error().message());
+  CHECK(count(seg_of(*enhanced), enhanced->source.slices[0].sop_instance) == 5);
+  // A grid with offsets (doses): each frame has its own place.
+  DicomImage dose;
+  dose.frames = "3", dose.pixels = std::string(36, 'x'), dose.before_pixels = DicomBytes().add(0x3004000C, "DS", "0\\2\\4").bytes();
+  const auto grid = read_files({dose.file()});
+  REQUIRE_MESSAGE(grid, grid.error().message());
+  const std::string placed = seg_of(*grid);
+  const auto d = parse_dicom(as_bytes(placed), "s");
+  REQUIRE(d);
+  for (std::size_t k = 0; k < 3; ++k) {
+    double at[3] = {};
+    REQUIRE(dicom_decimals(d->find(tag::position, k), at, 3));
+    CHECK(at[2] == 2.0 * double(k));
+  }
+  CHECK(dicom_text(d->find(tag::lossy)) == "00");
+  // A loss is said: as the file says it, or as its transfer syntax means.
+  DicomImage lossy;
+  lossy.before_pixels = DicomBytes().add(0x00282110, "CS", "01").add(0x00282112, "DS", "12.5").add(0x00282114, "CS", "ISO_10918_1").bytes();
+  const auto once = read_files({lossy.file()});
+  REQUIRE_MESSAGE(once, once.error().message());
+  const std::string said = seg_of(*once);
+  const auto e = parse_dicom(as_bytes(said), "s");
+  REQUIRE(e);
+  CHECK(dicom_text(e->find(tag::lossy)) == "01");
+  CHECK(dicom_text(e->find(tag::lossy_ratio)) == "12.5");
+  CHECK(dicom_text(e->find(tag::lossy_method)) == "ISO_10918_1");
+  const FrameDecoder zeros{[](void*, const DicomData&, const PixelFormat& f, Bytes, std::uint8_t* out) { std::fill_n(out, f.frame_bytes, std::uint8_t(0)); return Status(); }, nullptr};
+  lossy.before_pixels.clear(), lossy.with_pixels = false;
+  for (const char* end : {"51", "81", "91", "57", "90"}) {
+    const auto v = read_files({dicom_file(cat("1.2.840.10008.1.2.4.", end), lossy.data_set() + dicom_fragments({"xx"}))}, {.decoder = zeros});
+    REQUIRE_MESSAGE(v, v.error().message());
+    CHECK(v->source.lossy == (std::string(end) != "57" && std::string(end) != "90"));
+    CHECK(v->source.lossy_method.empty() != v->source.lossy);
+  }
+  // Patient data are written in UTF-8, whatever the images are in; what cannot be told is an error, and reading without them is none.
+  struct Case {
+    const char *set, *name, *becomes;
+  };
+  for (const Case& c : {Case{"ISO_IR 100", "M\xfcller^J\xf6rg", "M\xc3\xbcller^J\xc3\xb6rg"}, {"ISO_IR 192", "M\xc3\xbcller^Y", "M\xc3\xbcller^Y"}, {"ISO_IR 144", "Doe^Jane", "Doe^Jane"}, {"ISO_IR 144", "\xbb\xee^X", nullptr}, {"", "M\xfcller", nullptr},
+                        {"ISO_IR 192", "M\xfcller", nullptr}, {"ISO_IR 100", "Y\x1b$B", nullptr}}) {
+    CAPTURE(c.name);
+    DicomImage i;
+    std::string data = i.data_set();
+    const std::string old = DicomBytes().add(0x00100010, "PN", "Doe^Jane").bytes(), set = c.set;
+    data.replace(data.find(old), old.size(), DicomBytes().add(0x00100010, "PN", c.name).bytes());
+    const std::string file = dicom_file(kExplicit, (set.empty() ? std::string() : DicomBytes().add(0x00080005, "CS", set).bytes()) + data);
+    CHECK(read_files({file})->source.patient.empty());
+    const auto v = read_files({file}, {.keep_patient = true});
+    REQUIRE(v.ok() == (c.becomes != nullptr));
+    if (c.becomes) CHECK(v->source.patient.at(0) == std::pair(tag::patient_name, std::string(c.becomes)));
+    else CHECK(v.error().message().find("character set") != std::string::npos);
+    if (!c.becomes) CHECK(v.error().message().find("ller") == std::string::npos);
+  }
+  // A segmentation is no image.
+  CHECK(read_files({placed}).error().message() == "DIR: no DICOM image (1 segmentations, 0 other files)");
 }
 
 TEST_CASE("dicom: segmentations refer to their images and to nobody else") {
@@ -433,6 +604,6 @@ TEST_CASE("dicom: segmentations refer to their images and to nobody else") {
   DicomVolume bare = std::move(*read_files(files));
   bare.source.frame_of_reference.clear();
   labels.grid.size = {3, 2, 4};
-  CHECK(write(bare, labels, unused).error().message().find("no study, series, frame of reference") != std::string::npos);
+  CHECK(write(bare, labels, unused).error().message().find("the images have no frame of reference") != std::string::npos);
   CHECK(dir.file_count() == 1);  // the last good one; no temporary file is left
 }
