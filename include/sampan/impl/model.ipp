@@ -80,7 +80,7 @@ Result<ModelInfo> describe(const models::Network<B>& net, const weights::Contrac
   m.most_tokens = net.prompt_encoder.sizes.fixed_tokens;
   m.single_mask = c.mask.single;
   m.multimask = c.mask.multimask;
-  m.classes = n.decoder == weights::DecoderKind::classes ? n.mask_tokens : 0;
+  m.classes = n.classes();
   m.hq_token = n.decoder == weights::DecoderKind::hq;
   const Index g = net.grid(), s = net.image_size(), ch = net.channels();
   SAMPAN_TRY(whole, plan(net.backend, pool, [&](Context<B>& ctx) {
@@ -132,9 +132,10 @@ inline Result<Model> load_model(const std::string& path, const LoadOptions& opti
   }
 #if defined(SAMPAN_CUDA)
   if (options.device == Device::cuda) {
-    const auto decoder = file->contract.network.decoder;
-    if (decoder == weights::DecoderKind::hq || decoder == weights::DecoderKind::classes)
-      return Error(ErrorCode::unsupported, cat(file->contract.name, ": device cuda has no decoder of kind ", weights::to_text(decoder), "; use device cpu"));
+    const auto& n = file->contract.network;
+    if (n.decoder == weights::DecoderKind::hq || weights::gives_classes(n.decoder))
+      return Error(ErrorCode::unsupported, cat(file->contract.name, ": device cuda has no decoder of kind ", weights::to_text(n.decoder), "; use device cpu"));
+    if (n.sam_vit.hook == weights::HookKind::frequency_prompt) return Error(ErrorCode::unsupported, cat(file->contract.name, ": device cuda has no ", weights::to_text(n.sam_vit.hook), " (nn/frequency_prompt.hpp); use device cpu"));
     SAMPAN_TRY(backend, models::make_cuda(options.isa, options.precision));
     SAMPAN_TRY(state, build(std::move(backend), *file, options));
     return Access::make(std::move(state));

@@ -79,7 +79,7 @@ inline RepVitSizes rep_vit_sizes(const weights::Contract& c) {
 
 inline PromptEncoderSizes prompt_encoder_sizes(const weights::Contract& c) {
   return {.channels = c.network.out_channels, .grid = c.network.grid, .image_size = c.network.frame_size(), .fixed_tokens = c.network.decoder == weights::DecoderKind::efficient_sam ? kEfficientSamTokens : 0,
-          .eps = float(c.eps.ln2d)};
+          .eps = float(c.eps.ln2d), .source = c.network.prompt_source};
 }
 
 inline MaskDecoderSizes mask_decoder_sizes(const weights::Contract& c) {
@@ -88,7 +88,10 @@ inline MaskDecoderSizes mask_decoder_sizes(const weights::Contract& c) {
   s.channels = c.network.out_channels;
   s.grid = c.network.grid;
   s.masks = c.network.mask_tokens;
-  s.classes = c.network.decoder == weights::DecoderKind::classes;
+  s.classes = weights::gives_classes(c.network.decoder);
+  s.skip_first = c.network.decoder == weights::DecoderKind::later_classes;
+  s.sets = c.network.class_sets;
+  s.hook = c.network.decoder_hook, s.hooked_layers = c.network.decoder_hook_layers;
   s.depth = N::kDecoderDepth;
   s.heads = N::kDecoderHeads;
   s.mlp = c.network.decoder_mlp;

@@ -4,9 +4,11 @@
 // Source: segment_anything/modeling/image_encoder.py, class ImageEncoderViT; EfficientSAM's is the same without windows and relative positions. Sizes are run-time data; one instantiation serves B, L and H.
 #pragma once
 #include <sampan/nn/block.hpp>
+#include <sampan/nn/frequency_prompt.hpp>
 #include <sampan/nn/neck.hpp>
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 namespace sampan::inline SAMPAN_ABI::models {
@@ -31,6 +33,7 @@ struct SamVit {
   Tensor<float, 3, B> pos_embed;
   std::vector<nn::Block<B>> blocks;
   nn::Neck<B> neck;
+  std::optional<nn::FrequencyPrompt<B>> prompt;  // prompt_generator
 
   static SamVit load(const Loader<B>& w, const SamVitSizes& s) {
     SamVit m;
@@ -43,6 +46,7 @@ struct SamVit {
       m.blocks.push_back(nn::Block<B>::load(w / "blocks" / i, sizes));
       w.release();
     }
+    if (s.hook.kind == weights::HookKind::frequency_prompt) m.prompt = nn::FrequencyPrompt<B>::load(w / "prompt_generator", s.image_size, s.patch, s.width, s.hook.hidden, s.depth);
     m.neck = nn::Neck<B>::load(w / "neck", s.width, s.out, s.eps_neck);
     w.release();
     return m;
@@ -66,9 +70,12 @@ struct SamVit {
       conv2d(ctx, patch_embed, image, x);
     }
     ctx.tap("image_encoder.patch_embed", View<const float, 3>(x));
+    const auto features = scope.template make<float>(prompt ? g * g : 0, prompt ? prompt->hidden() : 0);
+    if (prompt) prompt->features(ctx, image, x, features);
     add(ctx, rows, pos_embed.view().template reshape<2>({g * g, sizes.width}), rows);
     for (std::size_t i = 0; i < blocks.size(); ++i) {
       ctx.step(blocks[i].name);
+      if (prompt) prompt->add_before(ctx, Index(i), features, rows);
       blocks[i].forward(ctx, x);
       if (!early.empty() && Index(i) == sizes.global_blocks[0]) copy(ctx, View<const float, 2>(rows), tokens(early));
     }

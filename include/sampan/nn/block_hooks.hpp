@@ -1,5 +1,6 @@
 // What fine-tunes put into SAM's transformer blocks, by place; a block has any combination, most have none. A new adapter is a struct of layers beside this file and one line here.
 // Data flow: nn/block.hpp calls each place -> nn/bottleneck.hpp, nn/conv_adapter.hpp.   Shapes: maps [h, w, c].
+//   before_block      x += hook(image): nn/frequency_prompt.hpp, held by the encoder because its blocks share layers
 //   after_attention   x += a + hook(a), a the attention's output
 //   beside_mlp        x += mlp(n) + hook(n), n = norm2(x)
 // Deliberately absent: LoRA and FacT, which are folded into the weights at conversion (weights_tools/merge.hpp) and cost nothing here.
@@ -26,7 +27,8 @@ struct BlockHooks {
   static BlockHooks load(const Loader<B>& w, const HookSizes& s, Index c) {
     BlockHooks h;
     switch (s.kind) {
-      case weights::HookKind::none: break;
+      case weights::HookKind::none:
+      case weights::HookKind::frequency_prompt: break;
       case weights::HookKind::conv_adapter: h.beside_mlp.template emplace<ConvAdapter<B>>(ConvAdapter<B>::load(w / "Adapter", c, s.hidden)); break;
       case weights::HookKind::bottleneck:
         h.after_attention = Bottleneck<B>::load(w / "Space_Adapter", c, s.hidden, 1);

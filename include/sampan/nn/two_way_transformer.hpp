@@ -4,10 +4,12 @@
 // What the first layer computes from the image alone may come ready (ImageSide): 0.8 GFLOP once per image instead of per prompt.
 // Source: segment_anything/modeling/transformer.py, TwoWayTransformer and TwoWayAttentionBlock.
 // EfficientSAM's (Rules): GELU; a residual around every self-attention; layer 1 adds the encoding to the queries themselves, so that values and residual hold it too.
+// finetune-SAM's first blocks have bottlenecks: one behind both cross-attentions (the same weights for tokens and image), one at half weight beside the MLP.
 // Quirks kept: layer 0's self-attention has neither residual nor positional term; the prompt tokens themselves are the queries' positional encoding in every layer.
 #pragma once
-#include <sampan/weights/loader.hpp>
+#include <sampan/nn/bottleneck.hpp>
 
+#include <optional>
 #include <vector>
 
 namespace sampan::inline SAMPAN_ABI::nn {
@@ -36,6 +38,7 @@ struct ImageSide {
 struct TwoWayRules {
   Activation activation = Activation::relu;
   bool encoding_stays = false;  ///< EfficientSAM: self-attention on queries that hold their encoding, residual included
+  Index hook = 0, hooked_layers = 0;  ///< width of the bottlenecks in the first so many blocks; 0: none
 };
 
 template <Backend B>
@@ -46,6 +49,7 @@ struct TwoWayBlock {
   bool first = false;  // skip_first_layer_pe
   bool encoding_stays = false;
   std::string name;
+  std::optional<Bottleneck<B>> adapter, mlp_adapter;  // Adapter, MLP_Adapter
 
   static TwoWayBlock load(const Loader<B>& w, Index c, Index heads, Index mlp_dim, float eps, bool first, TwoWayRules rules) {
     MlpParams m;
@@ -53,7 +57,7 @@ struct TwoWayBlock {
     m.lin2 = w.linear("mlp.lin2", mlp_dim, c);
     m.activation = rules.activation;
     m.name = w.path("mlp");
-    return {load_cross_attention(w / "self_attn", c, c, heads),
+    TwoWayBlock b{load_cross_attention(w / "self_attn", c, c, heads),
             load_cross_attention(w / "cross_attn_token_to_image", c, c / 2, heads),
             load_cross_attention(w / "cross_attn_image_to_token", c, c / 2, heads),
             w.pack(w.norm("norm1", c, eps)),
@@ -63,7 +67,14 @@ struct TwoWayBlock {
             w.pack(m),
             first,
             rules.encoding_stays,
-            w.path()};
+            w.path(),
+            {},
+            {}};
+    if (rules.hook) {
+      b.adapter = Bottleneck<B>::load(w / "Adapter", c, rules.hook, 1);
+      b.mlp_adapter = Bottleneck<B>::load(w / "MLP_Adapter", c, rules.hook, 0.5f);
+    }
+    return b;
   }
 
   /// side.image [b or 1, p, c] -> image [b, p, c]; they may be the same view when the batch is the same.
@@ -82,10 +93,19 @@ struct TwoWayBlock {
     }
     layer_norm(ctx, norm1, tokens(View<const float, 3>(fresh)), rows);
     cross_attention(ctx, cross_attn_token_to_image, {qc, qpe, side.image, pe, side.image, {}, side.k, side.v}, q, qc);
+    if (adapter) adapter->forward(ctx, rows, rows, rows);
     layer_norm(ctx, norm2, rows, rows);
-    sampan::mlp(ctx, mlp, rows, rows, rows);
+    if (mlp_adapter) {
+      const View<const float, 2> normed = tokens(fresh);
+      copy(ctx, rows, tokens(fresh));
+      sampan::mlp(ctx, mlp, normed, rows, normed);
+      mlp_adapter->forward(ctx, normed, rows, rows);
+    } else {
+      sampan::mlp(ctx, mlp, rows, rows, rows);
+    }
     layer_norm(ctx, norm3, rows, rows);
-    cross_attention_norm(ctx, cross_attn_image_to_token, {side.image, pe, qc, qpe, qc, side.q}, image, norm4);
+    const CrossAttentionInput in{side.image, pe, qc, qpe, qc, side.q};
+    adapter ? image_to_token(ctx, in, image) : cross_attention_norm(ctx, cross_attn_image_to_token, in, image, norm4);
     tap_two_way(ctx, name, qc, View<const float, 3>(image));
   }
 
@@ -97,6 +117,19 @@ struct TwoWayBlock {
     linear(ctx, cross_attn_token_to_image.k_proj, sum, tokens(side.k));
     linear(ctx, cross_attn_token_to_image.v_proj, tokens(image), tokens(side.v));
     linear(ctx, cross_attn_image_to_token.q_proj, sum, tokens(side.q));
+  }
+
+ private:
+  /// cross_attention_norm with the adapter before the norm.
+  void image_to_token(Context<B>& ctx, CrossAttentionInput in, const View<float, 3>& image) const {
+    if (in.q.extent(0) != image.extent(0)) {
+      copy(ctx, tokens(in.q), tokens(image));
+      in.q = image, in.q_ready = {};
+    }
+    const View<const float, 2> rows = tokens(View<const float, 3>(image));
+    cross_attention(ctx, cross_attn_image_to_token, in, image, in.q);
+    adapter->forward(ctx, rows, tokens(image), rows);
+    layer_norm(ctx, norm4, rows, tokens(image));
   }
 };
 
@@ -110,7 +143,10 @@ struct TwoWayTransformer {
   /// `eps` of the blocks' norms, `eps_final` of the last (Hugging Face's forward differs between them).
   static TwoWayTransformer load(const Loader<B>& w, Index depth, Index c, Index heads, Index mlp_dim, float eps, float eps_final, TwoWayRules rules = {}) {
     TwoWayTransformer t;
-    for (Index i = 0; i < depth; ++i) t.layers.push_back(TwoWayBlock<B>::load(w / "layers" / i, c, heads, mlp_dim, eps, i == 0, rules));
+    for (Index i = 0; i < depth; ++i) {
+      if (i >= rules.hooked_layers) rules.hook = 0;
+      t.layers.push_back(TwoWayBlock<B>::load(w / "layers" / i, c, heads, mlp_dim, eps, i == 0, rules));
+    }
     t.final_attn_token_to_image = load_cross_attention(w / "final_attn_token_to_image", c, c / 2, heads);
     t.norm_final_attn = w.pack(w.norm("norm_final_attn", c, eps_final));
     t.name = w.path();

@@ -192,7 +192,7 @@ struct SessionState {
       return decode_with(net, std::span<const Prompt>(&none, 1), {}, [&](Context<B>& ctx, const View<const float, 3>& logits, const View<const float, 2>&) {
         const View<const float, 3> maps(logits.data(), {logits.extent(1), low, low});
         ctx.tap("low_res_logits", maps);
-        predict::finish_labels(ctx, frame, maps, out);
+        predict::finish_labels(ctx, model->contract, frame, maps, out);
       });
     }
   }

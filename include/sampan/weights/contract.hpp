@@ -11,7 +11,7 @@ namespace sampan::inline SAMPAN_ABI::weights {
 
 inline constexpr const char* kContractKey = "sampan.contract";
 /// A record has the lowest version that can say it, so that files without newer parts stay readable by older builds.
-inline constexpr int kContractVersion = 3;
+inline constexpr int kContractVersion = 4;
 
 // Each enum's texts stand in its order in Names below; they are the words in the file. Those of the sizes: weights/network_sizes.hpp.
 enum class Activation {
@@ -26,6 +26,7 @@ enum class ImageChannels {
 enum class ResizeKind {
   pillow_bilinear, cv2_area, skimage_cubic_aa, cv2_nearest, torch_bilinear,
   scipy_zoom_224,  ///< floats by scipy.ndimage.zoom of order 3, to 224 x 224 and from there to the input (SAMed)
+  torch_bilinear_256,  ///< floats by bilinear interpolation, to 256 x 256 and from there to the input (AutoSAM)
 };
 enum class PadKind {
   none,          ///< the image fills the square input, aspect ratio not kept
@@ -34,7 +35,7 @@ enum class PadKind {
 };
 enum class NormaliseKind {
   mean_std,  ///< (x - mean) / std per channel on 0..255
-  min_max,   ///< (x - min) / max(max - min, 1e-8) over all pixels and channels of the resized image
+  min_max,   ///< (x - min) / max(max - min, 1e-8) over all pixels and channels of the resized image; of the image itself where floats are resized
 };
 enum class PadOrder { normalise_then_pad, pad_then_normalise };
 enum class CoordinateKind {
@@ -55,6 +56,7 @@ enum class UpsampleKind {
   input_argmax_zoom,      ///< classes: low-res logits -> input size, largest class, nearest pixel of the original by scipy's zoom
   bicubic_original,       ///< low-res logits -> original size, bicubic, no padding to crop; then compare with >= instead of >
   trilinear_input,        ///< of volumes: low-res logits -> input size, then compare; the mask goes back to the original grid by nearest neighbour
+  low_argmax_zoom,        ///< classes: largest class of the low-res logits, nearest pixel of the original by scipy's zoom
 };
 enum class SourceLayout { meta_sam, hf_sam, tiny_vit_sam, efficient_sam, efficientvit_sam, edge_sam };
 
@@ -68,13 +70,13 @@ SAMPAN_NAMES(VolumeAxes, "right_anterior_superior");
 SAMPAN_NAMES(VolumeNormalise, "positive_z_score");
 SAMPAN_NAMES(Activation, "gelu_erf", "gelu_tanh");
 SAMPAN_NAMES(ImageChannels, "rgb", "bgr", "gray");
-SAMPAN_NAMES(ResizeKind, "pillow_bilinear", "cv2_area", "skimage_cubic_aa", "cv2_nearest", "torch_bilinear", "scipy_zoom_224");
+SAMPAN_NAMES(ResizeKind, "pillow_bilinear", "cv2_area", "skimage_cubic_aa", "cv2_nearest", "torch_bilinear", "scipy_zoom_224", "torch_bilinear_256");
 SAMPAN_NAMES(PadKind, "none", "right_bottom", "centre_small");
 SAMPAN_NAMES(NormaliseKind, "mean_std", "min_max");
 SAMPAN_NAMES(PadOrder, "normalise_then_pad", "pad_then_normalise");
 SAMPAN_NAMES(CoordinateKind, "scale_per_axis", "truncate_single_factor", "crop_voxels");
 SAMPAN_NAMES(MaskSelect, "iou", "first", "stability", "largest");
-SAMPAN_NAMES(UpsampleKind, "input_crop_original", "crop_low_original", "sigmoid_then_original", "input_argmax_zoom", "bicubic_original", "trilinear_input");
+SAMPAN_NAMES(UpsampleKind, "input_crop_original", "crop_low_original", "sigmoid_then_original", "input_argmax_zoom", "bicubic_original", "trilinear_input", "low_argmax_zoom");
 SAMPAN_NAMES(SourceLayout, "meta_sam", "hf_sam", "tiny_vit_sam", "efficient_sam", "efficientvit_sam", "edge_sam");
 #undef SAMPAN_NAMES
 }  // namespace detail
@@ -139,6 +141,8 @@ struct Contract {
 inline int contract_version(const Contract& c) {
   const NetworkSizes& n = c.network;
   const bool newer = n.encoder > EncoderKind::tiny_vit || n.decoder != DecoderKind::sam || n.prompt_size != 0 || c.mask.upsample == UpsampleKind::bicubic_original;
+  const bool newest = n.decoder > DecoderKind::efficient_sam || n.decoder_hook != 0 || n.prompt_source != PromptSource::clicks || n.sam_vit.hook > HookKind::bottleneck;
+  if (newest) return 4;
   if (newer) return 3;
   const bool first = n.sam_vit.hook == HookKind::none && n.sam_vit.pads == WindowPads::after_norm && c.image.channels == ImageChannels::rgb;
   return first ? 1 : 2;
@@ -155,6 +159,7 @@ inline std::string to_json(const Contract& c) {
   w.member("out_channels", n.out_channels).member("decoder_mlp", n.decoder_mlp).member("iou_hidden", n.iou_hidden);
   const bool volume = is_volume(n.encoder);
   if (version >= 3) w.member("decoder", to_text(n.decoder)).member("mask_tokens", n.mask_tokens).member("prompt_size", n.prompt_size);
+  if (version >= 4) w.member("class_sets", n.class_sets).member("decoder_hook", n.decoder_hook).member("decoder_hook_layers", n.decoder_hook_layers).member("prompt_source", to_text(n.prompt_source));
   if (n.encoder == EncoderKind::sam_vit || volume) {
     const SamVitSizes& v = n.sam_vit;
     w.member("patch", v.patch).member("embed_dim", v.embed_dim).member("depth", v.depth).member("heads", v.heads).member("mlp_dim", v.mlp_dim);
@@ -223,6 +228,12 @@ inline Result<Contract> parse_contract(std::string_view text) {
     n.choice("decoder", c.network.decoder);
     n.integer("mask_tokens", c.network.mask_tokens, 2, 256);
     n.integer("prompt_size", c.network.prompt_size, 0, 8192);
+  }
+  if (version >= 4) {
+    n.integer("class_sets", c.network.class_sets, 0, 256);
+    n.integer("decoder_hook", c.network.decoder_hook, 0, 65536);
+    n.integer("decoder_hook_layers", c.network.decoder_hook_layers, 0, 256);
+    n.choice("prompt_source", c.network.prompt_source);
   }
   if (c.network.encoder == EncoderKind::sam_vit || volume) {
     SamVitSizes& v = c.network.sam_vit;
@@ -306,8 +317,10 @@ inline Result<Contract> parse_contract(std::string_view text) {
   if (volume != (c.prompt.coordinates == CoordinateKind::crop_voxels) || volume != (c.mask.upsample == UpsampleKind::trilinear_input))
     return Error(ErrorCode::bad_model, cat("contract record: ", to_text(CoordinateKind::crop_voxels), " and ", to_text(UpsampleKind::trilinear_input), " go with volumes, and only with them"));
   if (!volume && c.image.keep_aspect != (c.image.pad == PadKind::right_bottom)) return Error(ErrorCode::bad_model, "contract record: image.pad must be right_bottom exactly if image.keep_aspect is true");
-  const bool classes = c.network.decoder == DecoderKind::classes;
-  if (classes != (c.mask.upsample == UpsampleKind::input_argmax_zoom)) return Error(ErrorCode::bad_model, "contract record: mask.upsample must be input_argmax_zoom exactly if network.decoder is classes");
+  const bool classes = gives_classes(c.network.decoder);
+  if (classes != (c.mask.upsample == UpsampleKind::input_argmax_zoom || c.mask.upsample == UpsampleKind::low_argmax_zoom))
+    return Error(ErrorCode::bad_model, "contract record: mask.upsample must be input_argmax_zoom or low_argmax_zoom exactly if network.decoder gives classes");
+  if (c.network.prompt_source != PromptSource::clicks && (c.prompt.points || c.prompt.boxes || c.prompt.mask_input)) return Error(ErrorCode::bad_model, "contract record: prompts need network.prompt_source clicks");
   if (!classes && !c.mask.single && !c.mask.multimask) return Error(ErrorCode::bad_model, "contract record: mask.single and mask.multimask are both false");
   return c;
 }

@@ -81,6 +81,13 @@ inline Status identify_sam_vit(const ShapeIndex& in, NetworkSizes& n) {
     v.window = window;
   }
   if (v.window == 0) v.window = 14;  // every block is global: no window is used
+  if (in.has(e + "prompt_generator.shared_mlp.weight")) {
+    SAMPAN_TRY(hidden, in.extent(e + "prompt_generator.shared_mlp.weight", 2, 1));
+    v.hook = HookKind::frequency_prompt;
+    v.hook_hidden = hidden;
+    for (int i = 0; i < v.depth; ++i) v.hook_blocks.push_back(i);
+    return {};
+  }
   for (int i = 0; i < v.depth; ++i) {
     const std::string b = cat(e, "blocks.", i, ".");
     const bool conv = in.has(b + "Adapter.channel.0.weight"), bottleneck = in.has(b + "MLP_Adapter.D_fc1.weight");
@@ -220,20 +227,36 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
   SAMPAN_TRY(mlp, in.extent("mask_decoder.transformer.layers.0.mlp.lin1.weight", 2, 0));
   SAMPAN_TRY(hidden, in.extent("mask_decoder.iou_prediction_head.layers.0.weight", 2, 0));
   SAMPAN_TRY(tokens, in.extent("mask_decoder.mask_tokens.weight", 2, 0));
+  SAMPAN_TRY(sets, in.extent("mask_decoder.iou_token.weight", 2, 0));
   n.out_channels = channels, n.decoder_mlp = mlp, n.iou_hidden = hidden;
+  for (int l = 0; l < NetworkSizes::kDecoderDepth; ++l) {
+    const std::string adapter = cat("mask_decoder.transformer.layers.", l, ".MLP_Adapter.D_fc1.weight");
+    if (!in.has(adapter)) break;
+    SAMPAN_TRY(width, in.extent(adapter, 2, 0));
+    n.decoder_hook = width, n.decoder_hook_layers = l + 1;
+  }
+  if (n.encoder == EncoderKind::sam_vit && !in.has("prompt_encoder.not_a_point_embed.weight")) n.prompt_source = in.has("prompt_encoder.no_mask_embed.weight") ? PromptSource::no_mask : PromptSource::positions;
+  const bool bottlenecks = n.decoder_hook != 0 || (n.encoder == EncoderKind::sam_vit && n.sam_vit.hook == HookKind::bottleneck && tokens != 4);
   if (in.has("mask_decoder.hf_token.weight")) n.decoder = DecoderKind::hq;
+  else if (n.prompt_source == PromptSource::positions) n.decoder = DecoderKind::class_sets, n.class_sets = sets;
+  else if (bottlenecks) n.decoder = DecoderKind::later_classes;
   else if (tokens != 4) n.decoder = DecoderKind::classes;
-  n.mask_tokens = tokens;
+  n.mask_tokens = n.class_sets ? tokens / n.class_sets : tokens;
   SAMPAN_CHECK(check_sizes(n));
   SAMPAN_CHECK(check_complete(rows, n));
-  if (n.decoder == DecoderKind::classes) {
+  if (n.decoder == DecoderKind::class_sets) {
+    r.family = find_family("autosam");
+  } else if (n.decoder == DecoderKind::later_classes) {
+    r.family = find_family("finetune_sam");
+    if (n.mask_tokens == 4) r.twins = "three classes with finetune-SAM's image path; give --family sam if the file was trained with prompts";
+  } else if (n.decoder == DecoderKind::classes) {
     if (n.encoder != EncoderKind::sam_vit) return Error(ErrorCode::bad_model, cat("mask_decoder.mask_tokens has ", tokens, " rows, one per class; with an encoder of kind ", to_text(n.encoder), " 4 are supported"));
     r.family = find_family("samed");
-    r.twins = cat("one token per class, ", tokens - 1, " and background, with SAMed's image path");
+    r.twins = cat("one token per class, ", tokens - 1, " and background, with SAMed's image path; finetune-SAM without adapters has the same shapes and one class less: give --family finetune_sam if this is one");
   } else if (n.decoder == DecoderKind::hq) {
     r.family = find_family(n.encoder == EncoderKind::sam_vit ? "sam_hq" : "sam_hq_tiny");
   } else if (n.encoder == EncoderKind::sam_vit) {
-    r.family = find_family(n.sam_vit.hook == HookKind::conv_adapter ? "sam_med2d" : "sam");
+    r.family = find_family(n.sam_vit.hook == HookKind::frequency_prompt ? "sam_adapter" : n.sam_vit.hook == HookKind::conv_adapter ? "sam_med2d" : "sam");
     if (n.sam_vit.hook == HookKind::conv_adapter) {
       r.twins = "the predictor's image path; give --family sam_med2d_eval for the one of its evaluation script (BGR, small images centred)";
     } else if (n.sam_vit.embed_dim == 768 && n.sam_vit.depth == 12 && n.image_size == 1024) r.twins = "MedSAM and ScribblePrompt-SAM have the same shapes: give --family medsam or scribbleprompt if this is one of them";

@@ -75,6 +75,15 @@ inline void hook_shapes(const ShapeList& b, HookKind kind, std::int64_t c, std::
   }
 }
 
+/// SAM-Adapter: one prompt for every block, from layers that all of them share but for one.
+inline void frequency_prompt_shapes(const ShapeList& p, const SamVitSizes& v) {
+  const std::int64_t c = v.embed_dim, hidden = v.hook_hidden;
+  p.linear("shared_mlp", hidden, c);
+  p.linear("embedding_generator", c, hidden);
+  for (int i = 0; i < v.depth; ++i) p.linear(cat("lightweight_mlp_", i, ".0"), hidden, hidden);
+  p.conv("prompt_generator.proj", 3, hidden, v.patch);
+}
+
 inline void sam_vit_shapes(const ShapeList& e, const NetworkSizes& n) {
   const SamVitSizes& v = n.sam_vit;
   const std::int64_t c = v.embed_dim, head = c / v.heads;
@@ -96,6 +105,7 @@ inline void sam_vit_shapes(const ShapeList& e, const NetworkSizes& n) {
     b.linear("mlp.lin2", v.mlp_dim, c);
     if (std::find(v.hook_blocks.begin(), v.hook_blocks.end(), i) != v.hook_blocks.end()) hook_shapes(b, v.hook, c, v.hook_hidden);
   }
+  if (v.hook == HookKind::frequency_prompt) frequency_prompt_shapes(e / "prompt_generator", v);
   neck_shapes(e, c, n.out_channels, volume);
 }
 
@@ -224,8 +234,10 @@ inline void rep_vit_shapes(const ShapeList& e, const NetworkSizes& n) {
   neck_shapes(e, n.out_channels, n.out_channels);
 }
 
-inline void prompt_encoder_shapes(const ShapeList& p, std::int64_t c, DecoderKind kind) {
+inline void prompt_encoder_shapes(const ShapeList& p, std::int64_t c, DecoderKind kind, PromptSource source) {
   p.add("pe_layer.positional_encoding_gaussian_matrix", {2, c / 2});
+  if (source == PromptSource::no_mask) p.add("no_mask_embed.weight", {1, c});
+  if (source != PromptSource::clicks) return;
   const bool efficient = kind == DecoderKind::efficient_sam;  // no background label, no mask input
   for (int i = efficient ? 1 : 0; i < 4; ++i) p.add(cat("point_embeddings.", i, ".weight"), {1, c});
   p.add("not_a_point_embed.weight", {1, c});
@@ -265,11 +277,17 @@ inline void mask_decoder_shapes(const ShapeList& m, const NetworkSizes& n) {
     for (const char* norm : {"norm1", "norm2", "norm3", "norm4"}) b.norm(norm, c);
     b.linear("mlp.lin1", c, n.decoder_mlp);
     b.linear("mlp.lin2", n.decoder_mlp, c);
+    for (const char* place : {"Adapter", "MLP_Adapter"}) {
+      if (l >= n.decoder_hook_layers) break;
+      (b / place).linear("D_fc1", c, n.decoder_hook);
+      (b / place).linear("D_fc2", n.decoder_hook, c);
+    }
   }
   attention(m / "transformer.final_attn_token_to_image", c / 2);
   m.norm("transformer.norm_final_attn", c);
-  m.add("iou_token.weight", {1, c});
-  m.add("mask_tokens.weight", {n.mask_tokens, c});
+  const int sets = std::max(1, n.class_sets);
+  m.add("iou_token.weight", {sets, c});
+  m.add("mask_tokens.weight", {sets * n.mask_tokens, c});
   const bool volume = is_volume(n.encoder);
   volume ? m.conv_transpose3d("output_upscaling.0", c, c / 4, 2) : m.conv_transpose("output_upscaling.0", c, c / 4, 2);
   m.norm("output_upscaling.1", c / 4);
@@ -312,7 +330,7 @@ inline std::vector<TensorShape> expected_tensors(const NetworkSizes& n) {
     case EncoderKind::rep_vit: detail::rep_vit_shapes(encoder, n); break;
   }
   const detail::ShapeList prompts(rows, "prompt_encoder.");
-  is_volume(n.encoder) ? detail::prompt_encoder_3d_shapes(prompts, n.out_channels) : detail::prompt_encoder_shapes(prompts, n.out_channels, n.decoder);
+  is_volume(n.encoder) ? detail::prompt_encoder_3d_shapes(prompts, n.out_channels) : detail::prompt_encoder_shapes(prompts, n.out_channels, n.decoder, n.prompt_source);
   detail::mask_decoder_shapes({rows, "mask_decoder."}, n);
   return rows;
 }

@@ -26,6 +26,15 @@ enum class DecoderKind {
   hq,             ///< SAM-HQ: to each of them the mask of its own token is added (models/hq_head.hpp)
   classes,        ///< SAMed: one token per class, background first; no prompts, a class for each pixel
   efficient_sam,  ///< six tokens always, GELU, self-attention with a residual everywhere, a norm over whole maps (nn/two_way_transformer.hpp, models/mask_decoder.hpp)
+  later_classes,  ///< finetune-SAM: one token per class behind SAM's token 0, which is not asked; no prompts
+  class_sets,     ///< AutoSAM: for each class its own IoU and mask tokens, of which the first mask counts, decoded as a batch; no prompts
+};
+constexpr bool gives_classes(DecoderKind d) { return d == DecoderKind::classes || d == DecoderKind::later_classes || d == DecoderKind::class_sets; }
+/// What stands before the mask decoder beside the image (models/prompt_encoder.hpp).
+enum class PromptSource {
+  clicks,     ///< SAM's prompt encoder: points, boxes, masks, or none of them
+  no_mask,    ///< SAM-Adapter: no_mask_embed alone
+  positions,  ///< AutoSAM: nothing but the positions of the grid
 };
 enum class TinyStem {
   conv3x3_stride2,  ///< two 3x3 convolutions with stride 2 (MobileSAM): image / 4
@@ -40,6 +49,7 @@ enum class HookKind {
   none,
   conv_adapter,  ///< SAM-Med2D: channel gate and two strided convolutions beside the MLP
   bottleneck,    ///< finetune-SAM, Medical SAM Adapter: a bottleneck behind the attention, another at half weight beside the MLP
+  frequency_prompt,  ///< SAM-Adapter: before every block a prompt from patches and high frequencies of the image (nn/frequency_prompt.hpp)
 };
 enum class WindowPads {
   after_norm,   ///< windows are cut from the normed map: a missing token is zero (SAM)
@@ -57,8 +67,9 @@ struct Names;
 SAMPAN_NAMES(EncoderKind, "sam_vit", "tiny_vit", "plain_vit", "efficient_vit", "rep_vit", "sam_vit_3d");
 SAMPAN_NAMES(EfficientVitKind, "large", "extra_large");
 SAMPAN_NAMES(TinyStem, "conv3x3_stride2", "conv1x1_stride1");
-SAMPAN_NAMES(HookKind, "none", "conv_adapter", "bottleneck");
-SAMPAN_NAMES(DecoderKind, "sam", "hq", "classes", "efficient_sam");
+SAMPAN_NAMES(HookKind, "none", "conv_adapter", "bottleneck", "frequency_prompt");
+SAMPAN_NAMES(DecoderKind, "sam", "hq", "classes", "efficient_sam", "later_classes", "class_sets");
+SAMPAN_NAMES(PromptSource, "clicks", "no_mask", "positions");
 SAMPAN_NAMES(WindowPads, "after_norm", "before_norm");
 #undef SAMPAN_NAMES
 }  // namespace detail
@@ -135,12 +146,18 @@ struct NetworkSizes {
   int decoder_mlp = 0, iou_hidden = 0;
   DecoderKind decoder = DecoderKind::sam;
   int mask_tokens = 4;    ///< 4, but for decoders of classes
+  int class_sets = 0;     ///< classes of AutoSAM, each with mask_tokens tokens; 0 in other decoders
+  int decoder_hook = 0;   ///< width of finetune-SAM's bottlenecks in the first decoder_hook_layers two-way blocks; 0: none
+  int decoder_hook_layers = 0;
+  PromptSource prompt_source = PromptSource::clicks;
   SamVitSizes sam_vit;    ///< used if encoder is sam_vit or sam_vit_3d (without hooks)
   TinyVitSizes tiny_vit;  ///< used if encoder is tiny_vit
   PlainVitSizes plain_vit;  ///< used if encoder is plain_vit
   EfficientVitSizes efficient_vit;  ///< used if encoder is efficient_vit
   RepVitSizes rep_vit;              ///< used if encoder is rep_vit
   int frame_size() const { return prompt_size ? prompt_size : image_size; }
+  /// Classes of a pixel, background included; 0 for networks that give masks.
+  int classes() const { return decoder == DecoderKind::classes ? mask_tokens : decoder == DecoderKind::later_classes ? mask_tokens - 1 : class_sets; }
   static constexpr int kDecoderDepth = 2, kDecoderHeads = 8;  ///< the same in every supported family
   friend bool operator==(const NetworkSizes&, const NetworkSizes&) = default;
 };
@@ -150,7 +167,12 @@ inline Status check_sizes(const NetworkSizes& n) {
   const auto refuse = [](std::string_view what) { return Error(ErrorCode::bad_model, cat("network sizes: ", what)); };
   if (n.out_channels % 16 != 0) return refuse(cat("out_channels ", n.out_channels, " must be a multiple of 16 (8 decoder heads at half width)"));
   if (n.decoder == DecoderKind::hq && n.encoder != EncoderKind::sam_vit && n.encoder != EncoderKind::tiny_vit) return refuse(cat("a SAM-HQ decoder needs an early map, which an encoder of kind ", to_text(n.encoder), " does not give"));
-  if (n.decoder != DecoderKind::classes && n.mask_tokens != 4) return refuse(cat(n.mask_tokens, " mask tokens: 4 are supported, other numbers in decoders of classes only"));
+  if (!gives_classes(n.decoder) && n.mask_tokens != 4) return refuse(cat(n.mask_tokens, " mask tokens: 4 are supported, other numbers in decoders of classes only"));
+  if (gives_classes(n.decoder) && (n.classes() < 2 || n.classes() > 256)) return refuse(cat(n.classes(), " classes: 2 to 256 are supported"));
+  if ((n.decoder == DecoderKind::class_sets) != (n.class_sets != 0)) return refuse("class_sets and a decoder of that kind go together");
+  if ((n.decoder_hook == 0) != (n.decoder_hook_layers == 0) || n.decoder_hook_layers > NetworkSizes::kDecoderDepth) return refuse(cat("decoder_hook and decoder_hook_layers go together, of which there are at most ", NetworkSizes::kDecoderDepth));
+  if (n.decoder_hook && n.decoder != DecoderKind::sam && n.decoder != DecoderKind::later_classes) return refuse(cat("a decoder of kind ", to_text(n.decoder), " has no bottlenecks"));
+  if (n.prompt_source != PromptSource::clicks && n.encoder != EncoderKind::sam_vit) return refuse(cat("an encoder of kind ", to_text(n.encoder), " is supported with prompt_source clicks only"));
   if (is_volume(n.encoder) && n.decoder != DecoderKind::sam) return refuse(cat("a decoder of kind ", to_text(n.decoder), " of volumes is not supported"));
   if (is_volume(n.encoder) && n.out_channels % 3 != 0) return refuse(cat("out_channels ", n.out_channels, " must be a multiple of 3 (sines, cosines, sines of a position)"));
   if (is_volume(n.encoder) && (n.image_size > 512 || n.grid > 64)) return refuse(cat("a volume of edge ", n.image_size, " in a grid of ", n.grid, ", at most 512 and 64 are supported"));
@@ -163,6 +185,7 @@ inline Status check_sizes(const NetworkSizes& n) {
     for (std::size_t i = 0; i < v.hook_blocks.size(); ++i)
       if (v.hook_blocks[i] >= v.depth || (i > 0 && v.hook_blocks[i] <= v.hook_blocks[i - 1])) return refuse("hook_blocks must ascend and stay below depth");
     if ((v.hook == HookKind::none) != v.hook_blocks.empty() || (v.hook == HookKind::none) != (v.hook_hidden == 0)) return refuse("hook, hook_hidden and hook_blocks go together");
+    if (v.hook == HookKind::frequency_prompt && int(v.hook_blocks.size()) != v.depth) return refuse("a frequency prompt stands before every block");
     if (n.decoder == DecoderKind::hq && v.global_blocks.empty()) return refuse("a SAM-HQ decoder takes the map behind the first global block, and there is none");
     if (is_volume(n.encoder) && (v.hook != HookKind::none || v.pads != WindowPads::after_norm)) return refuse("volumes have neither hooks nor windows before the norm");
     if (v.hook == HookKind::conv_adapter && n.grid % 2 != 0) return refuse(cat("a convolutional adapter halves the grid, ", n.grid, " is odd"));

@@ -1,0 +1,155 @@
+"""Reference networks that put something into or around SAM's blocks: finetune-SAM's decoder, SAM-Adapter, AutoSAM. Own code from the published formulas, Apache-2.0.
+
+What: build_finetune, build_sam_adapter, build_autosam -> net as refnets.py's; the lists of their tensors under the names of the published files.
+Where: cases_blocks.py. Around the modules of segment-anything 1.0; nothing is copied, and nothing here shares code with the engine.
+Not here: pre- and post-processing (refpipes.py), weights (hashgen.py).
+"""
+import types
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import hashgen as hg
+import refadapters as ra
+import refnets as rn
+from segment_anything.modeling import MaskDecoder, TwoWayTransformer
+
+
+def load_named(net, seed, shapes, rename=lambda n: n, unused=()):
+    """Fills net from a file's tensors, whose names are hashed as they stand there. What the file lacks must be `unused` by the forward."""
+    left = net.load_state_dict({rename(n): torch.from_numpy(hg.values(seed, n, s)) for n, s in shapes}, strict=False)
+    assert not left.unexpected_keys and all(any(u in k for u in unused) for k in left.missing_keys), left
+    return net.eval()
+
+
+def decoder(outputs):
+    return MaskDecoder(num_multimask_outputs=outputs, transformer_dim=256, iou_head_depth=3, iou_head_hidden_dim=256, transformer=TwoWayTransformer(depth=2, embedding_dim=256, mlp_dim=2048, num_heads=8))
+
+
+# ---- finetune-SAM: K classes behind token 0, bottlenecks in the two-way blocks -------------------------------------------
+
+def finetune_shapes(classes, hidden, layers, encoder_hidden, hook_blocks, **sam):
+    encoder = [(n, s) for n, s in hg.adapted_shapes("bottleneck", encoder_hidden, hook_blocks, **sam) if n.startswith("image_encoder.")]
+    L = hg.Shapes(encoder + hg.decoder_shapes(masks=classes + 1))
+    for l in range(layers):
+        for place in ("Adapter", "MLP_Adapter"):
+            n = f"mask_decoder.transformer.layers.{l}.{place}."
+            L.wb(n + "D_fc1", hidden, 256); L.wb(n + "D_fc2", 256, hidden)
+    return L
+
+
+def hooked_two_way(l, queries, keys, query_pe, key_pe):
+    if l.skip_first_layer_pe: q = l.self_attn(q=queries, k=queries, v=queries)
+    else: q = queries + l.self_attn(q=queries + query_pe, k=queries + query_pe, v=queries)
+    q = l.norm1(q)
+    q = q + l.cross_attn_token_to_image(q=q + query_pe, k=keys + key_pe, v=keys)
+    q = l.norm2(q + l.Adapter(q))
+    q = l.norm3(q + l.mlp(q) + 0.5 * l.MLP_Adapter(q))
+    k = keys + l.cross_attn_image_to_token(q=keys + key_pe, k=q + query_pe, v=q)
+    return q, l.norm4(k + l.Adapter(k))
+
+
+def build_finetune(classes, hidden, layers, encoder_hidden, hook_blocks, **sam):
+    net = ra.build_adapted("bottleneck", encoder_hidden, hook_blocks, **sam)
+    net.mask_decoder = decoder(classes)
+    for l in net.mask_decoder.transformer.layers[:layers]:
+        l.Adapter, l.MLP_Adapter = ra.Bottleneck(256, hidden), ra.Bottleneck(256, hidden)
+        l.forward = types.MethodType(hooked_two_way, l)
+    return net
+
+
+@torch.no_grad()
+def later_tokens(net, emb):
+    """Its multimask output: every token's logits but the first one's, without a prompt."""
+    sp, de = net.prompt_encoder(points=None, boxes=None, masks=None)
+    return net.mask_decoder(image_embeddings=emb, image_pe=net.prompt_encoder.get_dense_pe(), sparse_prompt_embeddings=sp.to(emb.dtype), dense_prompt_embeddings=de, multimask_output=True)[0]
+
+
+# ---- SAM-Adapter: a prompt before each block ------------------------------------------------------------------------------
+
+def sam_adapter_shapes(hidden, **sam):
+    L, c = hg.Shapes(hg.sam_encoder_shapes(**sam)), sam["embed"]
+    p = "image_encoder.prompt_generator."
+    L.wb(p + "shared_mlp", c, hidden); L.wb(p + "embedding_generator", hidden, c)
+    for i in range(sam["depth"]): L.wb(f"{p}lightweight_mlp_{i}.0", hidden, hidden)
+    L.wb(p + "prompt_generator.proj", hidden, 3, 16, 16)
+    L.one("pe_layer.positional_encoding_gaussian_matrix", 2, 128); L.one("no_mask_embed.weight", 1, 256)
+    return hg.Shapes(L + [(n, s) for n, s in hg.decoder_shapes() if n.startswith("mask_decoder.")])
+
+
+class PromptGenerator(nn.Module):
+    def __init__(self, c, hidden, depth):
+        super().__init__()
+        self.shared_mlp, self.embedding_generator = nn.Linear(hidden, c), nn.Linear(c, hidden)
+        for i in range(depth): setattr(self, f"lightweight_mlp_{i}", nn.Sequential(nn.Linear(hidden, hidden), nn.GELU()))
+        self.prompt_generator = nn.Module()
+        self.prompt_generator.proj = nn.Conv2d(3, hidden, 16, 16)
+
+    def features(self, image, patches): return self.prompt_generator.proj(high_pass(image)).permute(0, 2, 3, 1) + self.embedding_generator(patches)
+
+    def prompt(self, i, features): return self.shared_mlp(getattr(self, f"lightweight_mlp_{i}")(features))
+
+
+def high_pass(x, rate=0.25):
+    n = x.shape[-1]
+    line = int((n * n * rate) ** 0.5 // 2)
+    f = torch.fft.fftshift(torch.fft.fft2(x), dim=(-2, -1))
+    f[..., n // 2 - line:n // 2 + line, n // 2 - line:n // 2 + line] = 0
+    return torch.fft.ifft2(torch.fft.ifftshift(f, dim=(-2, -1))).real.abs()
+
+
+def prompted_encoder(enc, image):
+    x = enc.patch_embed(image)
+    features = enc.prompt_generator.features(image, x)
+    x = x + enc.pos_embed
+    for i, b in enumerate(enc.blocks): x = b(enc.prompt_generator.prompt(i, features) + x)
+    return enc.neck(x.permute(0, 3, 1, 2))
+
+
+def build_sam_adapter(hidden, **sam):
+    net = rn.build_sam(**sam)
+    net.image_encoder.prompt_generator = PromptGenerator(sam["embed"], hidden, sam["depth"])
+    net.image_encoder.forward = types.MethodType(prompted_encoder, net.image_encoder)
+    return net
+
+
+def bare_prompt(n): return "prompt_encoder." + n if n.startswith(("pe_layer.", "no_mask_embed.")) else n
+
+
+# ---- AutoSAM: its own tokens for each class --------------------------------------------------------------------------------
+
+def autosam_shapes(classes, **sam):
+    L = hg.Shapes(hg.sam_encoder_shapes(**sam))
+    L.one("pe_layer.positional_encoding_gaussian_matrix", 2, 128)
+    for n, s in hg.decoder_shapes(masks=2):
+        if n.startswith("mask_decoder."): L.one(n, *((classes * s[0], s[1]) if n.endswith(("iou_token.weight", "mask_tokens.weight")) else s))
+    return L
+
+
+def build_autosam(classes, **sam):
+    net = rn.build_sam(**sam)
+    net.mask_decoder = decoder(1)
+    net.mask_decoder.iou_token, net.mask_decoder.mask_tokens = nn.Embedding(classes, 256), nn.Embedding(2 * classes, 256)
+    return net
+
+
+@torch.no_grad()
+def first_masks(net, emb):
+    """(1, classes, 4g, 4g): mask 0 of each class's set, nothing added to the embedding."""
+    m, pe, out = net.mask_decoder, net.prompt_encoder.get_dense_pe(), []
+    for k in range(m.iou_token.weight.shape[0]):
+        tokens = torch.cat([m.iou_token.weight[k:k + 1], m.mask_tokens.weight[2 * k:2 * k + 2]])[None]
+        hs, src = m.transformer(emb, pe, tokens)
+        up = m.output_upscaling(src.transpose(1, 2).reshape(emb.shape))
+        out.append((m.output_hypernetworks_mlps[0](hs[:, 1]) @ up.flatten(2)).reshape(1, 1, *up.shape[2:]))
+    return torch.cat(out, 1)
+
+
+def two_steps(img, size):
+    """AutoSAM's input: [0, 1] by the image's own extremes, to 256 and from there to the encoder's size."""
+    a = img.astype("float32")
+    a = (a - a.min()) / (a.max() - a.min())
+    x = torch.from_numpy(a).permute(2, 0, 1)[None]
+    for s in (256, size): x = F.interpolate(x, (s, s), mode="bilinear", align_corners=False)
+    return x
