@@ -74,3 +74,14 @@ def autosam_tiny128():
     e32, e64 = encode(g, net, twin, x, {E + "blocks.1": 1500}, 3000)
     low_res_labels(g, rb.first_masks(net, e32), rb.first_masks(twin, e64), pixels.shape[:2])
     return g
+
+
+@golden
+def samus_tiny64():
+    """SAMUS: a grey image, overlapping patches, learned positions from a table of twice the grid, two global blocks that attend to the branch; clicks."""
+    sam, own = dict(embed=64, depth=3, heads=2, img=128, global_blocks=(1, 2)), dict(hidden=16, pos_grid=16)
+    shapes = rb.samus_shapes(**own, **sam)
+    g = Golden(94, config("samus", sam, **own), shapes)
+    net = rn.load_hash(rb.build_samus(**own, **sam), 94, shapes)
+    piped(g, net, image(g, hg.phantom_gray(70, 100), "phantom_gray(70,100)"), rp.Ultrasound(), {E + f"blocks.{i}": 1500 for i in range(3)}, ["point1", "points3"], embedding=3000, twin=rb.bind_samus(rn.doubled(net)))
+    return g

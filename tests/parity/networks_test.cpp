@@ -187,6 +187,7 @@ TEST_CASE("parity: SAM-Med2D, evaluation profile") { run_network("sam_med2d_eval
 TEST_CASE("parity: bottleneck adapters") { run_network("sam_bottleneck_tiny160", "SAM with bottlenecks (finetune-SAM)", true); }
 TEST_CASE("parity: bottleneck adapters, windows before the norm") { run_network("sam_msa_tiny160", "SAM with bottlenecks (Medical SAM Adapter)", true); }
 TEST_CASE("parity: SAM-Adapter") { run_network("sam_adapter_tiny128", "SAM-Adapter ViT 64x2, 128 px", true); }
+TEST_CASE("parity: SAMUS") { run_network("samus_tiny64", "SAMUS ViT 64x3, 64 px", true); }
 TEST_CASE("parity: ScribblePrompt-SAM") { run_network("scribbleprompt_tiny128", "ScribblePrompt path, 60 clicks", true); }
 TEST_CASE("parity: SlimSAM, head size 14") { run_network("slimsam_head14", "SAM ViT 42x2, head size 14", true); }
 TEST_CASE("parity: SAM-HQ") { run_network("sam_hq_tiny160", "SAM-HQ ViT 64x4, 160 px", true); }

@@ -1,6 +1,6 @@
-"""Reference networks that put something into or around SAM's blocks: finetune-SAM's decoder, SAM-Adapter, AutoSAM. Own code from the published formulas, Apache-2.0.
+"""Reference networks that put something into or around SAM's blocks: finetune-SAM's decoder, SAM-Adapter, AutoSAM, SAMUS. Own code from the published formulas, Apache-2.0.
 
-What: build_finetune, build_sam_adapter, build_autosam -> net as refnets.py's; the lists of their tensors under the names of the published files.
+What: build_finetune, build_sam_adapter, build_autosam, build_samus -> net as refnets.py's; the lists of their tensors under the names of the published files.
 Where: cases_blocks.py. Around the modules of segment-anything 1.0; nothing is copied, and nothing here shares code with the engine.
 Not here: pre- and post-processing (refpipes.py), weights (hashgen.py).
 """
@@ -14,6 +14,8 @@ import hashgen as hg
 import refadapters as ra
 import refnets as rn
 from segment_anything.modeling import MaskDecoder, TwoWayTransformer
+from segment_anything.modeling.common import LayerNorm2d
+from segment_anything.modeling.image_encoder import window_partition, window_unpartition
 
 
 def load_named(net, seed, shapes, rename=lambda n: n, unused=()):
@@ -153,3 +155,111 @@ def two_steps(img, size):
     x = torch.from_numpy(a).permute(2, 0, 1)[None]
     for s in (256, size): x = F.interpolate(x, (s, s), mode="bilinear", align_corners=False)
     return x
+
+
+# ---- SAMUS: a branch of convolutions, to which global blocks attend -------------------------------------------------------
+
+def samus_shapes(hidden, pos_grid, **sam):
+    """sam: as for refnets.build_sam, img = 16 times the grid (the network's input has 8 times)."""
+    c, L, e = sam["embed"], hg.Shapes(), "image_encoder."
+
+    def conv_norm(n, i, inp, out): L.one(f"{n}.{i}.weight", out, inp, 3, 3); L.wb(f"{n}.{i + 1}", out)
+
+    def bottleneck(n): L.wb(n + ".D_fc1", hidden, c); L.wb(n + ".D_fc2", c, hidden)
+    conv_norm(e + "cnn_embed.inc.conv", 0, 3, 64)
+    for i, (a, b) in enumerate(((64, 128), (128, 256), (256, c))): conv_norm(f"{e}cnn_embed.downs.{i}.maxpool_conv", 1, a, b)
+    bottleneck(e + "input_Adapter")
+    for i in range((pos_grid // (sam["img"] // 16)).bit_length() - 1): conv_norm(f"{e}post_pos_embed.downs.{i}.maxpool_conv", 1, c, c)
+    for i in sam["global_blocks"]:
+        b = f"{e}blocks.{i}."
+        bottleneck(b + "MLP_Adapter")
+        for k in ("q", "k", "v", "proj"): L.wb(f"{b}Space_Adapter.{k}", c, c)
+        conv_norm(b + "refine_Adapter.conv", 0, c, c)
+    plain = dict(hg.sam_shapes(**sam))
+    plain[e + "pos_embed"] = (1, pos_grid, pos_grid, c)
+    return hg.Shapes(list(plain.items()) + L)
+
+
+class ConvNorm(nn.Sequential):
+    """norm over the channels of a pixel, eps 1e-6, and GELU behind a convolution; the file numbers the layers of the sequence."""
+
+    def __init__(self, inp, out, pooled):
+        super().__init__(*([nn.MaxPool2d(2)] if pooled else []), nn.Conv2d(inp, out, 3, padding=1, bias=False), LayerNorm2d(out), nn.GELU())
+
+
+def last(x): return x.permute(0, 2, 3, 1)
+
+
+def first(x): return x.permute(0, 3, 1, 2)
+
+
+class MapAttention(nn.Module):
+    def __init__(self, c, heads):
+        super().__init__()
+        self.heads = heads
+        for k in ("q", "k", "v", "proj"): setattr(self, k, nn.Linear(c, c))
+
+    def forward(self, x, other):
+        b, h, w, c = x.shape
+        split = lambda t: t.reshape(b, h * w, self.heads, c // self.heads).transpose(1, 2)
+        q, k, v = split(self.q(x)), split(self.k(other)), split(self.v(other))
+        a = torch.softmax(q @ k.transpose(-1, -2) / (c // self.heads) ** 0.5, -1)
+        return self.proj((a @ v).transpose(1, 2).reshape(b, h, w, c))
+
+
+def part(**modules):
+    m = nn.Module()
+    for n, v in modules.items(): setattr(m, n, v)
+    return m
+
+
+def samus_block(b, x):
+    """The branch's map stands in the encoder, so that the block gives one tensor."""
+    n = b.norm1(x)
+    if b.window_size == 0:
+        enc = b.encoder[0]
+        n = n + b.Space_Adapter(n, enc.side)
+        enc.side = last(b.refine_Adapter.conv(first(enc.side)))
+        x = x + b.attn(n)
+    else:
+        y, padded = window_partition(n, b.window_size)
+        x = x + window_unpartition(b.attn(y), b.window_size, padded, x.shape[1:3])
+    m = b.norm2(x)
+    x = x + b.mlp(m)
+    return x + 0.5 * b.MLP_Adapter(m) if b.window_size == 0 else x
+
+
+def samus_encoder(enc, image):
+    side = enc.cnn_embed.inc.conv(image)
+    for d in enc.cnn_embed.downs: side = d.maxpool_conv(side)
+    enc.side = last(side)
+    size = image.shape[-1] + 8
+    x = last(enc.patch_embed.proj(F.interpolate(image, (size, size), mode="bilinear", align_corners=False)))
+    x = x + enc.input_Adapter(x)
+    pos = first(enc.pos_embed)
+    for d in enc.post_pos_embed.downs: pos = d.maxpool_conv(pos)
+    x = x + last(pos)
+    for b in enc.blocks: x = b(x)
+    return enc.neck(first(x + 0.5 * enc.side))
+
+
+def bind_samus(net):
+    """Methods of this copy: a deep copy's blocks must see their own encoder."""
+    enc = net.image_encoder
+    enc.forward = types.MethodType(samus_encoder, enc)
+    for b in enc.blocks: b.encoder, b.forward = (enc,), types.MethodType(samus_block, b)
+    return net
+
+
+def build_samus(hidden, pos_grid, **sam):
+    c, grid = sam["embed"], sam["img"] // 16
+    enc = rn.build_sam(**sam).image_encoder
+    enc.patch_embed.proj = nn.Conv2d(3, c, 16, 8)
+    enc.pos_embed = nn.Parameter(torch.zeros(1, pos_grid, pos_grid, c))
+    enc.cnn_embed = part(inc=part(conv=ConvNorm(3, 64, False)), downs=nn.ModuleList(part(maxpool_conv=ConvNorm(a, b, True)) for a, b in ((64, 128), (128, 256), (256, c))))
+    enc.input_Adapter = ra.Bottleneck(c, hidden)
+    enc.post_pos_embed = part(downs=nn.ModuleList(part(maxpool_conv=ConvNorm(c, c, True)) for _ in range((pos_grid // grid).bit_length() - 1)))
+    for i in sam["global_blocks"]:
+        b = enc.blocks[i]
+        b.MLP_Adapter, b.Space_Adapter, b.refine_Adapter = ra.Bottleneck(c, hidden), MapAttention(c, sam["heads"]), part(conv=ConvNorm(c, c, False))
+    return bind_samus(rn._whole(enc, 8 * grid, grid))

@@ -147,7 +147,9 @@ TEST_CASE("what fine-tunes put into or around SAM's blocks comes back from its s
   fine.decoder = DecoderKind::later_classes, fine.mask_tokens = 6;
   three.decoder = DecoderKind::later_classes, three.decoder_hook = 20, three.decoder_hook_layers = 1;
   sets.decoder = DecoderKind::class_sets, sets.class_sets = 5, sets.mask_tokens = 2, sets.prompt_source = PromptSource::positions;
-  for (const auto& [n, family] : {std::pair(adapter, "sam_adapter"), std::pair(fine, "finetune_sam"), std::pair(three, "finetune_sam"), std::pair(sets, "autosam")}) {
+  NetworkSizes samus = sam(64, 3, 2, 128, {1, 2});
+  samus.image_size = 64, samus.sam_vit.patch = 8, samus.sam_vit.pos_grid = 32, samus.sam_vit.hook = HookKind::side_branch, samus.sam_vit.hook_hidden = 16, samus.sam_vit.hook_blocks = {1, 2};
+  for (const auto& [n, family] : {std::pair(samus, "samus"), std::pair(adapter, "sam_adapter"), std::pair(fine, "finetune_sam"), std::pair(three, "finetune_sam"), std::pair(sets, "autosam")}) {
     const auto id = identify(expected_tensors(n));
     REQUIRE_MESSAGE(id, id.error().message());
     CHECK(id->family->key == std::string_view(family));

@@ -135,7 +135,8 @@ inline Result<Model> load_model(const std::string& path, const LoadOptions& opti
     const auto& n = file->contract.network;
     if (n.decoder == weights::DecoderKind::hq || weights::gives_classes(n.decoder))
       return Error(ErrorCode::unsupported, cat(file->contract.name, ": device cuda has no decoder of kind ", weights::to_text(n.decoder), "; use device cpu"));
-    if (n.sam_vit.hook == weights::HookKind::frequency_prompt) return Error(ErrorCode::unsupported, cat(file->contract.name, ": device cuda has no ", weights::to_text(n.sam_vit.hook), " (nn/frequency_prompt.hpp); use device cpu"));
+    if (n.sam_vit.hook == weights::HookKind::frequency_prompt || n.sam_vit.hook == weights::HookKind::side_branch)
+      return Error(ErrorCode::unsupported, cat(file->contract.name, ": device cuda has no ", weights::to_text(n.sam_vit.hook), " (nn/block_hooks.hpp); use device cpu"));
     SAMPAN_TRY(backend, models::make_cuda(options.isa, options.precision));
     SAMPAN_TRY(state, build(std::move(backend), *file, options));
     return Access::make(std::move(state));

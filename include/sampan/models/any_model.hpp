@@ -43,6 +43,7 @@ inline SamVitSizes sam_vit_sizes(const weights::Contract& c) {
   s.window = v.window;
   s.global_blocks.assign(v.global_blocks.begin(), v.global_blocks.end());
   s.hook = {v.hook, v.hook_hidden};
+  s.branch_grid = v.pos_grid;
   s.hook_blocks.assign(v.hook_blocks.begin(), v.hook_blocks.end());
   s.pads = v.pads == weights::WindowPads::before_norm ? PadRule::before_norm : PadRule::after_norm;
   return s;

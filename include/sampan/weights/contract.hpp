@@ -165,6 +165,7 @@ inline std::string to_json(const Contract& c) {
     w.member("patch", v.patch).member("embed_dim", v.embed_dim).member("depth", v.depth).member("heads", v.heads).member("mlp_dim", v.mlp_dim);
     w.member("window", v.window).list("global_blocks", v.global_blocks);
     if (version >= 2 && !volume) w.member("hook", to_text(v.hook)).member("hook_hidden", v.hook_hidden).list("hook_blocks", v.hook_blocks).member("pads", to_text(v.pads));
+    if (version >= 4 && !volume) w.member("pos_grid", v.pos_grid);
   } else if (n.encoder == EncoderKind::plain_vit) {
     const PlainVitSizes& v = n.plain_vit;
     w.member("patch", v.patch).member("embed_dim", v.embed_dim).member("depth", v.depth).member("heads", v.heads).member("mlp_dim", v.mlp_dim).member("pos_grid", v.pos_grid);
@@ -250,6 +251,7 @@ inline Result<Contract> parse_contract(std::string_view text) {
       n.integers("hook_blocks", v.hook_blocks, 0, 255);
       n.choice("pads", v.pads);
     }
+    if (version >= 4 && !volume) n.integer("pos_grid", v.pos_grid, 0, 512);
   } else if (c.network.encoder == EncoderKind::plain_vit) {
     PlainVitSizes& v = c.network.plain_vit;
     n.integer("patch", v.patch, 1, 256);

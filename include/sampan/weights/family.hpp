@@ -2,7 +2,7 @@
 // Data flow: weights/identify.hpp picks a row from shapes, sampan-convert writes it into the contract record, models/zoo.hpp lists the checkpoints.
 // Sources: facebookresearch/segment-anything (SAM), bowang-lab/MedSAM (MedSAM_Inference.py; branch LiteMedSAM, CVPR24_LiteMedSAM_infer.py),
 // ChaoningZhang/MobileSAM, xinghaochen/TinySAM, SysCV/sam-hq, OpenGVLab/SAM-Med2D (predictor_sammed.py, test.py), halleewong/ScribblePrompt, yformer/EfficientSAM, mit-han-lab/efficientvit,
-// chongzhou96/EdgeSAM, hitachinsk/SAMed, mazurowski-lab/finetune-SAM (utils/dataset.py), tianrun-chen/SAM-Adapter-PyTorch (datasets/wrappers.py, models/sam.py), xhu248/AutoSAM (dataset/ACDC.py, models/AutoSamSeg.py),
+// chongzhou96/EdgeSAM, hitachinsk/SAMed, mazurowski-lab/finetune-SAM (utils/dataset.py), tianrun-chen/SAM-Adapter-PyTorch (datasets/wrappers.py, models/sam.py), xhu248/AutoSAM (dataset/ACDC.py, models/AutoSamSeg.py), xianlin7/SAMUS (utils/data_us.py),
 // uni-medical/SAM-Med3D (utils/infer_utils.py). A new family of a known network is one row here.
 #pragma once
 #include <sampan/weights/contract.hpp>
@@ -185,6 +185,24 @@ inline constexpr FamilyRow kFamilies[] = {
      {.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::low_argmax_zoom, .threshold = 0},
      DecoderKind::class_sets},
 
+    // SAM's encoder with a second branch, for ultrasound: a grey image of 256 px in [0, 1], clicks, one mask.
+    {"samus",
+     "SAMUS",
+     "MIT",
+     EncoderKind::sam_vit,
+     {},
+     detail::kSamEps,
+     {.resize = ResizeKind::pillow_bilinear,
+      .keep_aspect = false,
+      .pad = PadKind::none,
+      .order = PadOrder::normalise_then_pad,
+      .normalise = NormaliseKind::mean_std,
+      .mean = {0, 0, 0},
+      .std = {255, 255, 255},
+      .channels = ImageChannels::gray},
+     {.coordinates = CoordinateKind::scale_per_axis, .points = true, .boxes = false, .mask_input = false},
+     {.single = true, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::input_crop_original, .threshold = 0}},
+
     // SAM and MobileSAM's encoder with a decoder of its own (models/hq_head.hpp).
     {"sam_hq", "SAM-HQ", "Apache-2.0", EncoderKind::sam_vit, {}, detail::kSamEps, detail::kSamImage, detail::kSamPrompt, detail::kSamMask, DecoderKind::hq},
     {"sam_hq_tiny", "Light HQ-SAM", "Apache-2.0", EncoderKind::tiny_vit, TinyStem::conv3x3_stride2, detail::kTinyVitEps, detail::kSamImage, detail::kSamPrompt, detail::kSamMask, DecoderKind::hq},
@@ -237,7 +255,7 @@ constexpr const FamilyRow* find_family(std::string_view key) {
 inline bool fits(const FamilyRow& f, const NetworkSizes& n) {
   const auto one_of = [&](std::initializer_list<DecoderKind> alike) { return std::find(alike.begin(), alike.end(), f.decoder) != alike.end() && std::find(alike.begin(), alike.end(), n.decoder) != alike.end(); };
   const bool decoder = f.decoder == n.decoder || one_of({DecoderKind::classes, DecoderKind::later_classes}) || (n.mask_tokens == 4 && one_of({DecoderKind::sam, DecoderKind::classes, DecoderKind::later_classes}));
-  const bool hook = (f.key == "sam_adapter") == (n.sam_vit.hook == HookKind::frequency_prompt);
+  const bool hook = (f.key == "sam_adapter") == (n.sam_vit.hook == HookKind::frequency_prompt) && (f.key == "samus") == (n.sam_vit.hook == HookKind::side_branch);
   return f.encoder == n.encoder && decoder && hook && (n.encoder != EncoderKind::tiny_vit || f.stem == n.tiny_vit.stem);
 }
 

@@ -60,6 +60,12 @@ inline Status identify_sam_vit(const ShapeIndex& in, NetworkSizes& n) {
   if (grid != grid_w) return Error(ErrorCode::bad_model, cat("image_encoder.pos_embed is ", grid, "x", grid_w, ", only square inputs are supported"));  // of volumes the last axis; check_complete() compares all of them
   if (grid > 512 || patch > 256) return Error(ErrorCode::bad_model, cat("image_encoder: a grid of ", grid, " and patches of ", patch, " px, at most 512 and 256 are supported"));
   if (width % head != 0) return Error(ErrorCode::bad_model, cat("image_encoder: width ", width, " is not a multiple of the head size ", head, " of rel_pos_h"));
+  const bool branch = in.has(e + "cnn_embed.inc.conv.0.weight");  // SAMUS: a table of another grid, kernels twice as wide as their stride
+  if (branch) {
+    v.pos_grid = grid;
+    grid >>= std::min(in.count(e + "post_pos_embed.downs.", ".maxpool_conv.1.weight"), 9);
+    patch = 8;
+  }
   n.grid = grid;
   n.image_size = grid * patch;
   v.patch = patch, v.embed_dim = width, v.heads = width / head, v.mlp_dim = mlp;
@@ -81,6 +87,13 @@ inline Status identify_sam_vit(const ShapeIndex& in, NetworkSizes& n) {
     v.window = window;
   }
   if (v.window == 0) v.window = 14;  // every block is global: no window is used
+  if (branch) {
+    SAMPAN_TRY(hidden, in.extent(e + "input_Adapter.D_fc1.weight", 2, 0));
+    v.hook = HookKind::side_branch;
+    v.hook_hidden = hidden;
+    v.hook_blocks = v.global_blocks;
+    return {};
+  }
   if (in.has(e + "prompt_generator.shared_mlp.weight")) {
     SAMPAN_TRY(hidden, in.extent(e + "prompt_generator.shared_mlp.weight", 2, 1));
     v.hook = HookKind::frequency_prompt;
@@ -256,7 +269,7 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
   } else if (n.decoder == DecoderKind::hq) {
     r.family = find_family(n.encoder == EncoderKind::sam_vit ? "sam_hq" : "sam_hq_tiny");
   } else if (n.encoder == EncoderKind::sam_vit) {
-    r.family = find_family(n.sam_vit.hook == HookKind::frequency_prompt ? "sam_adapter" : n.sam_vit.hook == HookKind::conv_adapter ? "sam_med2d" : "sam");
+    r.family = find_family(n.sam_vit.hook == HookKind::frequency_prompt ? "sam_adapter" : n.sam_vit.hook == HookKind::side_branch ? "samus" : n.sam_vit.hook == HookKind::conv_adapter ? "sam_med2d" : "sam");
     if (n.sam_vit.hook == HookKind::conv_adapter) {
       r.twins = "the predictor's image path; give --family sam_med2d_eval for the one of its evaluation script (BGR, small images centred)";
     } else if (n.sam_vit.embed_dim == 768 && n.sam_vit.depth == 12 && n.image_size == 1024) r.twins = "MedSAM and ScribblePrompt-SAM have the same shapes: give --family medsam or scribbleprompt if this is one of them";

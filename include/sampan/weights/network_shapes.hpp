@@ -39,6 +39,12 @@ class ShapeList {
     for (const char* part : {"weight", "bias", "running_mean", "running_var"}) add(cat(name, ".bn.", part), {out});
   }
 
+  /// SAMUS: convolution `first` of a sequence, 3x3 without bias, and a norm behind it.
+  void conv_norm(std::string_view name, int first, std::int64_t in, std::int64_t out) const {
+    add(cat(name, ".", first, ".weight"), {out, in, 3, 3});
+    norm(cat(name, ".", first + 1), out);
+  }
+
   /// EfficientViT's ConvLayer: convolution `conv`, with a bias or with BatchNorm `norm` behind it.
   void conv_layer(std::string_view name, std::int64_t in, std::int64_t out, std::int64_t k, bool bias, bool bn) const {
     add(cat(name, ".conv.weight"), {out, in, k, k});
@@ -72,6 +78,11 @@ inline void hook_shapes(const ShapeList& b, HookKind kind, std::int64_t c, std::
       (b / place).linear("D_fc1", c, hidden);
       (b / place).linear("D_fc2", hidden, c);
     }
+  } else if (kind == HookKind::side_branch) {
+    (b / "MLP_Adapter").linear("D_fc1", c, hidden);
+    (b / "MLP_Adapter").linear("D_fc2", hidden, c);
+    for (const char* part : {"q", "k", "v", "proj"}) (b / "Space_Adapter").linear(part, c, c);
+    b.conv_norm("refine_Adapter.conv", 0, c, c);
   }
 }
 
@@ -84,12 +95,29 @@ inline void frequency_prompt_shapes(const ShapeList& p, const SamVitSizes& v) {
   p.conv("prompt_generator.proj", 3, hidden, v.patch);
 }
 
+/// SAMUS: what stands before the blocks.
+inline void side_branch_shapes(const ShapeList& e, const NetworkSizes& n) {
+  const SamVitSizes& v = n.sam_vit;
+  const std::int64_t c = v.embed_dim;
+  std::int64_t in = 64;
+  e.conv_norm("cnn_embed.inc.conv", 0, 3, in);
+  int i = 0;
+  for (int left = v.patch; left > 1; left /= 2, in *= 2) e.conv_norm(cat("cnn_embed.downs.", i++, ".maxpool_conv"), 1, in, left == 2 ? c : 2 * in);
+  (e / "input_Adapter").linear("D_fc1", c, v.hook_hidden);
+  (e / "input_Adapter").linear("D_fc2", v.hook_hidden, c);
+  i = 0;
+  for (int side = v.pos_grid; side > n.grid; side /= 2) e.conv_norm(cat("post_pos_embed.downs.", i++, ".maxpool_conv"), 1, c, c);
+}
+
 inline void sam_vit_shapes(const ShapeList& e, const NetworkSizes& n) {
   const SamVitSizes& v = n.sam_vit;
   const std::int64_t c = v.embed_dim, head = c / v.heads;
   const bool volume = is_volume(n.encoder);
-  e.add("pos_embed", volume ? Shape{1, n.grid, n.grid, n.grid, c} : Shape{1, n.grid, n.grid, c});
-  volume ? e.conv3d("patch_embed.proj", 1, c, v.patch) : e.conv("patch_embed.proj", 3, c, v.patch);
+  const bool branch = v.hook == HookKind::side_branch;
+  const std::int64_t table = branch ? v.pos_grid : n.grid;
+  e.add("pos_embed", volume ? Shape{1, n.grid, n.grid, n.grid, c} : Shape{1, table, table, c});
+  volume ? e.conv3d("patch_embed.proj", 1, c, v.patch) : e.conv("patch_embed.proj", 3, c, branch ? 2 * v.patch : v.patch);
+  if (branch) side_branch_shapes(e, n);
   for (int i = 0; i < v.depth; ++i) {
     const ShapeList b = e / "blocks" / i;
     const bool global = std::find(v.global_blocks.begin(), v.global_blocks.end(), i) != v.global_blocks.end();

@@ -50,6 +50,7 @@ enum class HookKind {
   conv_adapter,  ///< SAM-Med2D: channel gate and two strided convolutions beside the MLP
   bottleneck,    ///< finetune-SAM, Medical SAM Adapter: a bottleneck behind the attention, another at half weight beside the MLP
   frequency_prompt,  ///< SAM-Adapter: before every block a prompt from patches and high frequencies of the image (nn/frequency_prompt.hpp)
+  side_branch,       ///< SAMUS: global blocks attend to a branch of convolutions and have a bottleneck beside the MLP (nn/side_branch.hpp); patches overlap, positions are learned
 };
 enum class WindowPads {
   after_norm,   ///< windows are cut from the normed map: a missing token is zero (SAM)
@@ -67,7 +68,7 @@ struct Names;
 SAMPAN_NAMES(EncoderKind, "sam_vit", "tiny_vit", "plain_vit", "efficient_vit", "rep_vit", "sam_vit_3d");
 SAMPAN_NAMES(EfficientVitKind, "large", "extra_large");
 SAMPAN_NAMES(TinyStem, "conv3x3_stride2", "conv1x1_stride1");
-SAMPAN_NAMES(HookKind, "none", "conv_adapter", "bottleneck", "frequency_prompt");
+SAMPAN_NAMES(HookKind, "none", "conv_adapter", "bottleneck", "frequency_prompt", "side_branch");
 SAMPAN_NAMES(DecoderKind, "sam", "hq", "classes", "efficient_sam", "later_classes", "class_sets");
 SAMPAN_NAMES(PromptSource, "clicks", "no_mask", "positions");
 SAMPAN_NAMES(WindowPads, "after_norm", "before_norm");
@@ -89,6 +90,7 @@ struct SamVitSizes {
   int hook_hidden = 0;           ///< width of the hook's bottleneck
   std::vector<int> hook_blocks = {};  ///< ascending; empty without a hook
   WindowPads pads = WindowPads::after_norm;
+  int pos_grid = 0;  ///< of the stored position table, with a side_branch; 0: that of the network
   friend bool operator==(const SamVitSizes&, const SamVitSizes&) = default;
 };
 
@@ -185,6 +187,13 @@ inline Status check_sizes(const NetworkSizes& n) {
     for (std::size_t i = 0; i < v.hook_blocks.size(); ++i)
       if (v.hook_blocks[i] >= v.depth || (i > 0 && v.hook_blocks[i] <= v.hook_blocks[i - 1])) return refuse("hook_blocks must ascend and stay below depth");
     if ((v.hook == HookKind::none) != v.hook_blocks.empty() || (v.hook == HookKind::none) != (v.hook_hidden == 0)) return refuse("hook, hook_hidden and hook_blocks go together");
+    if ((v.hook == HookKind::side_branch) != (v.pos_grid != 0)) return refuse("hook side_branch and pos_grid go together");
+    if (v.hook == HookKind::side_branch) {
+      int side = v.pos_grid;
+      while (side > n.grid && side % 2 == 0) side /= 2;
+      if (v.patch != 8 || side != n.grid) return refuse(cat("a side branch needs patches of 8 px (", v.patch, ") and a position table of ", n.grid, " times a power of two (", v.pos_grid, ")"));
+      if (v.hook_blocks != v.global_blocks) return refuse("a side branch belongs to every global block and to no other");
+    }
     if (v.hook == HookKind::frequency_prompt && int(v.hook_blocks.size()) != v.depth) return refuse("a frequency prompt stands before every block");
     if (n.decoder == DecoderKind::hq && v.global_blocks.empty()) return refuse("a SAM-HQ decoder takes the map behind the first global block, and there is none");
     if (is_volume(n.encoder) && (v.hook != HookKind::none || v.pads != WindowPads::after_norm)) return refuse("volumes have neither hooks nor windows before the norm");
