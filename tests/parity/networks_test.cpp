@@ -121,16 +121,17 @@ void run_network(const std::string& golden_name, const std::string& title, bool 
     const std::int64_t grid = model->info().embedding_grid;
     const double e = check_tensor(g, "image_embedding", *embedding, {1, as_published ? kUsualChannels : contract.network.out_channels, grid, grid});
     CHECK(e <= 1e-5);
-    if (g.find("hq_features")) {
+    const std::string features_name = g.find("hq_features") ? "hq_features" : "pimm_features";
+    if (g.find(features_name)) {
       const std::string kept = folder.file("embedding.safetensors");
       REQUIRE(session.try_save_embedding(kept));
       const auto file = weights::Safetensors::open(kept);
       REQUIRE(file);
-      const auto* t = file->find("hq_features");
+      const auto* t = file->find(features_name);
       REQUIRE(t);
       std::vector<float> features(std::size_t(*weights::element_count(t->shape)));
       weights::convert_to_f32(t->dtype, t->data.data(), features.size(), features.data());
-      CHECK(check_tensor(g, "hq_features", features, t->shape) <= 1e-5);
+      CHECK(check_tensor(g, features_name, features, t->shape) <= 1e-5);
       session.set_image(ImageView{image.data.data() + 3, {image.size.width - 1, image.size.height, image.size.channels}, PixelType::u8, image.size.width * image.size.channels});
       REQUIRE(session.try_load_embedding(kept));  // the prompts below run on what the file kept
     }
@@ -187,6 +188,7 @@ TEST_CASE("parity: SAM-Med2D, evaluation profile") { run_network("sam_med2d_eval
 TEST_CASE("parity: bottleneck adapters") { run_network("sam_bottleneck_tiny160", "SAM with bottlenecks (finetune-SAM)", true); }
 TEST_CASE("parity: bottleneck adapters, windows before the norm") { run_network("sam_msa_tiny160", "SAM with bottlenecks (Medical SAM Adapter)", true); }
 TEST_CASE("parity: SAM-Adapter") { run_network("sam_adapter_tiny128", "SAM-Adapter ViT 64x2, 128 px", true); }
+TEST_CASE("parity: DeSAM") { run_network("desam_tiny128", "DeSAM ViT 64x5, 128 px", true); }
 TEST_CASE("parity: SAMUS") { run_network("samus_tiny64", "SAMUS ViT 64x3, 64 px", true); }
 TEST_CASE("parity: ScribblePrompt-SAM") { run_network("scribbleprompt_tiny128", "ScribblePrompt path, 60 clicks", true); }
 TEST_CASE("parity: SlimSAM, head size 14") { run_network("slimsam_head14", "SAM ViT 42x2, head size 14", true); }

@@ -1,6 +1,6 @@
-"""Reference networks that put something into or around SAM's blocks: finetune-SAM's decoder, SAM-Adapter, AutoSAM, SAMUS. Own code from the published formulas, Apache-2.0.
+"""Reference networks that put something into or around SAM's blocks: finetune-SAM's decoder, SAM-Adapter, AutoSAM, SAMUS, DeSAM. Own code from the published formulas, Apache-2.0.
 
-What: build_finetune, build_sam_adapter, build_autosam, build_samus -> net as refnets.py's; the lists of their tensors under the names of the published files.
+What: build_finetune, build_sam_adapter, build_autosam, build_samus, build_desam -> net as refnets.py's; the lists of their tensors under the names of the published files.
 Where: cases_blocks.py. Around the modules of segment-anything 1.0; nothing is copied, and nothing here shares code with the engine.
 Not here: pre- and post-processing (refpipes.py), weights (hashgen.py).
 """
@@ -263,3 +263,90 @@ def build_samus(hidden, pos_grid, **sam):
         b = enc.blocks[i]
         b.MLP_Adapter, b.Space_Adapter, b.refine_Adapter = ra.Bottleneck(c, hidden), MapAttention(c, sam["heads"]), part(conv=ConvNorm(c, c, False))
     return bind_samus(rn._whole(enc, 8 * grid, grid))
+
+
+# ---- DeSAM: a U-Net over maps of the encoder makes the mask ----------------------------------------------------------------
+
+def desam_shapes(**sam):
+    L, early = hg.Shapes(hg.sam_shapes(**sam)), sam["embed"]
+    p = "mask_decoder.pimm."
+
+    def block(n, i, o):
+        for k, s in dict(conv1=(o, i, 3, 3), conv2=(o, o, 3, 3), conv3=(o, i, 1, 1)).items(): L.one(f"{n}.{k}.conv.weight", *s)
+        L.one(n + ".se.fc.0.weight", o // 16, o); L.one(n + ".se.fc.2.weight", o, o // 16)
+    for d, o in enumerate((256, 128, 64)):
+        block(f"{p}conv_blocks_context.{d}.block_init", early, o)
+        for i in range(d):
+            L.one(f"{p}conv_blocks_context.{d}.residual_block.{i}.0.conv.weight", o, o, 2, 2)
+            block(f"{p}conv_blocks_context.{d}.residual_block.{i}.1", o, o)
+    for u, o in enumerate((128, 64)):
+        L.one(f"{p}conv_blocks_localization.{u}.transp_conv.conv.weight", 2 * o, o, 2, 2)
+        block(f"{p}conv_blocks_localization.{u}.res_block", 2 * o, o)
+        L.one(f"{p}seg_outputs.{u}.weight", 1, o, 1, 1)
+    block(p + "mask_embedding_fusion", 512, 256)
+    return L
+
+
+class Squeezed(nn.Module):
+    def __init__(self, i, o):
+        super().__init__()
+        self.conv1, self.conv2, self.conv3 = (part(conv=nn.Conv2d(a, o, k, padding=k // 2, bias=False)) for a, k in ((i, 3), (o, 3), (i, 1)))
+        self.se = part(fc=nn.Sequential(nn.Linear(o, o // 16, bias=False), nn.ReLU(), nn.Linear(o // 16, o, bias=False), nn.Sigmoid()))
+        self.own_residual = i != o
+
+    def forward(self, x):
+        y = F.leaky_relu(F.instance_norm(self.conv1.conv(x)), 0.01)
+        y = F.instance_norm(self.conv2.conv(y))
+        y = y * self.se.fc(y.mean((2, 3)))[..., None, None]
+        return F.leaky_relu(y + (F.instance_norm(self.conv3.conv(x)) if self.own_residual else x), 0.01)
+
+
+def doubling(i, o): return part(conv=nn.ConvTranspose2d(i, o, 2, 2, bias=False))
+
+
+def build_pimm(early):
+    context = [part(block_init=Squeezed(early, o), residual_block=nn.ModuleList(nn.ModuleList([doubling(o, o), Squeezed(o, o)]) for _ in range(d))) for d, o in enumerate((256, 128, 64))]
+    up = [part(transp_conv=doubling(2 * o, o), res_block=Squeezed(2 * o, o)) for o in (128, 64)]
+    return part(conv_blocks_context=nn.ModuleList(context), conv_blocks_localization=nn.ModuleList(up), seg_outputs=nn.ModuleList(nn.Conv2d(o, 1, 1, bias=False) for o in (128, 64)),
+                mask_embedding_fusion=Squeezed(512, 256))
+
+
+def keep_maps(enc, image):
+    """The maps behind the global blocks but the last are kept for the decoder."""
+    x = enc.patch_embed(image) + enc.pos_embed
+    enc.maps = []
+    for b in enc.blocks:
+        x = b(x)
+        if b.window_size == 0: enc.maps.append(first(x))
+    return enc.neck(first(x))
+
+
+def context_maps(dec):
+    """What the decoder makes of the encoder's maps, the last of the three first."""
+    out = []
+    for d, k in enumerate(dec.pimm.conv_blocks_context):
+        x = k.block_init(dec.source[0].maps[2 - d])
+        for up, block in k.residual_block: x = block(up.conv(x))
+        out.append(x)
+    return out
+
+
+def decoupled(dec, image_embeddings, image_pe, sparse_prompt_embeddings, dense_prompt_embeddings, multimask_output):
+    tokens = torch.cat([dec.iou_token.weight, dec.mask_tokens.weight, sparse_prompt_embeddings[0]])[None]
+    hs, src = dec.transformer(image_embeddings + dense_prompt_embeddings, image_pe, tokens)
+    skips = context_maps(dec)
+    x = dec.pimm.mask_embedding_fusion(torch.cat([src.transpose(1, 2).reshape(image_embeddings.shape), skips[0]], 1))
+    for u, skip in zip(dec.pimm.conv_blocks_localization, skips[1:]): x = u.res_block(torch.cat([u.transp_conv.conv(x), skip], 1))
+    return dec.pimm.seg_outputs[1](x), dec.iou_prediction_head(hs[:, 0])[:, :1]
+
+
+def bind_desam(net):
+    net.image_encoder.forward = types.MethodType(keep_maps, net.image_encoder)
+    net.mask_decoder.source, net.mask_decoder.forward = (net.image_encoder,), types.MethodType(decoupled, net.mask_decoder)
+    return net
+
+
+def build_desam(**sam):
+    net = rn.build_sam(**sam)
+    net.mask_decoder.pimm = build_pimm(sam["embed"])
+    return bind_desam(net)

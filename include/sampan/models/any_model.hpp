@@ -98,6 +98,7 @@ inline MaskDecoderSizes mask_decoder_sizes(const weights::Contract& c) {
   s.mlp = c.network.decoder_mlp;
   s.iou_hidden = c.network.iou_hidden;
   if (c.network.decoder == weights::DecoderKind::hq) s.hq_early = c.network.encoder == weights::EncoderKind::sam_vit ? c.network.sam_vit.embed_dim : c.network.tiny_vit.dims[2];
+  if (c.network.decoder == weights::DecoderKind::decoupled) s.pimm_early = c.network.sam_vit.embed_dim;
   s.eps = float(c.eps.decoder_ln);
   s.eps_final = float(c.eps.decoder_final_ln);
   s.eps_upscale = float(c.eps.ln2d);
@@ -142,19 +143,19 @@ struct Network {
   Index grid() const { return prompt_encoder.sizes.grid; }
   Index channels() const { return prompt_encoder.sizes.channels; }
 
-  /// Channels of what the decoder wants of an image beside its embedding, a map of four times the grid (SAM-HQ); 0: nothing.
-  Index detail_channels() const { return mask_decoder.hq ? channels() / 8 : 0; }
+  /// Channels of what the decoder wants of an image beside its embedding, a map of four times the grid (SAM-HQ; DeSAM's maps have as many values); 0: nothing.
+  Index detail_channels() const { return mask_decoder.detail_channels(); }
 
   /// image [s, s, 3], normalised and padded -> embedding [g, g, c], detail [4g, 4g, detail_channels()].
   void encode(Context<B>& ctx, const View<const float, 3>& image, const View<float, 3>& embedding, const View<float, 3>& detail = {}) const {
     std::visit(
         [&](const auto& e) {
           if constexpr (requires { e.early_channels(); }) {
-            if (mask_decoder.hq) {
+            if (const Index maps = mask_decoder.early_maps()) {
               auto scope = ctx.arena.scope();
-              const auto early = scope.template make<float>(grid(), grid(), e.early_channels());
+              const auto early = scope.template make<float>(maps * grid(), grid(), e.early_channels());
               e.forward(ctx, image, embedding, early);
-              return mask_decoder.hq->prepare(ctx, embedding, early, detail);
+              return mask_decoder.prepare_detail(ctx, embedding, early, detail);
             }
           }
           e.forward(ctx, image, embedding);

@@ -6,6 +6,7 @@
 // Source: segment_anything/modeling/mask_decoder.py. GELU erf in the upscaling, ReLU in the heads, no sigmoid on the IoU; EfficientSAM's efficient_sam_decoder.py.
 #pragma once
 #include <sampan/models/hq_head.hpp>
+#include <sampan/models/pimm_head.hpp>
 #include <sampan/nn/two_way_transformer.hpp>
 #include <sampan/ops/group_norm.hpp>
 
@@ -20,6 +21,7 @@ struct MaskDecoderSizes {
   Index sets = 0;           ///< AutoSAM: so many classes, each with its own tokens; 0: one set for all
   Index hook = 0, hooked_layers = 0;  ///< finetune-SAM's bottlenecks (nn/two_way_transformer.hpp)
   Index hq_early = 0;  ///< channels of the encoder's early map; 0: no SAM-HQ decoder
+  Index pimm_early = 0;  ///< channels of the encoder's maps; 0: no DeSAM decoder
   bool efficient = false;  ///< EfficientSAM: GELU everywhere, its two-way rules, a norm over the whole map between the transposed convolutions
   float eps = 1e-5f, eps_final = 1e-5f, eps_upscale = 1e-6f;
   Index fixed_tokens() const { return 1 + masks + (hq_early ? 1 : 0); }
@@ -46,7 +48,7 @@ Tensor<float, 2, B> load_fixed_tokens(const Loader<B>& w, const MaskDecoderSizes
 struct MaskDecoderInput {
   View<const float, 3> embedding, dense_pe, sparse, dense;
   nn::ImageSide<const float> side = {};
-  View<const float, 3> detail = {};  ///< SAM-HQ's features of the image, [4g, 4g, c / 8] (HqHead::prepare)
+  View<const float, 3> detail = {};  ///< what prepare_detail made of the image, [4g, 4g, detail_channels()]
   bool hq_token_only = false;        ///< SAM-HQ: the mask of its own token alone
 };
 
@@ -60,6 +62,7 @@ struct MaskDecoder {
   std::vector<nn::ReluMlp<B>> hyper;
   nn::ReluMlp<B> iou_head;
   std::optional<HqHead<B>> hq;
+  std::optional<PimmHead<B>> pimm;
 
   static MaskDecoder load(const Loader<B>& w, const MaskDecoderSizes& s) {
     MaskDecoder m;
@@ -68,15 +71,28 @@ struct MaskDecoder {
     m.fixed_tokens = load_fixed_tokens(w, s);
     m.transformer = nn::TwoWayTransformer<B>::load(w / "transformer", s.depth, c, s.heads, s.mlp, s.eps, s.eps_final, s.efficient ? nn::TwoWayRules{Activation::gelu_erf, true} : nn::TwoWayRules{.hook = s.hook, .hooked_layers = s.hooked_layers});
     const auto up = w / "output_upscaling";
+    const Activation between = s.efficient ? Activation::gelu_erf : Activation::relu;
+    m.iou_head = nn::ReluMlp<B>::load(w / "iou_prediction_head", c, s.iou_hidden, s.masks, 3, between);
+    if (s.pimm_early) {
+      m.pimm = PimmHead<B>::load(w / "pimm", c, s.pimm_early, s.grid);
+      skip_mask_layers(w, s);
+      w.release();
+      return m;
+    }
     m.up0 = w.pack_conv_transpose(up.conv_transpose("0", c, c / 4, 2));
     m.up1 = w.pack(up.norm("1", c / 4, s.eps_upscale));
     m.up3 = w.pack_conv_transpose(up.conv_transpose("3", c / 4, c / 8, 2));
-    const Activation between = s.efficient ? Activation::gelu_erf : Activation::relu;
     for (Index i = 0; i < s.masks; ++i) m.hyper.push_back(nn::ReluMlp<B>::load(w / "output_hypernetworks_mlps" / i, c, c, c / 8, 3, between));
-    m.iou_head = nn::ReluMlp<B>::load(w / "iou_prediction_head", c, s.iou_hidden, s.masks, 3, between);
     if (s.hq_early) m.hq = HqHead<B>::load(w, c, s.hq_early, s.eps_upscale);
     w.release();
     return m;
+  }
+
+  /// How many maps of the encoder the decoder wants, and the channels of what it makes of them.
+  Index early_maps() const { return hq ? 1 : pimm ? PimmHead<B>::kLevels : 0; }
+  Index detail_channels() const { return hq ? sizes.channels / 8 : pimm ? 7 * sizes.channels / 16 : 0; }
+  void prepare_detail(Context<B>& ctx, const View<const float, 3>& embedding, const View<const float, 3>& early, const View<float, 3>& detail) const {
+    hq ? hq->prepare(ctx, embedding, early, detail) : pimm->prepare(ctx, early, detail);
   }
 
   Index mask_count(bool multimask) const { return sizes.sets ? sizes.sets : sizes.classes ? sizes.masks - (sizes.skip_first ? 1 : 0) : multimask ? sizes.masks - 1 : 1; }
@@ -105,7 +121,7 @@ struct MaskDecoder {
     const Index first = (sizes.classes ? sizes.skip_first : multimask) ? 1 : 0, given = mask_count(multimask), count = sizes.sets ? 1 : given, shared = ready ? 1 : in.dense.extent(0);
     const auto whole = [&] { return in.embedding.extent(0) == g && in.embedding.extent(1) == g && in.embedding.extent(2) == c && (shared == 1 || shared == b); };
     if (!ctx.require(b >= 1 && (!sizes.sets || (prompts == 1 && n == 0)) && (n == 0 || in.sparse.extent(2) == c) && (ready || whole()), "mask decoder: embedding [g,g,c], sparse [b,n,c], dense [b or 1,g*g,c] disagree") ||
-        !ctx.require(!hq || (in.detail.extent(0) == 4 * g && in.detail.extent(1) == 4 * g && in.detail.extent(2) == c / 8), "mask decoder: SAM-HQ needs detail [4g,4g,c/8]") ||
+        !ctx.require(detail_channels() == 0 || (in.detail.extent(0) == 4 * g && in.detail.extent(1) == 4 * g && in.detail.extent(2) == detail_channels()), "mask decoder: detail must be [4g,4g,detail_channels]") ||
         !ctx.require(masks.extent(0) == prompts && masks.extent(1) == given && masks.extent(2) == 16 * g * g && iou.extent(0) == prompts && iou.extent(1) == given, "mask decoder: masks [b,m,4g*4g] and iou [b,m] disagree"))
       return;
     auto scope = ctx.arena.scope();
@@ -125,6 +141,11 @@ struct MaskDecoder {
     const auto token = [&](Index i) { return View<const float, 2>(queries.data() + i * c, {b, c}, {queries.stride(0), 1}); };
     iou_head.forward(ctx, token(0), all_iou);
     copy(ctx, View<const float, 2>(all_iou.data() + first, {b, count}, {all_iou.stride(0), 1}), sizes.sets ? iou.template reshape<2>({b, 1}) : iou);
+    if (pimm) {
+      for (Index i = 0; i < b; ++i) pimm->forward(ctx, View<const float, 2>(keys[i]), in.detail, masks[i]);
+      ctx.batch = 1;
+      return;
+    }
     const auto head = [&](Index i) { return View<float, 2>(heads.data() + i * heads.stride(1), {b, c / 8}, {heads.stride(0), 1}); };
     for (Index m = 0; m < count; ++m) hyper[std::size_t(first + m)].forward(ctx, token(1 + first + m), head(m));
     if (hq) hq->mlp.forward(ctx, token(fixed - 1), head(count));
@@ -134,6 +155,17 @@ struct MaskDecoder {
   }
 
  private:
+  /// DeSAM's file holds SAM's mask layers, which its forward never runs: their shapes are checked, nothing is packed.
+  static void skip_mask_layers(const Loader<B>& w, const MaskDecoderSizes& s) {
+    const Index c = s.channels;
+    const auto up = w / "output_upscaling";
+    up.conv_transpose("0", c, c / 4, 2);
+    up.norm("1", c / 4, s.eps_upscale);
+    up.conv_transpose("3", c / 4, c / 8, 2);
+    for (Index i = 0; i < s.masks; ++i)
+      for (int l = 0; l < 3; ++l) (w / "output_hypernetworks_mlps" / i / "layers").linear(std::to_string(l), c, l == 2 ? c / 8 : c);
+  }
+
   /// keys [b, g*g, c], heads [b, m, c / 8], one more of SAM-HQ behind them -> masks [b, m, 4g*4g].
   void upscale(Context<B>& ctx, const View<const float, 3>& keys, const View<const float, 3>& heads, const MaskDecoderInput& in, const View<float, 3>& masks) const {
     const Index g = sizes.grid, c = sizes.channels, m = masks.extent(1);

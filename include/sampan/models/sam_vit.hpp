@@ -61,7 +61,7 @@ struct SamVit {
   Index out_channels() const { return sizes.out; }
   Index early_channels() const { return sizes.width; }
 
-  /// `early` [g, g, width], if not empty, gets the map behind the first global block (SAM-HQ).
+  /// `early` [k g, g, width], if not empty, gets the maps behind the first k global blocks, one below the other (SAM-HQ 1, DeSAM 3).
   void forward(Context<B>& ctx, const View<const float, 3>& image, const View<float, 3>& embedding, const View<float, 3>& early = {}) const {
     auto scope = ctx.arena.scope();
     const Index g = sizes.grid();
@@ -83,11 +83,12 @@ struct SamVit {
     const auto features = scope.template make<float>(prompt ? g * g : 0, prompt ? prompt->hidden() : 0);
     if (prompt) prompt->features(ctx, image, x, features);
     add(ctx, rows, pos_embed.view().template reshape<2>({g * g, sizes.width}), rows);
+    Index kept = 0;  // rows of `early`
     for (std::size_t i = 0; i < blocks.size(); ++i) {
       ctx.step(blocks[i].name);
       if (prompt) prompt->add_before(ctx, Index(i), features, rows);
       blocks[i].forward(ctx, x, side);
-      if (!early.empty() && Index(i) == sizes.global_blocks[0]) copy(ctx, View<const float, 2>(rows), tokens(early));
+      if (kept < early.extent(0) && Index(i) == sizes.global_blocks[std::size_t(kept / g)]) copy(ctx, View<const float, 2>(rows), tokens(early.slice(0, kept, g))), kept += g;
     }
     if (branch) branch->end(ctx, side, x);
     neck.forward(ctx, x, embedding);

@@ -2,7 +2,7 @@
 // Data flow: weights/identify.hpp picks a row from shapes, sampan-convert writes it into the contract record, models/zoo.hpp lists the checkpoints.
 // Sources: facebookresearch/segment-anything (SAM), bowang-lab/MedSAM (MedSAM_Inference.py; branch LiteMedSAM, CVPR24_LiteMedSAM_infer.py),
 // ChaoningZhang/MobileSAM, xinghaochen/TinySAM, SysCV/sam-hq, OpenGVLab/SAM-Med2D (predictor_sammed.py, test.py), halleewong/ScribblePrompt, yformer/EfficientSAM, mit-han-lab/efficientvit,
-// chongzhou96/EdgeSAM, hitachinsk/SAMed, mazurowski-lab/finetune-SAM (utils/dataset.py), tianrun-chen/SAM-Adapter-PyTorch (datasets/wrappers.py, models/sam.py), xhu248/AutoSAM (dataset/ACDC.py, models/AutoSamSeg.py), xianlin7/SAMUS (utils/data_us.py),
+// chongzhou96/EdgeSAM, hitachinsk/SAMed, mazurowski-lab/finetune-SAM (utils/dataset.py), tianrun-chen/SAM-Adapter-PyTorch (datasets/wrappers.py, models/sam.py), xhu248/AutoSAM (dataset/ACDC.py, models/AutoSamSeg.py), xianlin7/SAMUS (utils/data_us.py), yifangao112/DeSAM (precompute_embeddings.py),
 // uni-medical/SAM-Med3D (utils/infer_utils.py). A new family of a known network is one row here.
 #pragma once
 #include <sampan/weights/contract.hpp>
@@ -184,6 +184,19 @@ inline constexpr FamilyRow kFamilies[] = {
      detail::kNoPrompt,
      {.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::low_argmax_zoom, .threshold = 0},
      DecoderKind::class_sets},
+
+    // SAM's frozen encoder and a decoder that keeps prompt and mask apart: clicks on a grid or a box around the whole image, one mask, meant to find an organ without help.
+    // Its scripts cut slices to 256 x 256 (MedSAM's way) before SAM's own preprocessing, which is what stands here.
+    {"desam",
+     "DeSAM",
+     "MIT",
+     EncoderKind::sam_vit,
+     {},
+     detail::kSamEps,
+     detail::kSamImage,
+     {.coordinates = CoordinateKind::scale_per_axis, .points = true, .boxes = true, .mask_input = false},
+     {.single = true, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::input_crop_original, .threshold = 0},
+     DecoderKind::decoupled},
 
     // SAM's encoder with a second branch, for ultrasound: a grey image of 256 px in [0, 1], clicks, one mask.
     {"samus",

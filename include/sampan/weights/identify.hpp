@@ -251,6 +251,7 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
   if (n.encoder == EncoderKind::sam_vit && !in.has("prompt_encoder.not_a_point_embed.weight")) n.prompt_source = in.has("prompt_encoder.no_mask_embed.weight") ? PromptSource::no_mask : PromptSource::positions;
   const bool bottlenecks = n.decoder_hook != 0 || (n.encoder == EncoderKind::sam_vit && n.sam_vit.hook == HookKind::bottleneck && tokens != 4);
   if (in.has("mask_decoder.hf_token.weight")) n.decoder = DecoderKind::hq;
+  else if (in.has("mask_decoder.pimm.seg_outputs.1.weight")) n.decoder = DecoderKind::decoupled;
   else if (n.prompt_source == PromptSource::positions) n.decoder = DecoderKind::class_sets, n.class_sets = sets;
   else if (bottlenecks) n.decoder = DecoderKind::later_classes;
   else if (tokens != 4) n.decoder = DecoderKind::classes;
@@ -266,6 +267,8 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
     if (n.encoder != EncoderKind::sam_vit) return Error(ErrorCode::bad_model, cat("mask_decoder.mask_tokens has ", tokens, " rows, one per class; with an encoder of kind ", to_text(n.encoder), " 4 are supported"));
     r.family = find_family("samed");
     r.twins = cat("one token per class, ", tokens - 1, " and background, with SAMed's image path; finetune-SAM without adapters has the same shapes and one class less: give --family finetune_sam if this is one");
+  } else if (n.decoder == DecoderKind::decoupled) {
+    r.family = find_family("desam");
   } else if (n.decoder == DecoderKind::hq) {
     r.family = find_family(n.encoder == EncoderKind::sam_vit ? "sam_hq" : "sam_hq_tiny");
   } else if (n.encoder == EncoderKind::sam_vit) {

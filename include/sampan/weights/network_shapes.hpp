@@ -291,6 +291,34 @@ inline void prompt_encoder_3d_shapes(const ShapeList& p, std::int64_t c) {
   p.add("no_mask_embed.weight", {1, c});
 }
 
+/// DeSAM's U-Net: blocks of `SqueezeBlock` in models/pimm_head.hpp.
+inline void pimm_shapes(const ShapeList& p, std::int64_t c, std::int64_t early) {
+  const auto block = [](const ShapeList& b, std::int64_t in, std::int64_t out) {
+    b.add("conv1.conv.weight", {out, in, 3, 3});
+    b.add("conv2.conv.weight", {out, out, 3, 3});
+    b.add("conv3.conv.weight", {out, in, 1, 1});
+    b.add("se.fc.0.weight", {out / 16, out});
+    b.add("se.fc.2.weight", {out, out / 16});
+  };
+  for (int d = 0; d < 3; ++d) {
+    const ShapeList k = p / "conv_blocks_context" / d;
+    const std::int64_t out = c >> d;
+    block(k / "block_init", early, out);
+    for (int i = 0; i < d; ++i) {
+      (k / "residual_block" / i / 0).add("conv.weight", {out, out, 2, 2});
+      block(k / "residual_block" / i / 1, out, out);
+    }
+  }
+  for (int u = 0; u < 2; ++u) {
+    const ShapeList k = p / "conv_blocks_localization" / u;
+    const std::int64_t out = c >> (u + 1);
+    (k / "transp_conv").add("conv.weight", {2 * out, out, 2, 2});
+    block(k / "res_block", 2 * out, out);
+    p.add(cat("seg_outputs.", u, ".weight"), {1, out, 1, 1});
+  }
+  block(p / "mask_embedding_fusion", 2 * c, c);
+}
+
 inline void mask_decoder_shapes(const ShapeList& m, const NetworkSizes& n) {
   const std::int64_t c = n.out_channels;
   const auto attention = [c](const ShapeList& a, std::int64_t inner) {
@@ -327,6 +355,7 @@ inline void mask_decoder_shapes(const ShapeList& m, const NetworkSizes& n) {
   };
   for (int i = 0; i < n.mask_tokens; ++i) mlp(m / "output_hypernetworks_mlps" / i, c, c, c / 8);
   mlp(m / "iou_prediction_head", c, n.iou_hidden, n.mask_tokens);
+  if (n.decoder == DecoderKind::decoupled) pimm_shapes(m / "pimm", c, n.sam_vit.embed_dim);
   if (n.decoder != DecoderKind::hq) return;
   const std::int64_t early = n.encoder == EncoderKind::sam_vit ? n.sam_vit.embed_dim : n.tiny_vit.dims[2];
   m.add("hf_token.weight", {1, c});

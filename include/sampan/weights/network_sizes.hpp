@@ -28,6 +28,7 @@ enum class DecoderKind {
   efficient_sam,  ///< six tokens always, GELU, self-attention with a residual everywhere, a norm over whole maps (nn/two_way_transformer.hpp, models/mask_decoder.hpp)
   later_classes,  ///< finetune-SAM: one token per class behind SAM's token 0, which is not asked; no prompts
   class_sets,     ///< AutoSAM: for each class its own IoU and mask tokens, of which the first mask counts, decoded as a batch; no prompts
+  decoupled,      ///< DeSAM: a U-Net over maps of the encoder makes the one mask, SAM's tokens give its IoU (models/pimm_head.hpp)
 };
 constexpr bool gives_classes(DecoderKind d) { return d == DecoderKind::classes || d == DecoderKind::later_classes || d == DecoderKind::class_sets; }
 /// What stands before the mask decoder beside the image (models/prompt_encoder.hpp).
@@ -69,7 +70,7 @@ SAMPAN_NAMES(EncoderKind, "sam_vit", "tiny_vit", "plain_vit", "efficient_vit", "
 SAMPAN_NAMES(EfficientVitKind, "large", "extra_large");
 SAMPAN_NAMES(TinyStem, "conv3x3_stride2", "conv1x1_stride1");
 SAMPAN_NAMES(HookKind, "none", "conv_adapter", "bottleneck", "frequency_prompt", "side_branch");
-SAMPAN_NAMES(DecoderKind, "sam", "hq", "classes", "efficient_sam", "later_classes", "class_sets");
+SAMPAN_NAMES(DecoderKind, "sam", "hq", "classes", "efficient_sam", "later_classes", "class_sets", "decoupled");
 SAMPAN_NAMES(PromptSource, "clicks", "no_mask", "positions");
 SAMPAN_NAMES(WindowPads, "after_norm", "before_norm");
 #undef SAMPAN_NAMES
@@ -158,6 +159,8 @@ struct NetworkSizes {
   EfficientVitSizes efficient_vit;  ///< used if encoder is efficient_vit
   RepVitSizes rep_vit;              ///< used if encoder is rep_vit
   int frame_size() const { return prompt_size ? prompt_size : image_size; }
+  /// Channels, on a map of four times the grid, of what the decoder keeps of an image beside its embedding.
+  int detail_channels() const { return decoder == DecoderKind::hq ? out_channels / 8 : decoder == DecoderKind::decoupled ? 7 * out_channels / 16 : 0; }
   /// Classes of a pixel, background included; 0 for networks that give masks.
   int classes() const { return decoder == DecoderKind::classes ? mask_tokens : decoder == DecoderKind::later_classes ? mask_tokens - 1 : class_sets; }
   static constexpr int kDecoderDepth = 2, kDecoderHeads = 8;  ///< the same in every supported family
@@ -174,6 +177,7 @@ inline Status check_sizes(const NetworkSizes& n) {
   if ((n.decoder == DecoderKind::class_sets) != (n.class_sets != 0)) return refuse("class_sets and a decoder of that kind go together");
   if ((n.decoder_hook == 0) != (n.decoder_hook_layers == 0) || n.decoder_hook_layers > NetworkSizes::kDecoderDepth) return refuse(cat("decoder_hook and decoder_hook_layers go together, of which there are at most ", NetworkSizes::kDecoderDepth));
   if (n.decoder_hook && n.decoder != DecoderKind::sam && n.decoder != DecoderKind::later_classes) return refuse(cat("a decoder of kind ", to_text(n.decoder), " has no bottlenecks"));
+  if (n.decoder == DecoderKind::decoupled && n.encoder != EncoderKind::sam_vit) return refuse(cat("DeSAM's decoder needs maps from inside the encoder, which one of kind ", to_text(n.encoder), " does not give"));
   if (n.prompt_source != PromptSource::clicks && n.encoder != EncoderKind::sam_vit) return refuse(cat("an encoder of kind ", to_text(n.encoder), " is supported with prompt_source clicks only"));
   if (is_volume(n.encoder) && n.decoder != DecoderKind::sam) return refuse(cat("a decoder of kind ", to_text(n.decoder), " of volumes is not supported"));
   if (is_volume(n.encoder) && n.out_channels % 3 != 0) return refuse(cat("out_channels ", n.out_channels, " must be a multiple of 3 (sines, cosines, sines of a position)"));
@@ -195,6 +199,8 @@ inline Status check_sizes(const NetworkSizes& n) {
       if (v.hook_blocks != v.global_blocks) return refuse("a side branch belongs to every global block and to no other");
     }
     if (v.hook == HookKind::frequency_prompt && int(v.hook_blocks.size()) != v.depth) return refuse("a frequency prompt stands before every block");
+    if (n.decoder == DecoderKind::decoupled && (v.global_blocks.size() != 4 || n.out_channels % 64 != 0))
+      return refuse(cat("DeSAM's decoder takes the maps behind the first three of four global blocks, and out_channels in multiples of 64; there are ", v.global_blocks.size(), " and ", n.out_channels));
     if (n.decoder == DecoderKind::hq && v.global_blocks.empty()) return refuse("a SAM-HQ decoder takes the map behind the first global block, and there is none");
     if (is_volume(n.encoder) && (v.hook != HookKind::none || v.pads != WindowPads::after_norm)) return refuse("volumes have neither hooks nor windows before the norm");
     if (v.hook == HookKind::conv_adapter && n.grid % 2 != 0) return refuse(cat("a convolutional adapter halves the grid, ", n.grid, " is odd"));
