@@ -88,9 +88,20 @@ def samus_tiny64():
 
 
 @golden
-def desam_tiny128():
+def autosamus_tiny64():
+    """AutoSAMUS: seven object tokens that meet the decoder's tokens and the image, softmax with one more in its denominator; one mask without a prompt."""
+    sam, own = dict(embed=64, depth=2, heads=2, img=128, global_blocks=(1,)), dict(hidden=16, pos_grid=16)
+    shapes = rb.autosamus_shapes(7, **own, **sam)
+    g = Golden(96, config("autosamus", sam, objects=7, **own), shapes)
+    net = rn.load_hash(rb.build_autosamus(7, **own, **sam), 96, shapes)
+    piped(g, net, image(g, hg.phantom_gray(70, 100), "phantom_gray(70,100)"), rp.Ultrasound(), {E + "blocks.1": 1500}, ["none"], embedding=3000, twin=rb.bind_autosamus(rn.doubled(net)))
+    return g
+
+
+@golden
+def desam_tiny64():
     """DeSAM: maps behind three of four global blocks through a U-Net, the transformer's image side fused in; a click and a box; all of it again from a saved embedding."""
-    sam = dict(embed=64, depth=5, heads=2, img=128, global_blocks=(0, 1, 3, 4))
+    sam = dict(embed=64, depth=5, heads=2, img=64, global_blocks=(0, 1, 3, 4))
     shapes = rb.desam_shapes(**sam)
     g = Golden(95, config("desam", sam), shapes)
     net = rn.load_hash(rb.build_desam(**sam), 95, shapes)
@@ -98,6 +109,6 @@ def desam_tiny128():
     piped(g, net, image(g, hg.phantom_rgb(70, 100), "phantom_rgb(70,100)"), rp.Plain(), {E + "blocks.3": 1500}, ["point1", "box"], embedding=3000, twin=twin)
     with torch.no_grad():
         # one after another, as channels-last memory, seen as a map of four times the grid in PyTorch's order
-        flat = lambda n: torch.cat([rb.last(m)[0].reshape(-1) for m in rb.context_maps(n.mask_decoder)]).reshape(1, 32, 32, 112).permute(0, 3, 1, 2).contiguous().numpy()
+        flat = lambda n: torch.cat([rb.last(m)[0].reshape(-1) for m in rb.context_maps(n.mask_decoder)]).reshape(1, 16, 16, 112).permute(0, 3, 1, 2).contiguous().numpy()
         g.add("pimm_features", flat(net), flat(twin), 3000)
     return g

@@ -188,7 +188,8 @@ TEST_CASE("parity: SAM-Med2D, evaluation profile") { run_network("sam_med2d_eval
 TEST_CASE("parity: bottleneck adapters") { run_network("sam_bottleneck_tiny160", "SAM with bottlenecks (finetune-SAM)", true); }
 TEST_CASE("parity: bottleneck adapters, windows before the norm") { run_network("sam_msa_tiny160", "SAM with bottlenecks (Medical SAM Adapter)", true); }
 TEST_CASE("parity: SAM-Adapter") { run_network("sam_adapter_tiny128", "SAM-Adapter ViT 64x2, 128 px", true); }
-TEST_CASE("parity: DeSAM") { run_network("desam_tiny128", "DeSAM ViT 64x5, 128 px", true); }
+TEST_CASE("parity: AutoSAMUS") { run_network("autosamus_tiny64", "AutoSAMUS ViT 64x2, 64 px", true); }
+TEST_CASE("parity: DeSAM") { run_network("desam_tiny64", "DeSAM ViT 64x5, 64 px", true); }
 TEST_CASE("parity: SAMUS") { run_network("samus_tiny64", "SAMUS ViT 64x3, 64 px", true); }
 TEST_CASE("parity: ScribblePrompt-SAM") { run_network("scribbleprompt_tiny128", "ScribblePrompt path, 60 clicks", true); }
 TEST_CASE("parity: SlimSAM, head size 14") { run_network("slimsam_head14", "SAM ViT 42x2, head size 14", true); }

@@ -1,6 +1,6 @@
-"""Reference networks that put something into or around SAM's blocks: finetune-SAM's decoder, SAM-Adapter, AutoSAM, SAMUS, DeSAM. Own code from the published formulas, Apache-2.0.
+"""Reference networks that put something into or around SAM's blocks: finetune-SAM's decoder, SAM-Adapter, AutoSAM, SAMUS, AutoSAMUS, DeSAM. Own code from the published formulas, Apache-2.0.
 
-What: build_finetune, build_sam_adapter, build_autosam, build_samus, build_desam -> net as refnets.py's; the lists of their tensors under the names of the published files.
+What: build_finetune, build_sam_adapter, build_autosam, build_samus, build_autosamus, build_desam -> net as refnets.py's; the lists of their tensors under the names of the published files.
 Where: cases_blocks.py. Around the modules of segment-anything 1.0; nothing is copied, and nothing here shares code with the engine.
 Not here: pre- and post-processing (refpipes.py), weights (hashgen.py).
 """
@@ -263,6 +263,89 @@ def build_samus(hidden, pos_grid, **sam):
         b = enc.blocks[i]
         b.MLP_Adapter, b.Space_Adapter, b.refine_Adapter = ra.Bottleneck(c, hidden), MapAttention(c, sam["heads"]), part(conv=ConvNorm(c, c, False))
     return bind_samus(rn._whole(enc, 8 * grid, grid))
+
+
+
+# ---- AutoSAMUS: SAMUS, and a prompt made from the image ------------------------------------------------------------------------
+
+def autosamus_shapes(objects, **samus):
+    L = hg.Shapes(samus_shapes(**samus))
+    p = "prompt_generator."
+    L.one(p + "object_token", 1, objects, 256)
+    for t in ("cross_token_token", "cross_image_token"):
+        for l in range(2):
+            for k in range(2):
+                n = f"{p}{t}.layers.{l}.{k}."
+                L.wb(n + "norm1", 256); L.wb(n + "norm2", 256)
+                L.one(n + "fn.to_q.weight", 512, 256); L.one(n + "fn.to_kv.weight", 1024, 256); L.wb(n + "fn.to_out.0", 256, 512)
+            for k in range(2, 4):
+                n = f"{p}{t}.layers.{l}.{k}."
+                L.wb(n + "norm", 256); L.wb(n + "fn.net.0", 1024, 256); L.wb(n + "fn.net.3", 256, 1024)
+    L.wb(p + "token_proj", 256, 256)
+    for i, (a, b) in enumerate(((256, 64), (64, 64), (64, 64), (64, 256))): L.one(f"feature_adapter.{3 * i}.weight", b, a, 3, 3); L.wb(f"feature_adapter.{3 * i + 1}", b)
+    return L
+
+
+class MeetOne(nn.Module):
+    """norm2(other) seen from norm1(x), with one added to the softmax's denominator."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(256), nn.LayerNorm(256)
+        self.fn = part(to_q=nn.Linear(256, 512, bias=False), to_kv=nn.Linear(256, 1024, bias=False), to_out=nn.Sequential(nn.Linear(512, 256)))
+
+    def forward(self, x, other):
+        split = lambda t: t.reshape(*t.shape[:2], 8, 64).transpose(1, 2)
+        q, (k, v) = split(self.fn.to_q(self.norm1(x))), (split(t) for t in self.fn.to_kv(self.norm2(other)).chunk(2, -1))
+        s = q @ k.transpose(-1, -2) / 8
+        e = (s - s.amax(-1, keepdim=True)).exp()
+        return self.fn.to_out((e / (1 + e.sum(-1, keepdim=True)) @ v).transpose(1, 2).flatten(2))
+
+
+class Forward(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm, self.fn = nn.LayerNorm(256), part(net=nn.Sequential(nn.Linear(256, 1024), nn.ReLU(), nn.Identity(), nn.Linear(1024, 256)))
+
+    def forward(self, x): return x + self.fn.net(self.norm(x))
+
+
+class Meeting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.ModuleList([MeetOne(), MeetOne(), Forward(), Forward()]) for _ in range(2))
+
+    def forward(self, a, b):
+        for first, second, f, g in self.layers:
+            a, b = a + first(a, b), b + second(b, a)
+            a, b = f(a), g(b)
+        return a, b
+
+
+def self_prompted(dec, image_embeddings, image_pe, sparse_prompt_embeddings, dense_prompt_embeddings, multimask_output):
+    """Prompts of the caller are not looked at."""
+    net = dec.whole[0]
+    gen, own = net.prompt_generator, torch.cat([dec.iou_token.weight, dec.mask_tokens.weight])[None]
+    objects, _ = gen.cross_token_token(gen.object_token, own)
+    objects = gen.token_proj(objects) + gen.object_token
+    image, met = gen.cross_image_token(image_embeddings.flatten(2).transpose(1, 2), torch.cat([objects, own], 1))
+    image = image.transpose(1, 2).reshape(image_embeddings.shape)
+    return type(dec).forward(dec, image_embeddings=image, image_pe=image_pe, sparse_prompt_embeddings=met[:, :1], dense_prompt_embeddings=net.feature_adapter(image), multimask_output=multimask_output)
+
+
+def bind_autosamus(net):
+    bind_samus(net)
+    net.mask_decoder.whole, net.mask_decoder.forward = (net,), types.MethodType(self_prompted, net.mask_decoder)
+    return net
+
+
+def build_autosamus(objects, **samus):
+    net = build_samus(**samus)
+    net.prompt_generator = part(cross_token_token=Meeting(), cross_image_token=Meeting(), token_proj=nn.Linear(256, 256))
+    net.prompt_generator.object_token = nn.Parameter(torch.zeros(1, objects, 256))
+    layer = lambda a, b: [nn.Conv2d(a, b, 3, padding=1, bias=False), LayerNorm2d(b), nn.GELU()]
+    net.feature_adapter = nn.Sequential(*layer(256, 64), *layer(64, 64), *layer(64, 64), *layer(64, 256))
+    return bind_autosamus(net)
 
 
 # ---- DeSAM: a U-Net over maps of the encoder makes the mask ----------------------------------------------------------------

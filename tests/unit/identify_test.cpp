@@ -151,7 +151,9 @@ TEST_CASE("what fine-tunes put into or around SAM's blocks comes back from its s
   samus.image_size = 64, samus.sam_vit.patch = 8, samus.sam_vit.pos_grid = 32, samus.sam_vit.hook = HookKind::side_branch, samus.sam_vit.hook_hidden = 16, samus.sam_vit.hook_blocks = {1, 2};
   NetworkSizes desam = sam(64, 5, 2, 128, {0, 1, 3, 4});
   desam.decoder = DecoderKind::decoupled;
-  for (const auto& [n, family] : {std::pair(desam, "desam"), std::pair(samus, "samus"), std::pair(adapter, "sam_adapter"), std::pair(fine, "finetune_sam"), std::pair(three, "finetune_sam"), std::pair(sets, "autosam")}) {
+  NetworkSizes autosamus = samus;
+  autosamus.prompt_source = PromptSource::generator, autosamus.object_tokens = 7;
+  for (const auto& [n, family] : {std::pair(autosamus, "autosamus"), std::pair(desam, "desam"), std::pair(samus, "samus"), std::pair(adapter, "sam_adapter"), std::pair(fine, "finetune_sam"), std::pair(three, "finetune_sam"), std::pair(sets, "autosam")}) {
     const auto id = identify(expected_tensors(n));
     REQUIRE_MESSAGE(id, id.error().message());
     CHECK(id->family->key == std::string_view(family));

@@ -92,7 +92,7 @@ Result<ModelInfo> describe(const models::Network<B>& net, const weights::Contrac
     const auto embedding = scope.template make<float>(g, g, ch);
     const auto sparse = scope.template make<float>(1, n.prompt_source == weights::PromptSource::clicks ? 2 : 0, ch), dense = scope.template make<float>(1, g * g, ch), masks = scope.template make<float>(1, net.mask_decoder.mask_count(false), 16 * g * g);
     net.prompt_encoder.encode_dense(ctx, {}, as_map(dense[0], g, g));
-    net.mask_decoder.forward(ctx, {.embedding = embedding, .dense_pe = net.prompt_encoder.dense_pe.view(), .sparse = sparse, .dense = dense, .detail = scope.template make<float>(4 * g, 4 * g, net.detail_channels())}, false, masks, scope.template make<float>(1, net.mask_decoder.mask_count(false)));
+    net.decode(ctx, {.embedding = embedding, .dense_pe = net.prompt_encoder.dense_pe.view(), .sparse = sparse, .dense = dense, .detail = scope.template make<float>(4 * g, 4 * g, net.detail_channels())}, false, masks, scope.template make<float>(1, net.mask_decoder.mask_count(false)));
   }));
   m.embedding_bytes = std::uint64_t(g * g * (ch + 16 * net.detail_channels())) * sizeof(float);
   m.encode_flop = whole.cost.flop, m.encode_bytes = whole.arena_bytes;
@@ -135,6 +135,7 @@ inline Result<Model> load_model(const std::string& path, const LoadOptions& opti
     const auto& n = file->contract.network;
     if (n.decoder == weights::DecoderKind::hq || n.decoder == weights::DecoderKind::decoupled || weights::gives_classes(n.decoder))
       return Error(ErrorCode::unsupported, cat(file->contract.name, ": device cuda has no decoder of kind ", weights::to_text(n.decoder), "; use device cpu"));
+    if (n.object_tokens) return Error(ErrorCode::unsupported, cat(file->contract.name, ": device cuda has no prompt generator (nn/prompt_generator.hpp); use device cpu"));
     if (n.sam_vit.hook == weights::HookKind::frequency_prompt || n.sam_vit.hook == weights::HookKind::side_branch)
       return Error(ErrorCode::unsupported, cat(file->contract.name, ": device cuda has no ", weights::to_text(n.sam_vit.hook), " (nn/block_hooks.hpp); use device cpu"));
     SAMPAN_TRY(backend, models::make_cuda(options.isa, options.precision));

@@ -13,6 +13,7 @@
 #include <sampan/models/rep_vit.hpp>
 #include <sampan/models/sam_vit.hpp>
 #include <sampan/models/tiny_vit.hpp>
+#include <sampan/nn/prompt_generator.hpp>
 #include <sampan/weights/contract.hpp>
 
 #include <variant>
@@ -115,10 +116,11 @@ struct Network {
   std::variant<SamVit<B>, TinyVit<B>, EfficientVit<B>, RepVit<B>> encoder;
   PromptEncoder<B> prompt_encoder;
   MaskDecoder<B> mask_decoder;
+  std::optional<nn::PromptGenerator<B>> generator;  // prompt_generator, feature_adapter
 
   /// Every tensor of the table must be used. Error{bad_model | out_of_memory}.
   static Result<Network> load(B backend, const weights::Contract& c, TensorTable& table) {
-    Network n{std::move(backend), {}, {}, {}};
+    Network n{std::move(backend), {}, {}, {}, {}};
     typename Loader<B>::Load load{table, n.backend, {}, {}, {}};
     const Loader<B> w(load);
     const Loader<B> e = w / "image_encoder";
@@ -132,6 +134,7 @@ struct Network {
     }
     n.prompt_encoder = PromptEncoder<B>::load(w.exact() / "prompt_encoder", prompt_encoder_sizes(c));
     n.mask_decoder = MaskDecoder<B>::load(w.exact() / "mask_decoder", mask_decoder_sizes(c));
+    if (c.network.object_tokens) n.generator = nn::PromptGenerator<B>::load(w.exact(), c.network.object_tokens, c.network.out_channels);
     w.check_all_used();
     SAMPAN_CHECK(w.status());
     return n;
@@ -161,6 +164,18 @@ struct Network {
           e.forward(ctx, image, embedding);
         },
         encoder);
+  }
+
+  /// The mask decoder, behind a prompt generator if there is one: then every prompt of the batch is what it made of the image, and what the caller has of prompts is not used.
+  void decode(Context<B>& ctx, MaskDecoderInput in, bool multimask, const View<float, 3>& masks, const View<float, 2>& iou) const {
+    if (!generator) return mask_decoder.forward(ctx, in, multimask, masks, iou);
+    auto scope = ctx.arena.scope();
+    const Index g = grid(), c = channels(), b = masks.extent(0);
+    const auto image = scope.template make<float>(g, g, c), sparse = scope.template make<float>(b, Index(1), c), dense = scope.template make<float>(Index(1), g * g, c);
+    generator->forward(ctx, in.embedding, mask_decoder.fixed_tokens.view(), image, sparse[0], dense[0]);
+    for (Index i = 1; i < b; ++i) copy(ctx, View<const float, 2>(sparse[0]), sparse[i]);
+    in.embedding = image, in.sparse = sparse, in.dense = dense, in.side = {};
+    mask_decoder.forward(ctx, in, multimask, masks, iou);
   }
 };
 

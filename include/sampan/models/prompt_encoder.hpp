@@ -22,7 +22,7 @@ struct PromptEncoderSizes {
   Index channels = 256, grid = 0, image_size = 0, mask_channels = 16;
   Index fixed_tokens = 0;  ///< EfficientSAM's rules: always so many tokens, missing ones at (-1, -1) with their encoding kept, no background label, no mask input
   float eps = 1e-6f;  ///< of LayerNorm2d
-  weights::PromptSource source = weights::PromptSource::clicks;  ///< else no prompts exist: no tokens, and no_mask_embed or nothing is added to the embedding
+  weights::PromptSource source = weights::PromptSource::clicks;  ///< else the caller has no prompts: no tokens from here, and no_mask_embed, nothing, or what nn/prompt_generator.hpp makes is added to the embedding
 };
 
 template <Backend B>
@@ -42,7 +42,7 @@ struct PromptEncoder {
     m.sizes = s;
     const Index c = s.channels;
     m.gauss = w.template keep<Reference>(w.template tensor<2>("pe_layer.positional_encoding_gaussian_matrix", {2, c / 2}));
-    if (s.source != weights::PromptSource::clicks) {
+    if (s.source == weights::PromptSource::no_mask || s.source == weights::PromptSource::positions) {
       m.no_mask = s.source == weights::PromptSource::no_mask ? w.keep(w.template tensor<2>("no_mask_embed.weight", {1, c})) : zero_row(w, c);
       if (w.ok()) m.make_dense_pe(w);
       w.release();

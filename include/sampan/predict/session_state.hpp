@@ -203,7 +203,7 @@ struct SessionState {
     const Prompt& first = prompts[0];
     const Index b = Index(prompts.size()), g = net.grid(), low = 4 * g, channels = net.channels();
     const Index tokens_each = net.prompt_encoder.token_count(Index(first.points.size()), first.box.has_value()), masks = net.mask_decoder.mask_count(o.multimask);
-    const bool ready = shares_image_side<B>() && first.mask_input.empty();
+    const bool ready = shares_image_side<B>() && first.mask_input.empty() && !net.generator;
     double start = 0, decoded = 0;
     if (ready) SAMPAN_CHECK(prepare_image_side(net));
     SAMPAN_CHECK(run(net.backend, decode_key(prompts, o), nullptr, [&](Context<B>& ctx) {
@@ -224,7 +224,7 @@ struct SessionState {
         } else {
           net.prompt_encoder.encode_dense(ctx, View<const float, 2>(first.mask_input.data(), {first.mask_input.empty() ? 0 : low, low}), as_map(dense[0], g, g));
         }
-        net.mask_decoder.forward(ctx, in, o.multimask, logits, iou);
+        net.decode(ctx, in, o.multimask, logits, iou);
       }
       decoded = now_ms();
       finish(ctx, View<const float, 3>(logits), View<const float, 2>(iou));

@@ -159,7 +159,7 @@ inline std::string to_json(const Contract& c) {
   w.member("out_channels", n.out_channels).member("decoder_mlp", n.decoder_mlp).member("iou_hidden", n.iou_hidden);
   const bool volume = is_volume(n.encoder);
   if (version >= 3) w.member("decoder", to_text(n.decoder)).member("mask_tokens", n.mask_tokens).member("prompt_size", n.prompt_size);
-  if (version >= 4) w.member("class_sets", n.class_sets).member("decoder_hook", n.decoder_hook).member("decoder_hook_layers", n.decoder_hook_layers).member("prompt_source", to_text(n.prompt_source));
+  if (version >= 4) w.member("class_sets", n.class_sets).member("decoder_hook", n.decoder_hook).member("decoder_hook_layers", n.decoder_hook_layers).member("prompt_source", to_text(n.prompt_source)).member("object_tokens", n.object_tokens);
   if (n.encoder == EncoderKind::sam_vit || volume) {
     const SamVitSizes& v = n.sam_vit;
     w.member("patch", v.patch).member("embed_dim", v.embed_dim).member("depth", v.depth).member("heads", v.heads).member("mlp_dim", v.mlp_dim);
@@ -235,6 +235,7 @@ inline Result<Contract> parse_contract(std::string_view text) {
     n.integer("decoder_hook", c.network.decoder_hook, 0, 65536);
     n.integer("decoder_hook_layers", c.network.decoder_hook_layers, 0, 256);
     n.choice("prompt_source", c.network.prompt_source);
+    n.integer("object_tokens", c.network.object_tokens, 0, 4096);
   }
   if (c.network.encoder == EncoderKind::sam_vit || volume) {
     SamVitSizes& v = c.network.sam_vit;

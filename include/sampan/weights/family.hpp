@@ -57,6 +57,14 @@ inline constexpr ImageContract kStretchedImage{.resize = ResizeKind::pillow_bili
                                                .normalise = NormaliseKind::mean_std,
                                                .mean = {123.675, 116.28, 103.53},
                                                .std = {58.395, 57.12, 57.375}};
+inline constexpr ImageContract kUltrasoundImage{.resize = ResizeKind::pillow_bilinear,
+                                                .keep_aspect = false,
+                                                .pad = PadKind::none,
+                                                .order = PadOrder::normalise_then_pad,
+                                                .normalise = NormaliseKind::mean_std,
+                                                .mean = {0, 0, 0},
+                                                .std = {255, 255, 255},
+                                                .channels = ImageChannels::gray};
 inline constexpr PromptContract kNoPrompt{.coordinates = CoordinateKind::scale_per_axis, .points = false, .boxes = false, .mask_input = false};
 inline constexpr MaskContract kSamMask{.single = true, .multimask = true, .select = MaskSelect::iou, .upsample = UpsampleKind::input_crop_original, .threshold = 0};
 inline constexpr MaskContract kThreeMasks{.single = false, .multimask = true, .select = MaskSelect::iou, .upsample = UpsampleKind::input_crop_original, .threshold = 0};
@@ -205,15 +213,19 @@ inline constexpr FamilyRow kFamilies[] = {
      EncoderKind::sam_vit,
      {},
      detail::kSamEps,
-     {.resize = ResizeKind::pillow_bilinear,
-      .keep_aspect = false,
-      .pad = PadKind::none,
-      .order = PadOrder::normalise_then_pad,
-      .normalise = NormaliseKind::mean_std,
-      .mean = {0, 0, 0},
-      .std = {255, 255, 255},
-      .channels = ImageChannels::gray},
+     detail::kUltrasoundImage,
      {.coordinates = CoordinateKind::scale_per_axis, .points = true, .boxes = false, .mask_input = false},
+     {.single = true, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::input_crop_original, .threshold = 0}},
+
+    // SAMUS with a prompt made from the image: no clicks.
+    {"autosamus",
+     "AutoSAMUS",
+     "MIT",
+     EncoderKind::sam_vit,
+     {},
+     detail::kSamEps,
+     detail::kUltrasoundImage,
+     detail::kNoPrompt,
      {.single = true, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::input_crop_original, .threshold = 0}},
 
     // SAM and MobileSAM's encoder with a decoder of its own (models/hq_head.hpp).
@@ -268,7 +280,8 @@ constexpr const FamilyRow* find_family(std::string_view key) {
 inline bool fits(const FamilyRow& f, const NetworkSizes& n) {
   const auto one_of = [&](std::initializer_list<DecoderKind> alike) { return std::find(alike.begin(), alike.end(), f.decoder) != alike.end() && std::find(alike.begin(), alike.end(), n.decoder) != alike.end(); };
   const bool decoder = f.decoder == n.decoder || one_of({DecoderKind::classes, DecoderKind::later_classes}) || (n.mask_tokens == 4 && one_of({DecoderKind::sam, DecoderKind::classes, DecoderKind::later_classes}));
-  const bool hook = (f.key == "sam_adapter") == (n.sam_vit.hook == HookKind::frequency_prompt) && (f.key == "samus") == (n.sam_vit.hook == HookKind::side_branch);
+  const bool hook = (f.key == "sam_adapter") == (n.sam_vit.hook == HookKind::frequency_prompt) && (f.key == "samus" || f.key == "autosamus") == (n.sam_vit.hook == HookKind::side_branch) &&
+                    (f.key == "autosamus") == (n.prompt_source == PromptSource::generator);
   return f.encoder == n.encoder && decoder && hook && (n.encoder != EncoderKind::tiny_vit || f.stem == n.tiny_vit.stem);
 }
 

@@ -249,6 +249,10 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
     n.decoder_hook = width, n.decoder_hook_layers = l + 1;
   }
   if (n.encoder == EncoderKind::sam_vit && !in.has("prompt_encoder.not_a_point_embed.weight")) n.prompt_source = in.has("prompt_encoder.no_mask_embed.weight") ? PromptSource::no_mask : PromptSource::positions;
+  if (in.has("prompt_generator.object_token")) {
+    SAMPAN_TRY(objects, in.extent("prompt_generator.object_token", 3, 1));
+    n.prompt_source = PromptSource::generator, n.object_tokens = objects;
+  }
   const bool bottlenecks = n.decoder_hook != 0 || (n.encoder == EncoderKind::sam_vit && n.sam_vit.hook == HookKind::bottleneck && tokens != 4);
   if (in.has("mask_decoder.hf_token.weight")) n.decoder = DecoderKind::hq;
   else if (in.has("mask_decoder.pimm.seg_outputs.1.weight")) n.decoder = DecoderKind::decoupled;
@@ -272,7 +276,7 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
   } else if (n.decoder == DecoderKind::hq) {
     r.family = find_family(n.encoder == EncoderKind::sam_vit ? "sam_hq" : "sam_hq_tiny");
   } else if (n.encoder == EncoderKind::sam_vit) {
-    r.family = find_family(n.sam_vit.hook == HookKind::frequency_prompt ? "sam_adapter" : n.sam_vit.hook == HookKind::side_branch ? "samus" : n.sam_vit.hook == HookKind::conv_adapter ? "sam_med2d" : "sam");
+    r.family = find_family(n.sam_vit.hook == HookKind::frequency_prompt ? "sam_adapter" : n.prompt_source == PromptSource::generator ? "autosamus" : n.sam_vit.hook == HookKind::side_branch ? "samus" : n.sam_vit.hook == HookKind::conv_adapter ? "sam_med2d" : "sam");
     if (n.sam_vit.hook == HookKind::conv_adapter) {
       r.twins = "the predictor's image path; give --family sam_med2d_eval for the one of its evaluation script (BGR, small images centred)";
     } else if (n.sam_vit.embed_dim == 768 && n.sam_vit.depth == 12 && n.image_size == 1024) r.twins = "MedSAM and ScribblePrompt-SAM have the same shapes: give --family medsam or scribbleprompt if this is one of them";

@@ -265,7 +265,7 @@ inline void rep_vit_shapes(const ShapeList& e, const NetworkSizes& n) {
 inline void prompt_encoder_shapes(const ShapeList& p, std::int64_t c, DecoderKind kind, PromptSource source) {
   p.add("pe_layer.positional_encoding_gaussian_matrix", {2, c / 2});
   if (source == PromptSource::no_mask) p.add("no_mask_embed.weight", {1, c});
-  if (source != PromptSource::clicks) return;
+  if (source == PromptSource::no_mask || source == PromptSource::positions) return;
   const bool efficient = kind == DecoderKind::efficient_sam;  // no background label, no mask input
   for (int i = efficient ? 1 : 0; i < 4; ++i) p.add(cat("point_embeddings.", i, ".weight"), {1, c});
   p.add("not_a_point_embed.weight", {1, c});
@@ -289,6 +289,33 @@ inline void prompt_encoder_3d_shapes(const ShapeList& p, std::int64_t c) {
   p.norm("mask_downscaling.4", 16);
   p.conv3d("mask_downscaling.6", 16, c, 1);
   p.add("no_mask_embed.weight", {1, c});
+}
+
+/// AutoSAMUS: depth 2, 8 heads of 64, an MLP of 1024 in each of its transformers (nn/prompt_generator.hpp).
+inline void prompt_generator_shapes(const ShapeList& top, const NetworkSizes& n) {
+  const ShapeList p = top / "prompt_generator";
+  const std::int64_t c = n.out_channels, inner = 512, mlp = 1024;
+  p.add("object_token", {1, n.object_tokens, c});
+  for (const char* name : {"cross_token_token", "cross_image_token"})
+    for (int l = 0; l < 2; ++l) {
+      const ShapeList layer = p / name / "layers" / l;
+      for (int k = 0; k < 4; ++k) {
+        const ShapeList at = layer / k, f = at / "fn";
+        if (k < 2) {
+          at.norm("norm1", c);
+          at.norm("norm2", c);
+          f.add("to_q.weight", {inner, c});
+          f.add("to_kv.weight", {2 * inner, c});
+          f.linear("to_out.0", inner, c);
+        } else {
+          at.norm("norm", c);
+          f.linear("net.0", c, mlp);
+          f.linear("net.3", mlp, c);
+        }
+      }
+    }
+  p.linear("token_proj", c, c);
+  for (int i = 0; i < 4; ++i) top.conv_norm("feature_adapter", 3 * i, i == 0 ? c : c / 4, i == 3 ? c : c / 4);
 }
 
 /// DeSAM's U-Net: blocks of `SqueezeBlock` in models/pimm_head.hpp.
@@ -389,6 +416,7 @@ inline std::vector<TensorShape> expected_tensors(const NetworkSizes& n) {
   const detail::ShapeList prompts(rows, "prompt_encoder.");
   is_volume(n.encoder) ? detail::prompt_encoder_3d_shapes(prompts, n.out_channels) : detail::prompt_encoder_shapes(prompts, n.out_channels, n.decoder, n.prompt_source);
   detail::mask_decoder_shapes({rows, "mask_decoder."}, n);
+  if (n.object_tokens) detail::prompt_generator_shapes({rows, ""}, n);
   return rows;
 }
 

@@ -36,6 +36,7 @@ enum class PromptSource {
   clicks,     ///< SAM's prompt encoder: points, boxes, masks, or none of them
   no_mask,    ///< SAM-Adapter: no_mask_embed alone
   positions,  ///< AutoSAM: nothing but the positions of the grid
+  generator,  ///< AutoSAMUS: a token, and another embedding, made from the image (nn/prompt_generator.hpp)
 };
 enum class TinyStem {
   conv3x3_stride2,  ///< two 3x3 convolutions with stride 2 (MobileSAM): image / 4
@@ -71,7 +72,7 @@ SAMPAN_NAMES(EfficientVitKind, "large", "extra_large");
 SAMPAN_NAMES(TinyStem, "conv3x3_stride2", "conv1x1_stride1");
 SAMPAN_NAMES(HookKind, "none", "conv_adapter", "bottleneck", "frequency_prompt", "side_branch");
 SAMPAN_NAMES(DecoderKind, "sam", "hq", "classes", "efficient_sam", "later_classes", "class_sets", "decoupled");
-SAMPAN_NAMES(PromptSource, "clicks", "no_mask", "positions");
+SAMPAN_NAMES(PromptSource, "clicks", "no_mask", "positions", "generator");
 SAMPAN_NAMES(WindowPads, "after_norm", "before_norm");
 #undef SAMPAN_NAMES
 }  // namespace detail
@@ -153,6 +154,7 @@ struct NetworkSizes {
   int decoder_hook = 0;   ///< width of finetune-SAM's bottlenecks in the first decoder_hook_layers two-way blocks; 0: none
   int decoder_hook_layers = 0;
   PromptSource prompt_source = PromptSource::clicks;
+  int object_tokens = 0;  ///< of a prompt generator; 0: there is none
   SamVitSizes sam_vit;    ///< used if encoder is sam_vit or sam_vit_3d (without hooks)
   TinyVitSizes tiny_vit;  ///< used if encoder is tiny_vit
   PlainVitSizes plain_vit;  ///< used if encoder is plain_vit
@@ -178,6 +180,7 @@ inline Status check_sizes(const NetworkSizes& n) {
   if ((n.decoder_hook == 0) != (n.decoder_hook_layers == 0) || n.decoder_hook_layers > NetworkSizes::kDecoderDepth) return refuse(cat("decoder_hook and decoder_hook_layers go together, of which there are at most ", NetworkSizes::kDecoderDepth));
   if (n.decoder_hook && n.decoder != DecoderKind::sam && n.decoder != DecoderKind::later_classes) return refuse(cat("a decoder of kind ", to_text(n.decoder), " has no bottlenecks"));
   if (n.decoder == DecoderKind::decoupled && n.encoder != EncoderKind::sam_vit) return refuse(cat("DeSAM's decoder needs maps from inside the encoder, which one of kind ", to_text(n.encoder), " does not give"));
+  if ((n.prompt_source == PromptSource::generator) != (n.object_tokens != 0) || (n.object_tokens && (n.decoder != DecoderKind::sam || n.out_channels % 4 != 0))) return refuse("prompt_source generator and object_tokens go together, with SAM's decoder");
   if (n.prompt_source != PromptSource::clicks && n.encoder != EncoderKind::sam_vit) return refuse(cat("an encoder of kind ", to_text(n.encoder), " is supported with prompt_source clicks only"));
   if (is_volume(n.encoder) && n.decoder != DecoderKind::sam) return refuse(cat("a decoder of kind ", to_text(n.decoder), " of volumes is not supported"));
   if (is_volume(n.encoder) && n.out_channels % 3 != 0) return refuse(cat("out_channels ", n.out_channels, " must be a multiple of 3 (sines, cosines, sines of a position)"));
