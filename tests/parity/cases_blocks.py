@@ -1,4 +1,4 @@
-"""Goldens of networks that put something into or around SAM's blocks (refblocks.py). Own code, Apache-2.0.
+"""Goldens of networks that put something into or around SAM's blocks (refblocks.py, refhsam.py). Own code, Apache-2.0.
 
 What: one function per golden, its docstring says what it proves. Where: between refblocks.py / refpipes.py and make_goldens.py.
 The tensors have the names of the published files, so that the test also shows that these files are recognised.
@@ -9,8 +9,10 @@ from scipy.ndimage import zoom
 
 import hashgen as hg
 import refblocks as rb
+import refhsam as rh
 import refnets as rn
 import refpipes as rp
+from cases_classes import via_224
 from cases_finetunes import piped
 from golden_file import TIE, Golden, encode, golden, image
 
@@ -73,6 +75,22 @@ def autosam_tiny128():
     g.add("input", x.numpy(), None, 1500)
     e32, e64 = encode(g, net, twin, x, {E + "blocks.1": 1500}, 3000)
     low_res_labels(g, rb.first_masks(net, e32), rb.first_masks(twin, e64), pixels.shape[:2])
+    return g
+
+
+@golden
+def hsam_tiny224():
+    """H-SAM at 224 px, nine classes: the tokens' attentions in its order, the second decoder under the first one's masks, the mean of both at 224 px, labels back to 70 x 100."""
+    sam = dict(embed=32, depth=2, heads=1, img=224, global_blocks=(1,))
+    shapes = rh.hsam_shapes(**sam)
+    g = Golden(97, config("hsam", sam, classes=9), shapes)
+    net = rn.load_hash(rh.build_hsam(**sam), 97, shapes)
+    twin = rn.doubled(net)
+    pixels = image(g, hg.phantom_gray(70, 100), "phantom_gray(70,100)")
+    x = torch.from_numpy(via_224(pixels.astype(np.float32) / 255, 224)).float()[None, None].repeat(1, 3, 1, 1)
+    g.add("input", x.numpy(), None, 1500)
+    e32, e64 = encode(g, net, twin, x, {E + "blocks.1": 1500}, 3000)
+    low_res_labels(g, rh.class_logits(net, e32), rh.class_logits(twin, e64), pixels.shape[:2])
     return g
 
 

@@ -101,4 +101,5 @@ TEST_CASE("parity: SAMed, base and LoRA merged, labels of an image") {
 }
 
 TEST_CASE("parity: finetune-SAM, adapters in encoder and decoder") { run_published("finetune_sam_tiny128", "finetune-SAM, 4 classes, 128 px"); }
+TEST_CASE("parity: H-SAM, a second decoder under the first one's masks") { run_published("hsam_tiny224", "H-SAM, 9 classes, 224 px"); }
 TEST_CASE("parity: AutoSAM, a set of tokens for each class") { run_published("autosam_tiny128", "AutoSAM, 3 classes, 128 px"); }

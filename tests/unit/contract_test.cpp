@@ -39,6 +39,7 @@ NetworkSizes sam_b_of(std::string_view family) {
   NetworkSizes n = sam_b();
   if (family == "autosam") n.prompt_source = PromptSource::positions, n.decoder = DecoderKind::class_sets, n.class_sets = 3, n.mask_tokens = 2;
   if (family == "finetune_sam") n.decoder = DecoderKind::later_classes, n.decoder_hook = 64, n.decoder_hook_layers = 2;
+  if (family == "hsam") n.image_size = 224, n.grid = 14, n.decoder = DecoderKind::guided, n.mask_tokens = 9;
   if (family == "desam") n.decoder = DecoderKind::decoupled;
   if (family == "autosamus") n.prompt_source = PromptSource::generator, n.object_tokens = 50;
   if (family == "samus" || family == "autosamus") {
@@ -99,7 +100,7 @@ TEST_CASE("names of SAM's sizes") {
   for (const char* name : {"L0", "L1", "L2", "XL0", "XL1"}) CHECK(base_contract(*find_family("efficientvit_sam"), test::efficient_vit_sizes(test::efficient_vit_published(name))).name == cat("EfficientViT-SAM ", name));
   CHECK(base_contract(*find_family("efficient_sam"), test::plain_vit_sizes(test::efficient_sam_12(384))).name == "EfficientSAM-S");
   CHECK_FALSE(find_family("nothing"));
-  CHECK(family_list() == "sam, medsam, lite_medsam, sam_med2d, sam_med2d_eval, scribbleprompt, mobile_sam, tiny_sam, samed, finetune_sam, sam_adapter, autosam, desam, samus, autosamus, sam_hq, sam_hq_tiny, efficient_sam, efficientvit_sam, edge_sam, sam_med3d");
+  CHECK(family_list() == "sam, medsam, lite_medsam, sam_med2d, sam_med2d_eval, scribbleprompt, mobile_sam, tiny_sam, samed, hsam, finetune_sam, sam_adapter, autosam, desam, samus, autosamus, sam_hq, sam_hq_tiny, efficient_sam, efficientvit_sam, edge_sam, sam_med3d");
 }
 
 TEST_CASE("a record has the lowest version that can say it") {
@@ -172,6 +173,7 @@ TEST_CASE("records of version 4: what fine-tunes put into or around SAM's blocks
                         {with(adapter, "\"prompt_source\":\"no_mask\"", "\"prompt_source\":\"none\""), "network.prompt_source"},
                         {with(sets, "\"class_sets\":3", "\"class_sets\":0"), "0 classes: 2 to 256"},
                         {with(sets, "\"decoder\":\"class_sets\"", "\"decoder\":\"later_classes\""), "1 classes: 2 to 256"},
+                        {with(record("hsam"), "\"mask_tokens\":9", "\"mask_tokens\":4"), "9 classes (4)"},
                         {with(record("autosamus"), "\"object_tokens\":50", "\"object_tokens\":0"), "object_tokens go together"},
                         {with(desam, "\"global_blocks\":[2,5,8,11]", "\"global_blocks\":[2,5,11]"), "there are 3 and 256"},
                         {with(samus, "\"pos_grid\":64", "\"pos_grid\":0"), "pos_grid go together"},

@@ -153,7 +153,9 @@ TEST_CASE("what fine-tunes put into or around SAM's blocks comes back from its s
   desam.decoder = DecoderKind::decoupled;
   NetworkSizes autosamus = samus;
   autosamus.prompt_source = PromptSource::generator, autosamus.object_tokens = 7;
-  for (const auto& [n, family] : {std::pair(autosamus, "autosamus"), std::pair(desam, "desam"), std::pair(samus, "samus"), std::pair(adapter, "sam_adapter"), std::pair(fine, "finetune_sam"), std::pair(three, "finetune_sam"), std::pair(sets, "autosam")}) {
+  NetworkSizes hsam = sam(64, 2, 2, 224, {0, 1});
+  hsam.decoder = DecoderKind::guided, hsam.mask_tokens = 9;
+  for (const auto& [n, family] : {std::pair(hsam, "hsam"), std::pair(autosamus, "autosamus"), std::pair(desam, "desam"), std::pair(samus, "samus"), std::pair(adapter, "sam_adapter"), std::pair(fine, "finetune_sam"), std::pair(three, "finetune_sam"), std::pair(sets, "autosam")}) {
     const auto id = identify(expected_tensors(n));
     REQUIRE_MESSAGE(id, id.error().message());
     CHECK(id->family->key == std::string_view(family));

@@ -93,6 +93,7 @@ inline MaskDecoderSizes mask_decoder_sizes(const weights::Contract& c) {
   s.classes = weights::gives_classes(c.network.decoder);
   s.skip_first = c.network.decoder == weights::DecoderKind::later_classes;
   s.sets = c.network.class_sets;
+  s.guided = c.network.decoder == weights::DecoderKind::guided;
   s.hook = c.network.decoder_hook, s.hooked_layers = c.network.decoder_hook_layers;
   s.depth = N::kDecoderDepth;
   s.heads = N::kDecoderHeads;
@@ -134,6 +135,10 @@ struct Network {
     }
     n.prompt_encoder = PromptEncoder<B>::load(w.exact() / "prompt_encoder", prompt_encoder_sizes(c));
     n.mask_decoder = MaskDecoder<B>::load(w.exact() / "mask_decoder", mask_decoder_sizes(c));
+    if (n.mask_decoder.sizes.guided) {
+      const MaskDecoderSizes& d = n.mask_decoder.sizes;
+      n.mask_decoder.second = GuidedHead<B>::load(w.exact() / "mask_decoder2", d.channels, d.masks, d.grid, d.heads, d.mlp, d.iou_hidden, d.eps, d.eps_upscale);
+    }
     if (c.network.object_tokens) n.generator = nn::PromptGenerator<B>::load(w.exact(), c.network.object_tokens, c.network.out_channels);
     w.check_all_used();
     SAMPAN_CHECK(w.status());

@@ -5,6 +5,7 @@
 // classes instead of prompts); only the requested hypernetworks run. SAM-HQ adds the mask of its own token to each (hq_head.hpp).   Cost: 3.6 GFLOP per prompt at g = 64 (kernels.md 2.1).
 // Source: segment_anything/modeling/mask_decoder.py. GELU erf in the upscaling, ReLU in the heads, no sigmoid on the IoU; EfficientSAM's efficient_sam_decoder.py.
 #pragma once
+#include <sampan/models/guided_head.hpp>
 #include <sampan/models/hq_head.hpp>
 #include <sampan/models/pimm_head.hpp>
 #include <sampan/nn/two_way_transformer.hpp>
@@ -21,6 +22,7 @@ struct MaskDecoderSizes {
   Index sets = 0;           ///< AutoSAM: so many classes, each with its own tokens; 0: one set for all
   Index hook = 0, hooked_layers = 0;  ///< finetune-SAM's bottlenecks (nn/two_way_transformer.hpp)
   Index hq_early = 0;  ///< channels of the encoder's early map; 0: no SAM-HQ decoder
+  bool guided = false;   ///< H-SAM: a second decoder behind this one, masks of the input's size
   Index pimm_early = 0;  ///< channels of the encoder's maps; 0: no DeSAM decoder
   bool efficient = false;  ///< EfficientSAM: GELU everywhere, its two-way rules, a norm over the whole map between the transposed convolutions
   float eps = 1e-5f, eps_final = 1e-5f, eps_upscale = 1e-6f;
@@ -63,13 +65,14 @@ struct MaskDecoder {
   nn::ReluMlp<B> iou_head;
   std::optional<HqHead<B>> hq;
   std::optional<PimmHead<B>> pimm;
+  std::optional<GuidedHead<B>> second;  // mask_decoder2, loaded by models/any_model.hpp
 
   static MaskDecoder load(const Loader<B>& w, const MaskDecoderSizes& s) {
     MaskDecoder m;
     m.sizes = s;
     const Index c = s.channels;
     m.fixed_tokens = load_fixed_tokens(w, s);
-    m.transformer = nn::TwoWayTransformer<B>::load(w / "transformer", s.depth, c, s.heads, s.mlp, s.eps, s.eps_final, s.efficient ? nn::TwoWayRules{Activation::gelu_erf, true} : nn::TwoWayRules{.hook = s.hook, .hooked_layers = s.hooked_layers});
+    m.transformer = nn::TwoWayTransformer<B>::load(w / "transformer", s.depth, c, s.heads, s.mlp, s.eps, s.eps_final, s.efficient ? nn::TwoWayRules{Activation::gelu_erf, true} : nn::TwoWayRules{.image_first = s.guided, .hook = s.hook, .hooked_layers = s.hooked_layers});
     const auto up = w / "output_upscaling";
     const Activation between = s.efficient ? Activation::gelu_erf : Activation::relu;
     m.iou_head = nn::ReluMlp<B>::load(w / "iou_prediction_head", c, s.iou_hidden, s.masks, 3, between);
@@ -88,6 +91,8 @@ struct MaskDecoder {
     return m;
   }
 
+  /// Side of the logits.
+  Index low_res() const { return sizes.guided ? 16 * sizes.grid : 4 * sizes.grid; }
   /// How many maps of the encoder the decoder wants, and the channels of what it makes of them.
   Index early_maps() const { return hq ? 1 : pimm ? PimmHead<B>::kLevels : 0; }
   Index detail_channels() const { return hq ? sizes.channels / 8 : pimm ? 7 * sizes.channels / 16 : 0; }
@@ -120,9 +125,9 @@ struct MaskDecoder {
     const bool ready = !in.side.image.empty();
     const Index first = (sizes.classes ? sizes.skip_first : multimask) ? 1 : 0, given = mask_count(multimask), count = sizes.sets ? 1 : given, shared = ready ? 1 : in.dense.extent(0);
     const auto whole = [&] { return in.embedding.extent(0) == g && in.embedding.extent(1) == g && in.embedding.extent(2) == c && (shared == 1 || shared == b); };
-    if (!ctx.require(b >= 1 && (!sizes.sets || (prompts == 1 && n == 0)) && (n == 0 || in.sparse.extent(2) == c) && (ready || whole()), "mask decoder: embedding [g,g,c], sparse [b,n,c], dense [b or 1,g*g,c] disagree") ||
+    if (!ctx.require(!second || (prompts == 1 && n == 0), "mask decoder: a guided decoder takes one image without prompts") || !ctx.require(b >= 1 && (!sizes.sets || (prompts == 1 && n == 0)) && (n == 0 || in.sparse.extent(2) == c) && (ready || whole()), "mask decoder: embedding [g,g,c], sparse [b,n,c], dense [b or 1,g*g,c] disagree") ||
         !ctx.require(detail_channels() == 0 || (in.detail.extent(0) == 4 * g && in.detail.extent(1) == 4 * g && in.detail.extent(2) == detail_channels()), "mask decoder: detail must be [4g,4g,detail_channels]") ||
-        !ctx.require(masks.extent(0) == prompts && masks.extent(1) == given && masks.extent(2) == 16 * g * g && iou.extent(0) == prompts && iou.extent(1) == given, "mask decoder: masks [b,m,4g*4g] and iou [b,m] disagree"))
+        !ctx.require(masks.extent(0) == prompts && masks.extent(1) == given && masks.extent(2) == low_res() * low_res() && iou.extent(0) == prompts && iou.extent(1) == given, "mask decoder: masks [b,m,low_res^2] and iou [b,m] disagree"))
       return;
     auto scope = ctx.arena.scope();
     const auto queries = scope.template make<float>(b, fixed + n, c);
@@ -150,6 +155,15 @@ struct MaskDecoder {
     for (Index m = 0; m < count; ++m) hyper[std::size_t(first + m)].forward(ctx, token(1 + first + m), head(m));
     if (hq) hq->mlp.forward(ctx, token(fixed - 1), head(count));
 
+    if (second) {
+      const auto wide = scope.template make<float>(b, count, 16 * g * g);
+      const auto fine = scope.template make<float>(4 * g, 4 * g, c / 8), source = scope.template make<float>(Index(1), g * g, c);
+      upscale(ctx, keys, heads, in, wide, fine);
+      ready ? copy(ctx, in.side.image[0], source[0]) : add(ctx, tokens(in.embedding), in.dense[0], source[0]);
+      second->forward(ctx, View<const float, 2>(wide[0]), fine, View<const float, 2>(source[0]), in.dense_pe[0], masks[0]);
+      ctx.batch = 1;
+      return;
+    }
     upscale(ctx, keys, heads, in, sizes.sets ? masks.template reshape<3>({b, 1, 16 * g * g}) : masks);
     ctx.batch = 1;
   }
@@ -167,15 +181,16 @@ struct MaskDecoder {
   }
 
   /// keys [b, g*g, c], heads [b, m, c / 8], one more of SAM-HQ behind them -> masks [b, m, 4g*4g].
-  void upscale(Context<B>& ctx, const View<const float, 3>& keys, const View<const float, 3>& heads, const MaskDecoderInput& in, const View<float, 3>& masks) const {
+  /// `kept` [4g, 4g, c / 8], if not empty, gets the upscaled map of the only prompt.
+  void upscale(Context<B>& ctx, const View<const float, 3>& keys, const View<const float, 3>& heads, const MaskDecoderInput& in, const View<float, 3>& masks, const View<float, 3>& kept = {}) const {
     const Index g = sizes.grid, c = sizes.channels, m = masks.extent(1);
     const char* name = "mask_decoder.output_upscaling";
     if constexpr (requires { upscale_masks(ctx, up0, up1, up3, keys, g, heads, masks); }) {
-      if (!hq && !sizes.efficient && !ctx.traced(up0.name) && !ctx.traced(up1.name) && !ctx.traced(up3.name) && !ctx.traced(name)) return upscale_masks(ctx, up0, up1, up3, keys, g, heads, masks);
+      if (!hq && !sizes.efficient && kept.empty() && !ctx.traced(up0.name) && !ctx.traced(up1.name) && !ctx.traced(up3.name) && !ctx.traced(name)) return upscale_masks(ctx, up0, up1, up3, keys, g, heads, masks);
     }
     auto scope = ctx.arena.scope();
     const auto mid = scope.template make<float>(2 * g, 2 * g, c / 4);
-    const auto fine = scope.template make<float>(4 * g, 4 * g, c / 8);
+    const auto fine = kept.empty() ? scope.template make<float>(4 * g, 4 * g, c / 8) : kept;
     for (Index i = 0; i < keys.extent(0); ++i) {
       conv_transpose2d(ctx, up0, as_map(keys[i], g, g), mid);
       if (sizes.efficient) {

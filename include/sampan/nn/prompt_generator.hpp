@@ -1,13 +1,13 @@
 // AutoSAMUS's prompt source: learned object tokens meet the decoder's tokens, then the image; what comes out is a prompt token, another embedding and what is added to it.
-// Data flow: models/any_model.hpp (decode) -> here -> ops/attend_one.hpp, ops/mlp.hpp, nn/side_branch.hpp (ConvNorm).
+// Data flow: models/any_model.hpp (decode) -> here -> ops/attend_plain.hpp, ops/mlp.hpp, nn/conv_norm.hpp.
 // Shapes: embedding, image [g, g, c], output_tokens [t, c] (the decoder's own: IoU and masks), sparse [1, c], dense [g*g, c]; n object tokens.
 //   objects, _ = cross_token_token(object_token, output_tokens); objects = token_proj(objects) + object_token
 //   image, tokens = cross_image_token(embedding, [objects; output_tokens]); sparse = tokens[0]; dense = feature_adapter(image)
 // Source: AutoSAMUS modeling/auto_prompt_encoder.py, Prompt_Embedding_Generator, CrossTransformer; samus.py. Quirks kept: output_tokens enter the second transformer, and the
 // decoder, as they are; of all object tokens only the first becomes a prompt.
 #pragma once
-#include <sampan/nn/side_branch.hpp>
-#include <sampan/ops/attend_one.hpp>
+#include <sampan/nn/conv_norm.hpp>
+#include <sampan/ops/attend_plain.hpp>
 
 #include <vector>
 
@@ -40,7 +40,7 @@ struct CrossTransformer {
         layer_norm(ctx, norm2, other, normed);
         linear(ctx, to_kv, View<const float, 2>(normed), kv);
         const View<const float, 2> both = kv;
-        attend_one(ctx, kGeneratorHeads, View<const float, 2>(q), both.slice(1, 0, kGeneratorInner), both.slice(1, kGeneratorInner, kGeneratorInner), q);
+        attend_plain(ctx, kGeneratorHeads, View<const float, 2>(q), both.slice(1, 0, kGeneratorInner), both.slice(1, kGeneratorInner, kGeneratorInner), q, {.extra = 1});
         linear(ctx, to_out, View<const float, 2>(q), y, {.residual = x});
       }
     }

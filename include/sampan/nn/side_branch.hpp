@@ -1,51 +1,21 @@
 // SAMUS's second branch: convolutions beside the ViT, whose map every global block attends to; and the layers that bring both to one grid.
-// Data flow: models/sam_vit.hpp (stem, end) and nn/block_hooks.hpp (BranchAttention, hook `before_attention`) -> here -> ops/max_pool2.hpp, ops/conv2d.hpp, ops/cross_attention.hpp.
+// Data flow: models/sam_vit.hpp (stem, end) and nn/block_hooks.hpp (BranchAttention, hook `before_attention`) -> here -> nn/conv_norm.hpp, ops/cross_attention.hpp.
 // Shapes: image [s, s, 3], branch map [g, g, c] with g = s / 8, x [g, g, c].
 //   stem: patches of 16 px every 8 px of the image stretched by 8 px; x += input_Adapter(x); x += post_pos_embed(pos_embed)
 //   global block: n = norm1(x); n += Space_Adapter(q = n, k = v = branch); branch = refine_Adapter(branch); x += attn(n); x += mlp(norm2(x)) + MLP_Adapter(norm2(x)) / 2
 //   end: x += branch / 2
-// Source: SAMUS modeling/image_encoder.py (SingleCNNEmbed, ParaBlock, PatchEmbed0, PostPosEmbed). Convolutions 3x3 without bias, LayerNorm2d (eps 1e-6) and GELU behind each.
+// Source: SAMUS modeling/image_encoder.py (SingleCNNEmbed, ParaBlock, PatchEmbed0, PostPosEmbed).
 #pragma once
 #include <sampan/nn/bottleneck.hpp>
-#include <sampan/nn/norm2d.hpp>
+#include <sampan/nn/conv_norm.hpp>
 #include <sampan/ops/channel_gate.hpp>
-#include <sampan/ops/max_pool2.hpp>
 #include <sampan/ops/resize_torch_bilinear.hpp>
 
 #include <vector>
 
 namespace sampan::inline SAMPAN_ABI::nn {
 
-inline constexpr float kBranchEps = 1e-6f;  // LayerNorm2d's default
 inline constexpr Index kBranchWidth = 64;   // channels behind the first convolution; twice as many behind each pooling but the last
-
-/// GELU(norm(conv(x))), 3x3, after max pooling if `pooled`.
-template <Backend B>
-struct ConvNorm {
-  PackedConv<B> conv;
-  PackedNorm<B> norm;
-  bool pooled = false;
-
-  /// `w` at the sequence; its convolution and norm are its layers `first` and `first` + 1.
-  static ConvNorm load(const Loader<B>& w, int first, Index in, Index out) {
-    return {w.pack_conv(w.conv(std::to_string(first), out, in, 3, 3, {.bias = false, .pad = 1})), w.pack(w.norm(std::to_string(first + 1), out, kBranchEps)), first == 1};
-  }
-  void forward(Context<B>& ctx, const View<const float, 3>& x, const View<float, 3>& y) const {
-    if constexpr (on_device<B>) {
-      ctx.fail(Error(ErrorCode::unsupported, cat(conv.name, ": device ", B::kName, " has no max pooling; use device cpu")));
-    } else {
-      auto scope = ctx.arena.scope();
-      View<const float, 3> in = x;
-      if (pooled) {
-        const auto half = scope.template make<float>(x.extent(0) / 2, x.extent(1) / 2, x.extent(2));
-        max_pool2(ctx, x, half);
-        in = half;
-      }
-      conv2d(ctx, conv, in, y);
-      layer_norm_2d(ctx, norm, y, y, Activation::gelu_erf);
-    }
-  }
-};
 
 /// In a global block.
 template <Backend B>

@@ -65,6 +65,14 @@ inline constexpr ImageContract kUltrasoundImage{.resize = ResizeKind::pillow_bil
                                                 .mean = {0, 0, 0},
                                                 .std = {255, 255, 255},
                                                 .channels = ImageChannels::gray};
+inline constexpr ImageContract kZoomedImage{.resize = ResizeKind::scipy_zoom_224,
+                                            .keep_aspect = false,
+                                            .pad = PadKind::none,
+                                            .order = PadOrder::normalise_then_pad,
+                                            .normalise = NormaliseKind::mean_std,
+                                            .mean = {0, 0, 0},
+                                            .std = {255, 255, 255},
+                                            .channels = ImageChannels::gray};
 inline constexpr PromptContract kNoPrompt{.coordinates = CoordinateKind::scale_per_axis, .points = false, .boxes = false, .mask_input = false};
 inline constexpr MaskContract kSamMask{.single = true, .multimask = true, .select = MaskSelect::iou, .upsample = UpsampleKind::input_crop_original, .threshold = 0};
 inline constexpr MaskContract kThreeMasks{.single = false, .multimask = true, .select = MaskSelect::iou, .upsample = UpsampleKind::input_crop_original, .threshold = 0};
@@ -140,17 +148,22 @@ inline constexpr FamilyRow kFamilies[] = {
      EncoderKind::sam_vit,
      {},
      detail::kSamEps,
-     {.resize = ResizeKind::scipy_zoom_224,
-      .keep_aspect = false,
-      .pad = PadKind::none,
-      .order = PadOrder::normalise_then_pad,
-      .normalise = NormaliseKind::mean_std,
-      .mean = {0, 0, 0},
-      .std = {255, 255, 255},
-      .channels = ImageChannels::gray},
+     detail::kZoomedImage,
      detail::kNoPrompt,
      {.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::input_argmax_zoom, .threshold = 0},
      DecoderKind::classes},
+
+    // SAMed's encoder and image path at 224 px, and a second decoder (models/guided_head.hpp).
+    {"hsam",
+     "H-SAM",
+     "MIT",
+     EncoderKind::sam_vit,
+     {},
+     detail::kSamEps,
+     detail::kZoomedImage,
+     detail::kNoPrompt,
+     {.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::input_argmax_zoom, .threshold = 0},
+     DecoderKind::guided},
 
     // SAM with adapters in its encoder, its decoder or both (or none: fine-tuned as it is); a token per class behind token 0; its 'sam' normalisation.
     {"finetune_sam",

@@ -255,6 +255,7 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
   }
   const bool bottlenecks = n.decoder_hook != 0 || (n.encoder == EncoderKind::sam_vit && n.sam_vit.hook == HookKind::bottleneck && tokens != 4);
   if (in.has("mask_decoder.hf_token.weight")) n.decoder = DecoderKind::hq;
+  else if (in.has("mask_decoder2.mask_tokens.weight")) n.decoder = DecoderKind::guided;
   else if (in.has("mask_decoder.pimm.seg_outputs.1.weight")) n.decoder = DecoderKind::decoupled;
   else if (n.prompt_source == PromptSource::positions) n.decoder = DecoderKind::class_sets, n.class_sets = sets;
   else if (bottlenecks) n.decoder = DecoderKind::later_classes;
@@ -271,6 +272,8 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
     if (n.encoder != EncoderKind::sam_vit) return Error(ErrorCode::bad_model, cat("mask_decoder.mask_tokens has ", tokens, " rows, one per class; with an encoder of kind ", to_text(n.encoder), " 4 are supported"));
     r.family = find_family("samed");
     r.twins = cat("one token per class, ", tokens - 1, " and background, with SAMed's image path; finetune-SAM without adapters has the same shapes and one class less: give --family finetune_sam if this is one");
+  } else if (n.decoder == DecoderKind::guided) {
+    r.family = find_family("hsam");
   } else if (n.decoder == DecoderKind::decoupled) {
     r.family = find_family("desam");
   } else if (n.decoder == DecoderKind::hq) {

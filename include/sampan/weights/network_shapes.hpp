@@ -291,6 +291,51 @@ inline void prompt_encoder_3d_shapes(const ShapeList& p, std::int64_t c) {
   p.add("no_mask_embed.weight", {1, c});
 }
 
+/// H-SAM's second decoder: sizes of tokens and classes stand in norms and layers that its forward never uses.
+inline void guided_shapes(const ShapeList& m, const NetworkSizes& n) {
+  const std::int64_t c = n.out_channels, classes = n.mask_tokens, tokens = std::int64_t(n.grid) * n.grid;
+  const auto attention = [](const ShapeList& a, std::int64_t width, std::int64_t inner) {
+    for (const char* part : {"q_proj", "k_proj", "v_proj"}) a.linear(part, width, inner);
+    a.linear("out_proj", inner, width);
+  };
+  m.add("mask_tokens.weight", {classes, c});
+  for (int l = 0; l < NetworkSizes::kDecoderDepth; ++l) {
+    const ShapeList b = m / "transformer2.layers" / l;
+    attention(b / "self_attn", c, c);
+    for (const char* place : {"cross_attn_token_to_image", "cross_attn_image_to_token"}) {
+      attention(b / place, c, c);
+      (b / place).norm("norm1", tokens);
+      (b / place).norm("norm2", classes);
+      (b / place).norm("norm3", 1024);
+    }
+    for (const char* norm : {"norm1", "norm2", "norm3", "norm4"}) b.norm(norm, c);
+    b.linear("mlp.lin1", c, n.decoder_mlp);
+    b.linear("mlp.lin2", n.decoder_mlp, c);
+  }
+  attention(m / "transformer2.final_attn_token_to_image", c, c / 2);
+  m.norm("transformer2.norm_final_attn", c);
+  m.conv_transpose("output_upscaling.0", c, c / 4, 2);
+  m.norm("output_upscaling.1", c / 4);
+  m.conv_transpose("output_upscaling.3", c / 4, c / 8, 2);
+  m.conv_transpose("skip_connect.0", c / 4, c / 8, 2);
+  m.norm("skip_connect.1", c / 8);
+  m.conv_transpose("skip_connect.3", c / 8, c / 16, 2);
+  m.norm("skip_connect.4", c / 16);
+  for (int i = 0; i < classes; ++i)
+    for (int l = 0; l < 5; ++l) (m / "output_hypernetworks_mlps2" / i / "layers").linear(std::to_string(l), c, l == 4 ? c / 16 : c);
+  const ShapeList iou = m / "iou_prediction_head.layers";
+  iou.linear("0", c, n.iou_hidden);
+  iou.linear("1", n.iou_hidden, n.iou_hidden);
+  iou.linear("2", n.iou_hidden, classes);
+  attention(m / "self_attn", tokens, tokens);
+  attention(m / "self_attn2", tokens, tokens);
+  m.norm("norm1", tokens);
+  m.norm("norm2", tokens);
+  m.linear("mlp.lin1", tokens, n.decoder_mlp);
+  m.linear("mlp.lin2", n.decoder_mlp, tokens);
+  m.linear("med_sel.0", classes, 1);
+}
+
 /// AutoSAMUS: depth 2, 8 heads of 64, an MLP of 1024 in each of its transformers (nn/prompt_generator.hpp).
 inline void prompt_generator_shapes(const ShapeList& top, const NetworkSizes& n) {
   const ShapeList p = top / "prompt_generator";
@@ -416,6 +461,7 @@ inline std::vector<TensorShape> expected_tensors(const NetworkSizes& n) {
   const detail::ShapeList prompts(rows, "prompt_encoder.");
   is_volume(n.encoder) ? detail::prompt_encoder_3d_shapes(prompts, n.out_channels) : detail::prompt_encoder_shapes(prompts, n.out_channels, n.decoder, n.prompt_source);
   detail::mask_decoder_shapes({rows, "mask_decoder."}, n);
+  if (n.decoder == DecoderKind::guided) detail::guided_shapes({rows, "mask_decoder2."}, n);
   if (n.object_tokens) detail::prompt_generator_shapes({rows, ""}, n);
   return rows;
 }

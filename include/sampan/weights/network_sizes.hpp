@@ -29,8 +29,9 @@ enum class DecoderKind {
   later_classes,  ///< finetune-SAM: one token per class behind SAM's token 0, which is not asked; no prompts
   class_sets,     ///< AutoSAM: for each class its own IoU and mask tokens, of which the first mask counts, decoded as a batch; no prompts
   decoupled,      ///< DeSAM: a U-Net over maps of the encoder makes the one mask, SAM's tokens give its IoU (models/pimm_head.hpp)
+  guided,         ///< H-SAM: as classes, and a second decoder under the guidance of the first one's masks; logits of the input's size (models/guided_head.hpp)
 };
-constexpr bool gives_classes(DecoderKind d) { return d == DecoderKind::classes || d == DecoderKind::later_classes || d == DecoderKind::class_sets; }
+constexpr bool gives_classes(DecoderKind d) { return d == DecoderKind::classes || d == DecoderKind::later_classes || d == DecoderKind::class_sets || d == DecoderKind::guided; }
 /// What stands before the mask decoder beside the image (models/prompt_encoder.hpp).
 enum class PromptSource {
   clicks,     ///< SAM's prompt encoder: points, boxes, masks, or none of them
@@ -71,7 +72,7 @@ SAMPAN_NAMES(EncoderKind, "sam_vit", "tiny_vit", "plain_vit", "efficient_vit", "
 SAMPAN_NAMES(EfficientVitKind, "large", "extra_large");
 SAMPAN_NAMES(TinyStem, "conv3x3_stride2", "conv1x1_stride1");
 SAMPAN_NAMES(HookKind, "none", "conv_adapter", "bottleneck", "frequency_prompt", "side_branch");
-SAMPAN_NAMES(DecoderKind, "sam", "hq", "classes", "efficient_sam", "later_classes", "class_sets", "decoupled");
+SAMPAN_NAMES(DecoderKind, "sam", "hq", "classes", "efficient_sam", "later_classes", "class_sets", "decoupled", "guided");
 SAMPAN_NAMES(PromptSource, "clicks", "no_mask", "positions", "generator");
 SAMPAN_NAMES(WindowPads, "after_norm", "before_norm");
 #undef SAMPAN_NAMES
@@ -161,13 +162,28 @@ struct NetworkSizes {
   EfficientVitSizes efficient_vit;  ///< used if encoder is efficient_vit
   RepVitSizes rep_vit;              ///< used if encoder is rep_vit
   int frame_size() const { return prompt_size ? prompt_size : image_size; }
+  /// Side of the decoder's logits.
+  int low_res() const { return (decoder == DecoderKind::guided ? 16 : 4) * grid; }
   /// Channels, on a map of four times the grid, of what the decoder keeps of an image beside its embedding.
   int detail_channels() const { return decoder == DecoderKind::hq ? out_channels / 8 : decoder == DecoderKind::decoupled ? 7 * out_channels / 16 : 0; }
   /// Classes of a pixel, background included; 0 for networks that give masks.
-  int classes() const { return decoder == DecoderKind::classes ? mask_tokens : decoder == DecoderKind::later_classes ? mask_tokens - 1 : class_sets; }
+  int classes() const { return decoder == DecoderKind::classes || decoder == DecoderKind::guided ? mask_tokens : decoder == DecoderKind::later_classes ? mask_tokens - 1 : class_sets; }
   static constexpr int kDecoderDepth = 2, kDecoderHeads = 8;  ///< the same in every supported family
   friend bool operator==(const NetworkSizes&, const NetworkSizes&) = default;
 };
+
+/// What device cuda has no kernel for, in words that follow "has no"; empty: it runs there (precisions apart).
+inline std::string lacks_on_cuda(const NetworkSizes& n) {
+  const HookKind hook = n.sam_vit.hook;
+  if (is_volume(n.encoder)) return "ops of volumes";
+  if (n.encoder == EncoderKind::efficient_vit) return "linear attention, nor the tanh form of GELU";
+  if (n.encoder == EncoderKind::rep_vit) return "resize_torch_bicubic";
+  if (n.decoder == DecoderKind::efficient_sam) return "norm over whole maps (group_norm)";
+  if (n.decoder != DecoderKind::sam) return cat("decoder of kind ", to_text(n.decoder));
+  if (n.object_tokens != 0) return "prompt generator (nn/prompt_generator.hpp)";
+  if (hook == HookKind::frequency_prompt || hook == HookKind::side_branch) return cat(to_text(hook), " (nn/block_hooks.hpp)");
+  return {};
+}
 
 /// Relations between the sizes that no single field shows. Error{bad_model}.
 inline Status check_sizes(const NetworkSizes& n) {
@@ -179,6 +195,8 @@ inline Status check_sizes(const NetworkSizes& n) {
   if ((n.decoder == DecoderKind::class_sets) != (n.class_sets != 0)) return refuse("class_sets and a decoder of that kind go together");
   if ((n.decoder_hook == 0) != (n.decoder_hook_layers == 0) || n.decoder_hook_layers > NetworkSizes::kDecoderDepth) return refuse(cat("decoder_hook and decoder_hook_layers go together, of which there are at most ", NetworkSizes::kDecoderDepth));
   if (n.decoder_hook && n.decoder != DecoderKind::sam && n.decoder != DecoderKind::later_classes) return refuse(cat("a decoder of kind ", to_text(n.decoder), " has no bottlenecks"));
+  if (n.decoder == DecoderKind::guided && (n.encoder != EncoderKind::sam_vit || n.grid != 14 || n.mask_tokens != 9))
+    return refuse(cat("H-SAM is supported as published for 224 px: a grid of 14 (", n.grid, ") and 9 classes (", n.mask_tokens, "); at 512 px its code reads memory that it never wrote"));
   if (n.decoder == DecoderKind::decoupled && n.encoder != EncoderKind::sam_vit) return refuse(cat("DeSAM's decoder needs maps from inside the encoder, which one of kind ", to_text(n.encoder), " does not give"));
   if ((n.prompt_source == PromptSource::generator) != (n.object_tokens != 0) || (n.object_tokens && (n.decoder != DecoderKind::sam || n.out_channels % 4 != 0))) return refuse("prompt_source generator and object_tokens go together, with SAM's decoder");
   if (n.prompt_source != PromptSource::clicks && n.encoder != EncoderKind::sam_vit) return refuse(cat("an encoder of kind ", to_text(n.encoder), " is supported with prompt_source clicks only"));

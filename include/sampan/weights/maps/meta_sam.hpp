@@ -12,6 +12,8 @@ inline constexpr KeyRow kMetaSamRows[] = {
     {"mask_decoder.*", "mask_decoder.*"},
     {"pe_layer.*", "prompt_encoder.pe_layer.*"},  // SAM-Adapter, AutoSAM: no prompt encoder, its remains stand alone
     {"no_mask_embed.*", "prompt_encoder.no_mask_embed.*"},
+    {"mask_decoder2.*", "mask_decoder2.*"},  // H-SAM, whose second prompt encoder is the first under another name
+    {"prompt_encoder2.*", ""},
     {"prompt_generator.*", "prompt_generator.*"},  // AutoSAMUS
     {"feature_adapter.*", "feature_adapter.*"},
     {"pixel_mean", ""},  // buffers that some re-saved files carry; the contract holds these numbers
