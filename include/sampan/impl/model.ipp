@@ -91,7 +91,7 @@ Result<ModelInfo> describe(const models::Network<B>& net, const weights::Contrac
   SAMPAN_TRY(one, plan(net.backend, pool, [&](Context<B>& ctx) {
     auto scope = ctx.arena.scope();
     const auto embedding = scope.template make<float>(g, g, ch);
-    const auto sparse = scope.template make<float>(1, n.prompt_source == weights::PromptSource::clicks ? 2 : 0, ch), dense = scope.template make<float>(1, g * g, ch), masks = scope.template make<float>(1, net.mask_decoder.mask_count(false), m.low_res * m.low_res);
+    const auto sparse = scope.template make<float>(1, m.points || m.boxes || m.mask_input ? 2 : 0, ch), dense = scope.template make<float>(1, g * g, ch), masks = scope.template make<float>(1, net.mask_decoder.mask_count(false), m.low_res * m.low_res);
     net.prompt_encoder.encode_dense(ctx, {}, as_map(dense[0], g, g));
     net.decode(ctx, {.embedding = embedding, .dense_pe = net.prompt_encoder.dense_pe.view(), .sparse = sparse, .dense = dense, .detail = scope.template make<float>(4 * g, 4 * g, net.detail_channels())}, false, masks, scope.template make<float>(1, net.mask_decoder.mask_count(false)));
   }));
