@@ -91,9 +91,7 @@ inline Result<const weights::FamilyRow*> choose_family(const ConvertOptions& o, 
   }
   const weights::FamilyRow* f = weights::find_family(key);
   if (!f) return unknown_family(key);
-  const weights::NetworkSizes& n = r.network.sizes;
-  const bool three_classes = f->decoder == weights::DecoderKind::classes && n.decoder == weights::DecoderKind::sam;  // with background as many tokens as SAM has
-  if (f->encoder != n.encoder || !(f->decoder == n.decoder || three_classes) || (n.encoder == weights::EncoderKind::tiny_vit && f->stem != n.tiny_vit.stem))
+  if (!weights::fits(*f, r.network.sizes))
     return Error(ErrorCode::bad_model, cat(c.label, ": has the shapes of ", r.network.family->key, ", not of ", f->key, ": leave --family out or give the right file"));
   return f;
 }

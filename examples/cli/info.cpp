@@ -160,6 +160,7 @@ void show_model(const Options& o) {
     Report j;
     j["model"] = {{"family", m.family}, {"name", m.name}, {"sha256", sha}, {"licence", m.licence}, {"encoder", m.encoder}, {"parameters", m.parameters}};
     j["input"] = {{"image_size", m.image_size}, {"preprocessing", m.preprocessing}, {"points", m.points}, {"boxes", m.boxes}, {"mask_input", m.mask_input}, {"multimask", m.multimask}, {"most_tokens", m.most_tokens}};
+    j["devices"] = m.lacks_on_cuda.empty() ? Report::array({"cpu", "reference", "cuda"}) : Report::array({"cpu", "reference"});
     j["output"] = {{"embedding_grid", m.embedding_grid}, {"low_res", m.low_res}};
     j["memory_bytes"] = {{"weights", m.weight_bytes}, {"encode", m.encode_bytes}, {"decode", m.decode_bytes}, {"peak", peak}};
     j["flop"] = {{"encode", m.encode_flop}, {"decode", m.decode_flop}};
@@ -176,6 +177,7 @@ void show_model(const Options& o) {
                   "prompts       ", prompts, m.most_tokens ? cat(", at most ", m.most_tokens, " points, a box counting as two") : std::string(), "\n",
                   "masks         ", m.classes ? cat("a label map of ", m.classes, " classes") : !m.multimask ? "1 per object" : m.single_mask ? "1, or 3 with --multimask, per object" : "3, with --multimask, per object", "; logits ", m.low_res, "x", m.low_res, "\n",
                   "embedding     grid ", m.embedding_grid, "x", m.embedding_grid, "\n",
+                  "devices       cpu (every op in its fast form), reference", m.lacks_on_cuda.empty() ? std::string(", cuda") : cat("; not cuda, which has no ", m.lacks_on_cuda), "\n",
                   "memory        weights ", mib(m.weight_bytes), ", encode ", mib(m.encode_bytes), ", decode ", mib(m.decode_bytes), "; about ", mib(peak), " for the process, images apart\n",
                   "work          encode ", flops(m.encode_flop), ", decode ", flops(m.decode_flop), " per box\n"));
 }

@@ -24,6 +24,7 @@ const Folder& folder() {
     f.model("box.safetensors", tiny_lite_medsam());
     f.model("classes.safetensors", tiny_samed(5, {.image = 64}));
     f.model("hq.safetensors", tiny_sam_hq({.image = 64}));
+    f.model("alone.safetensors", tiny_finetune("autosamus"));
     f.rgb("a.png", kHeight, kWidth);
     return true;
   }();
@@ -286,6 +287,21 @@ TEST_CASE("a model of classes gives a label map without prompts") {
   CHECK(f.run(call + Words{"--multimask", "-o", "no.png"}).code == 2);
   CHECK_FALSE(fs::exists(f / "no.png"));
   CHECK(f.ok({"info", "classes.safetensors"}).out.find("5 classes") != std::string::npos);
+}
+
+TEST_CASE("a model that takes no prompts gives one mask, and info says where it runs") {
+  const Folder& f = folder();
+  const Words call{"segment", "a.png", "--model", "alone.safetensors"};
+  const Mask m = Expected(f, "a.png", "alone.safetensors")({}).mask();
+  f.ok(call + Words{"-o", "alone.png"});
+  const auto values = f.values("alone.png");
+  REQUIRE(values.size() == m.data.size());
+  CHECK(std::equal(values.begin(), values.end(), m.data.begin(), [](int v, std::uint8_t b) { return v == 255 * b; }));
+  CHECK(f.run(call + Words{"--box", kTextA, "-o", "no.png"}).err.find("takes no prompts") != std::string::npos);
+  const std::string text = f.ok({"info", "alone.safetensors"}).out;
+  for (const char* part : {"prompts       none", "1 per object", "not cuda, which has no prompt generator"}) CHECK_MESSAGE(text.find(part) != std::string::npos, text);
+  CHECK(Document::parse(f.ok({"info", "alone.safetensors", "--json"}).out)["devices"] == Document::array({"cpu", "reference"}));
+  CHECK(Document::parse(f.ok({"info", "m.safetensors", "--json"}).out)["devices"] == Document::array({"cpu", "reference", "cuda"}));
 }
 
 TEST_CASE("--ensemble: the mean of moved prompts, and heat maps of mean and variance") {

@@ -14,9 +14,9 @@ import refpipes as rp
 from golden_file import Golden, encode, golden, image, masks, prompt_case
 
 
-def piped(g, net, pixels, pipe, captures, prompts, embedding=8000, logits=1300, full=800):
+def piped(g, net, pixels, pipe, captures, prompts, embedding=8000, logits=1300, full=800, twin=None):
     """Image -> embedding -> prompts, with a pipeline of refpipes.py."""
-    twin = rn.doubled(net)
+    twin = twin or rn.doubled(net)
     h, w = pixels.shape[:2]
     x, place = pipe.prep(pixels, net.input_size)
     g.add("input", x.numpy(), None, 1500)

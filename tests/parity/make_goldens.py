@@ -35,7 +35,7 @@ import refnets as rn
 import refpipes as rp
 from golden_file import GOLDENS
 from cases_modules import RESIZERS
-import cases_networks, cases_medical, cases_everything, cases_finetunes, cases_hq, cases_classes, cases_light, cases_volumes  # noqa: F401  (each registers its goldens)
+import cases_networks, cases_medical, cases_everything, cases_finetunes, cases_hq, cases_classes, cases_light, cases_volumes, cases_blocks  # noqa: F401  (each registers its goldens)
 
 # ---- self test against the shared goldens ----------------------------------------------------------------------------
 

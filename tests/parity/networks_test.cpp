@@ -88,7 +88,9 @@ void run_network(const std::string& golden_name, const std::string& title, bool 
   NamedShapes tensors;  // surplus tensors of a checkpoint (a classifier head) are what sampan-convert leaves out
   for (const auto& t : g.weight_shapes())
     if (t.name.find("norm_head") == std::string::npos && t.name.rfind("image_encoder.head", 0) != 0) tensors.push_back(t);
-  const Status written = write_model(path, contract, g.meta("seed").get<std::uint64_t>(), tensors);
+  const bool as_published = config.value("as_published", false);  // the publisher's names: the file must be recognised
+  const auto seed = g.meta("seed").get<std::uint64_t>();
+  const Status written = as_published ? write_unconverted(path, tensors, seed) : write_model(path, contract, seed, tensors);
   REQUIRE_MESSAGE(written, written.error().what());
   const Pixels image = image_of(g, shared);
 
@@ -99,6 +101,7 @@ void run_network(const std::string& golden_name, const std::string& title, bool 
     if (&place != &all.back() && golden_name == "mobile_sam_s0114_111") continue;  // the same network as mobile_sam_phantom, which runs on every level
     auto model = Model::try_load(path, place.options);
     REQUIRE_MESSAGE(model, model.error().what());
+    if (as_published) CHECK(model->info().family == config["profile"].get<std::string>());
     Session session(*model);
     Trace trace(layer_names(g));
     session.set_trace(&trace);
@@ -118,18 +121,19 @@ void run_network(const std::string& golden_name, const std::string& title, bool 
     const auto embedding = session.try_image_embedding();
     REQUIRE(embedding);
     const std::int64_t grid = model->info().embedding_grid;
-    const double e = check_tensor(g, "image_embedding", *embedding, {1, contract.network.out_channels, grid, grid});
+    const double e = check_tensor(g, "image_embedding", *embedding, {1, as_published ? kUsualChannels : contract.network.out_channels, grid, grid});
     CHECK(e <= 1e-5);
-    if (g.find("hq_features")) {
+    const std::string features_name = g.find("hq_features") ? "hq_features" : "pimm_features";
+    if (g.find(features_name)) {
       const std::string kept = folder.file("embedding.safetensors");
       REQUIRE(session.try_save_embedding(kept));
       const auto file = weights::Safetensors::open(kept);
       REQUIRE(file);
-      const auto* t = file->find("hq_features");
+      const auto* t = file->find(features_name);
       REQUIRE(t);
       std::vector<float> features(std::size_t(*weights::element_count(t->shape)));
       weights::convert_to_f32(t->dtype, t->data.data(), features.size(), features.data());
-      CHECK(check_tensor(g, "hq_features", features, t->shape) <= 1e-5);
+      CHECK(check_tensor(g, features_name, features, t->shape) <= 1e-5);
       session.set_image(ImageView{image.data.data() + 3, {image.size.width - 1, image.size.height, image.size.channels}, PixelType::u8, image.size.width * image.size.channels});
       REQUIRE(session.try_load_embedding(kept));  // the prompts below run on what the file kept
     }
@@ -143,7 +147,7 @@ void run_network(const std::string& golden_name, const std::string& title, bool 
       const std::int64_t low = model->info().low_res;
       std::vector<float> mask;
       if (p.contains("mask")) {
-        mask = hash_fill(g.meta("seed").get<std::uint64_t>(), "mask_input", {low, low}, 0, 8);
+        mask = hash_fill(seed, "mask_input", {low, low}, 0, 8);
       }
       const Prediction got = session.predict(parse_prompt(p, mask), {.multimask = p.value("multi", false), .hq_token_only = p.value("hq_token_only", false)});
       const std::int64_t m = std::int64_t(got.candidates.size());
@@ -185,6 +189,10 @@ TEST_CASE("parity: SAM-Med2D, adapters") { run_network("sam_med2d_tiny256", "SAM
 TEST_CASE("parity: SAM-Med2D, evaluation profile") { run_network("sam_med2d_eval_small", "SAM-Med2D evaluation, small image", true); }
 TEST_CASE("parity: bottleneck adapters") { run_network("sam_bottleneck_tiny160", "SAM with bottlenecks (finetune-SAM)", true); }
 TEST_CASE("parity: bottleneck adapters, windows before the norm") { run_network("sam_msa_tiny160", "SAM with bottlenecks (Medical SAM Adapter)", true); }
+TEST_CASE("parity: SAM-Adapter") { run_network("sam_adapter_tiny128", "SAM-Adapter ViT 64x2, 128 px", true); }
+TEST_CASE("parity: AutoSAMUS") { run_network("autosamus_tiny64", "AutoSAMUS ViT 64x2, 64 px", true); }
+TEST_CASE("parity: DeSAM") { run_network("desam_tiny64", "DeSAM ViT 64x5, 64 px", true); }
+TEST_CASE("parity: SAMUS") { run_network("samus_tiny64", "SAMUS ViT 64x3, 64 px", true); }
 TEST_CASE("parity: ScribblePrompt-SAM") { run_network("scribbleprompt_tiny128", "ScribblePrompt path, 60 clicks", true); }
 TEST_CASE("parity: SlimSAM, head size 14") { run_network("slimsam_head14", "SAM ViT 42x2, head size 14", true); }
 TEST_CASE("parity: SAM-HQ") { run_network("sam_hq_tiny160", "SAM-HQ ViT 64x4, 160 px", true); }

@@ -159,3 +159,19 @@ class Scribble(Stretched):
     def prep(self, img, size):
         t = F.interpolate(torch.from_numpy(img.astype(np.float32) / 255)[None, None], (size, size), mode="bilinear", align_corners=False)
         return (255 * t.repeat(1, 3, 1, 1) - MEAN) / STD, (size, size, 0, 0)
+
+
+class PillowStretched(Stretched):
+    """torchvision's Resize of a PIL image to both sides, SAM's normalisation: finetune-SAM ('sam'), SAM-Adapter."""
+
+    def prep(self, img, size):
+        r = np.array(Image.fromarray(three(img)).resize((size, size), Image.BILINEAR))
+        return (torch.from_numpy(r).permute(2, 0, 1)[None].float() - MEAN) / STD, (size, size, 0, 0)
+
+
+class Ultrasound(Stretched):
+    """SAMUS: Pillow's bilinear resize of a grey image to both sides, three channels in [0, 1]."""
+
+    def prep(self, img, size):
+        r = np.array(Image.fromarray(img).resize((size, size), Image.BILINEAR))
+        return torch.from_numpy(r.astype(np.float32) / 255)[None, None].repeat(1, 3, 1, 1), (size, size, 0, 0)

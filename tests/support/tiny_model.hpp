@@ -149,6 +149,24 @@ inline weights::Contract tiny_samed(int classes = 5, const SamConfig& s = {}) {
   n.decoder = weights::DecoderKind::classes, n.mask_tokens = classes;
   return random_contract("samed", n);
 }
+/// What fine-tunes put into or around SAM's blocks: `family` is hsam, finetune_sam, sam_adapter, autosam, desam, samus or autosamus.
+inline weights::Contract tiny_finetune(std::string_view family) {
+  using namespace weights;
+  const bool wide = family == "desam", ultrasound = family == "samus" || family == "autosamus";
+  SamConfig s{.depth = wide ? 4 : 2, .image = family == "hsam" ? 224 : 64, .global_blocks = {1}, .channels = wide ? 64 : 32};
+  if (wide) s.global_blocks = {0, 1, 2, 3};
+  if (family == "hsam") s.global_blocks = {0, 1};
+  auto n = sam_sizes(s);
+  auto& v = n.sam_vit;
+  if (family == "hsam") n.decoder = DecoderKind::guided, n.mask_tokens = 9;
+  if (family == "finetune_sam") n.decoder = DecoderKind::later_classes, n.mask_tokens = 5, n.decoder_hook = 8, n.decoder_hook_layers = 2, v.hook = HookKind::bottleneck, v.hook_hidden = 8, v.hook_blocks = {0};
+  if (family == "sam_adapter") n.prompt_source = PromptSource::no_mask, v.hook = HookKind::frequency_prompt, v.hook_hidden = 4, v.hook_blocks = {0, 1};
+  if (family == "autosam") n.prompt_source = PromptSource::positions, n.decoder = DecoderKind::class_sets, n.class_sets = 3, n.mask_tokens = 2;
+  if (wide) n.decoder = DecoderKind::decoupled;
+  if (ultrasound) n.image_size = 32, v.patch = 8, v.pos_grid = 8, v.hook = HookKind::side_branch, v.hook_hidden = 8, v.hook_blocks = v.global_blocks;
+  if (family == "autosamus") n.prompt_source = PromptSource::generator, n.object_tokens = 5;
+  return random_contract(family, n);
+}
 inline weights::Contract tiny_efficient_sam(const PlainVitConfig& p = {}) { return random_contract("efficient_sam", plain_vit_sizes(p)); }
 inline weights::Contract tiny_efficient_vit(const EfficientVitConfig& e = {}) { return random_contract("efficientvit_sam", efficient_vit_sizes(e)); }
 inline weights::Contract tiny_edge_sam(const RepVitConfig& r = {}) { return random_contract("edge_sam", rep_vit_sizes(r)); }

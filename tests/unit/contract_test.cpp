@@ -34,9 +34,28 @@ NetworkSizes med3d() {
   return n;
 }
 
+/// SAM ViT-B with what a family's files have beside it.
+NetworkSizes sam_b_of(std::string_view family) {
+  NetworkSizes n = sam_b();
+  if (family == "autosam") n.prompt_source = PromptSource::positions, n.decoder = DecoderKind::class_sets, n.class_sets = 3, n.mask_tokens = 2;
+  if (family == "finetune_sam") n.decoder = DecoderKind::later_classes, n.decoder_hook = 64, n.decoder_hook_layers = 2;
+  if (family == "hsam") n.image_size = 224, n.grid = 14, n.decoder = DecoderKind::guided, n.mask_tokens = 9;
+  if (family == "desam") n.decoder = DecoderKind::decoupled;
+  if (family == "autosamus") n.prompt_source = PromptSource::generator, n.object_tokens = 50;
+  if (family == "samus" || family == "autosamus") {
+    n.image_size = 256, n.grid = 32;
+    n.sam_vit.patch = 8, n.sam_vit.pos_grid = 64, n.sam_vit.hook = HookKind::side_branch, n.sam_vit.hook_hidden = 192, n.sam_vit.hook_blocks = n.sam_vit.global_blocks;
+  }
+  if (family == "sam_adapter") {
+    n.prompt_source = PromptSource::no_mask;
+    n.sam_vit.hook = HookKind::frequency_prompt, n.sam_vit.hook_hidden = 24, n.sam_vit.hook_blocks = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+  }
+  return n;
+}
+
 NetworkSizes published(const FamilyRow& f) {
   switch (f.encoder) {
-    case EncoderKind::sam_vit: return sam_b();
+    case EncoderKind::sam_vit: return sam_b_of(f.key);
     case EncoderKind::tiny_vit: return tiny(f.stem);
     case EncoderKind::efficient_vit: return test::efficient_vit_sizes(test::efficient_vit_published("L1"));
     case EncoderKind::rep_vit: return test::rep_vit_sizes(test::edge_sam_published());
@@ -81,7 +100,7 @@ TEST_CASE("names of SAM's sizes") {
   for (const char* name : {"L0", "L1", "L2", "XL0", "XL1"}) CHECK(base_contract(*find_family("efficientvit_sam"), test::efficient_vit_sizes(test::efficient_vit_published(name))).name == cat("EfficientViT-SAM ", name));
   CHECK(base_contract(*find_family("efficient_sam"), test::plain_vit_sizes(test::efficient_sam_12(384))).name == "EfficientSAM-S");
   CHECK_FALSE(find_family("nothing"));
-  CHECK(family_list() == "sam, medsam, lite_medsam, sam_med2d, sam_med2d_eval, scribbleprompt, mobile_sam, tiny_sam, samed, sam_hq, sam_hq_tiny, efficient_sam, efficientvit_sam, edge_sam, sam_med3d");
+  CHECK(family_list() == "sam, medsam, lite_medsam, sam_med2d, sam_med2d_eval, scribbleprompt, mobile_sam, tiny_sam, samed, hsam, finetune_sam, sam_adapter, autosam, desam, samus, autosamus, sam_hq, sam_hq_tiny, efficient_sam, efficientvit_sam, edge_sam, sam_med3d");
 }
 
 TEST_CASE("a record has the lowest version that can say it") {
@@ -130,6 +149,38 @@ TEST_CASE("the light networks' records are of version 3, and their sizes are che
                         {with(edge, "\"grid\":64", "\"grid\":32"), "gives no grid of 32"},
                         {with(edge, "\"depths\":[3,", "\"depths\":[0,"), "network.depths"},
                         {with(plain, "\"version\":3", "\"version\":2"), "unknown to this build"}};
+  for (const Case& c : cases) {
+    const auto r = parse_contract(c.text);
+    REQUIRE_FALSE_MESSAGE(r.ok(), c.says);
+    CHECK_MESSAGE(r.error().message().find(c.says) != std::string::npos, r.error().message());
+  }
+}
+
+TEST_CASE("records of version 4: what fine-tunes put into or around SAM's blocks") {
+  struct Case {
+    std::string text, says;
+  };
+  const auto record = [](const char* family) { return to_json(example(*find_family(family))); };
+  const std::string fine = record("finetune_sam"), adapter = record("sam_adapter"), sets = record("autosam"), samus = record("samus"), desam = record("desam");
+  for (const auto& text : {fine, adapter, sets, samus}) CHECK(text.find("\"version\":4") != std::string::npos);
+  const Case cases[] = {{with(fine, "\"decoder_hook\":64", "\"decoder_hook\":0"), "go together"},
+                        {with(fine, "\"decoder_hook_layers\":2", "\"decoder_hook_layers\":3"), "at most 2"},
+                        {with(fine, "low_argmax_zoom", "input_crop_original"), "exactly if network.decoder gives classes"},
+                        {with(fine, "later_classes", "hq"), "has no bottlenecks"},
+                        {with(fine, "\"mask_tokens\":4", "\"mask_tokens\":2"), "1 classes: 2 to 256"},
+                        {with(adapter, "10,11]", "10]"), "before every block"},
+                        {with(adapter, "\"points\":false", "\"points\":true"), "prompts need network.prompt_source clicks"},
+                        {with(adapter, "\"prompt_source\":\"no_mask\"", "\"prompt_source\":\"none\""), "network.prompt_source"},
+                        {with(sets, "\"class_sets\":3", "\"class_sets\":0"), "0 classes: 2 to 256"},
+                        {with(sets, "\"decoder\":\"class_sets\"", "\"decoder\":\"later_classes\""), "1 classes: 2 to 256"},
+                        {with(record("hsam"), "\"mask_tokens\":9", "\"mask_tokens\":4"), "9 classes (4)"},
+                        {with(record("autosamus"), "\"object_tokens\":50", "\"object_tokens\":0"), "object_tokens go together"},
+                        {with(desam, "\"global_blocks\":[2,5,8,11]", "\"global_blocks\":[2,5,11]"), "there are 3 and 256"},
+                        {with(samus, "\"pos_grid\":64", "\"pos_grid\":0"), "pos_grid go together"},
+                        {with(samus, "\"pos_grid\":64", "\"pos_grid\":96"), "a power of two (96)"},
+                        {with(samus, "\"hook_blocks\":[2,5,8,11]", "\"hook_blocks\":[2,5,8]"), "every global block"},
+                        {with(sets, "\"class_sets\":3,", ""), "network.class_sets: is missing"},
+                        {with(sets, "\"version\":4", "\"version\":3"), "unknown to this build"}};
   for (const Case& c : cases) {
     const auto r = parse_contract(c.text);
     REQUIRE_FALSE_MESSAGE(r.ok(), c.says);
@@ -201,7 +252,7 @@ TEST_CASE("a wrong record is refused with the path of the field") {
       {"", "JSON"},
       {"[]", "an object is needed"},
       {"{}", "version"},
-      {with(good, "\"version\":1", "\"version\":4"), "version 4, this build reads up to version 3"},
+      {with(good, "\"version\":1", "\"version\":5"), "version 5, this build reads up to version 4"},
       {with(good, "\"version\":1", "\"version\":2"), "network.hook: is missing"},
       {with(good, "\"version\":1", "\"version\":0"), "version"},
       {with(good, "\"version\":1", "\"version\":\"1\""), "version"},

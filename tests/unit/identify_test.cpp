@@ -140,6 +140,41 @@ TEST_CASE("families and twins") {
   CHECK(m->twins.find("TinySAM") != std::string::npos);
 }
 
+TEST_CASE("what fine-tunes put into or around SAM's blocks comes back from its shapes") {
+  NetworkSizes adapter = sam(64, 2, 2, 128, {1}), fine = sam(64, 3, 2, 128, {1}), sets = sam(64, 2, 2, 128, {1}), three = fine;
+  adapter.sam_vit.hook = HookKind::frequency_prompt, adapter.sam_vit.hook_hidden = 6, adapter.sam_vit.hook_blocks = {0, 1}, adapter.prompt_source = PromptSource::no_mask;
+  fine.sam_vit.hook = HookKind::bottleneck, fine.sam_vit.hook_hidden = 16, fine.sam_vit.hook_blocks = {0, 2};
+  fine.decoder = DecoderKind::later_classes, fine.mask_tokens = 6;
+  three.decoder = DecoderKind::later_classes, three.decoder_hook = 20, three.decoder_hook_layers = 1;
+  sets.decoder = DecoderKind::class_sets, sets.class_sets = 5, sets.mask_tokens = 2, sets.prompt_source = PromptSource::positions;
+  NetworkSizes samus = sam(64, 3, 2, 128, {1, 2});
+  samus.image_size = 64, samus.sam_vit.patch = 8, samus.sam_vit.pos_grid = 32, samus.sam_vit.hook = HookKind::side_branch, samus.sam_vit.hook_hidden = 16, samus.sam_vit.hook_blocks = {1, 2};
+  NetworkSizes desam = sam(64, 5, 2, 128, {0, 1, 3, 4});
+  desam.decoder = DecoderKind::decoupled;
+  NetworkSizes autosamus = samus;
+  autosamus.prompt_source = PromptSource::generator, autosamus.object_tokens = 7;
+  NetworkSizes hsam = sam(64, 2, 2, 224, {0, 1});
+  hsam.decoder = DecoderKind::guided, hsam.mask_tokens = 9;
+  for (const auto& [n, family] : {std::pair(hsam, "hsam"), std::pair(autosamus, "autosamus"), std::pair(desam, "desam"), std::pair(samus, "samus"), std::pair(adapter, "sam_adapter"), std::pair(fine, "finetune_sam"), std::pair(three, "finetune_sam"), std::pair(sets, "autosam")}) {
+    const auto id = identify(expected_tensors(n));
+    REQUIRE_MESSAGE(id, id.error().message());
+    CHECK(id->family->key == std::string_view(family));
+    CHECK(id->sizes == n);
+    CHECK(fits(*id->family, n));
+    CHECK(fits(*find_family("sam"), n) == (n.mask_tokens == 4 && n.sam_vit.hook == HookKind::none && n.decoder != DecoderKind::decoupled));
+    const auto read = parse_contract(to_json(base_contract(*id->family, n)));
+    REQUIRE_MESSAGE(read, read.error().message());
+    CHECK(read->network == n);
+  }
+  CHECK(identify(expected_tensors(three))->twins.find("--family sam") != std::string::npos);
+  NetworkSizes plain = sam(64, 2, 2, 128, {1});
+  plain.decoder = DecoderKind::classes, plain.mask_tokens = 6;
+  CHECK(identify(expected_tensors(plain))->twins.find("--family finetune_sam") != std::string::npos);
+  auto cut = expected_tensors(adapter);
+  std::erase_if(cut, [](const TensorShape& t) { return t.name == "image_encoder.prompt_generator.lightweight_mlp_1.0.bias"; });
+  CHECK(identify(cut).error().message().find("lightweight_mlp_1.0.bias") != std::string::npos);
+}
+
 TEST_CASE("the light networks come back from their shapes") {
   for (const int width : {192, 384}) {
     const NetworkSizes n = test::plain_vit_sizes(test::efficient_sam_12(width));

@@ -72,7 +72,7 @@ Result<ModelInfo> describe(const models::Network<B>& net, const weights::Contrac
   m.preprocessing = preprocessing_text(c);
   m.image_size = n.image_size;
   m.embedding_grid = n.grid;
-  m.low_res = 4 * n.grid;
+  m.low_res = n.low_res();
   for (const auto& r : table.rows()) m.parameters += weights::element_count(r.entry->shape).value_or(0);
   m.points = c.prompt.points;
   m.boxes = c.prompt.boxes;
@@ -80,8 +80,9 @@ Result<ModelInfo> describe(const models::Network<B>& net, const weights::Contrac
   m.most_tokens = net.prompt_encoder.sizes.fixed_tokens;
   m.single_mask = c.mask.single;
   m.multimask = c.mask.multimask;
-  m.classes = n.decoder == weights::DecoderKind::classes ? n.mask_tokens : 0;
+  m.classes = n.classes();
   m.hq_token = n.decoder == weights::DecoderKind::hq;
+  m.lacks_on_cuda = weights::lacks_on_cuda(n);
   const Index g = net.grid(), s = net.image_size(), ch = net.channels();
   SAMPAN_TRY(whole, plan(net.backend, pool, [&](Context<B>& ctx) {
     auto scope = ctx.arena.scope();
@@ -90,9 +91,9 @@ Result<ModelInfo> describe(const models::Network<B>& net, const weights::Contrac
   SAMPAN_TRY(one, plan(net.backend, pool, [&](Context<B>& ctx) {
     auto scope = ctx.arena.scope();
     const auto embedding = scope.template make<float>(g, g, ch);
-    const auto sparse = scope.template make<float>(1, 2, ch), dense = scope.template make<float>(1, g * g, ch), masks = scope.template make<float>(1, net.mask_decoder.mask_count(false), 16 * g * g);
+    const auto sparse = scope.template make<float>(1, m.points || m.boxes || m.mask_input ? 2 : 0, ch), dense = scope.template make<float>(1, g * g, ch), masks = scope.template make<float>(1, net.mask_decoder.mask_count(false), m.low_res * m.low_res);
     net.prompt_encoder.encode_dense(ctx, {}, as_map(dense[0], g, g));
-    net.mask_decoder.forward(ctx, {.embedding = embedding, .dense_pe = net.prompt_encoder.dense_pe.view(), .sparse = sparse, .dense = dense, .detail = scope.template make<float>(4 * g, 4 * g, net.detail_channels())}, false, masks, scope.template make<float>(1, net.mask_decoder.mask_count(false)));
+    net.decode(ctx, {.embedding = embedding, .dense_pe = net.prompt_encoder.dense_pe.view(), .sparse = sparse, .dense = dense, .detail = scope.template make<float>(4 * g, 4 * g, net.detail_channels())}, false, masks, scope.template make<float>(1, net.mask_decoder.mask_count(false)));
   }));
   m.embedding_bytes = std::uint64_t(g * g * (ch + 16 * net.detail_channels())) * sizeof(float);
   m.encode_flop = whole.cost.flop, m.encode_bytes = whole.arena_bytes;
@@ -132,9 +133,7 @@ inline Result<Model> load_model(const std::string& path, const LoadOptions& opti
   }
 #if defined(SAMPAN_CUDA)
   if (options.device == Device::cuda) {
-    const auto decoder = file->contract.network.decoder;
-    if (decoder == weights::DecoderKind::hq || decoder == weights::DecoderKind::classes)
-      return Error(ErrorCode::unsupported, cat(file->contract.name, ": device cuda has no decoder of kind ", weights::to_text(decoder), "; use device cpu"));
+    if (const std::string lacks = weights::lacks_on_cuda(file->contract.network); !lacks.empty()) return Error(ErrorCode::unsupported, cat(file->contract.name, ": device cuda has no ", lacks, "; use device cpu"));
     SAMPAN_TRY(backend, models::make_cuda(options.isa, options.precision));
     SAMPAN_TRY(state, build(std::move(backend), *file, options));
     return Access::make(std::move(state));

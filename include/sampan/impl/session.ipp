@@ -62,7 +62,7 @@ SAMPAN_INLINE Status Session::try_load_embedding(const std::string& path) noexce
     auto& s = *state_;
     s.has_image = s.image_side_ready = false;
     const auto& n = s.model->contract.network;
-    SAMPAN_CHECK(s.embedding.reserve(n.grid, n.out_channels, n.decoder == weights::DecoderKind::hq ? n.out_channels / 8 : 0));
+    SAMPAN_CHECK(s.embedding.reserve(n.grid, n.out_channels, n.detail_channels()));
     SAMPAN_TRY(identity, detail::model_identity(*s.model));
     SAMPAN_TRY(size, s.embedding.load(path, identity));
     s.size = size;

@@ -13,6 +13,7 @@
 #include <sampan/models/rep_vit.hpp>
 #include <sampan/models/sam_vit.hpp>
 #include <sampan/models/tiny_vit.hpp>
+#include <sampan/nn/prompt_generator.hpp>
 #include <sampan/weights/contract.hpp>
 
 #include <variant>
@@ -43,6 +44,7 @@ inline SamVitSizes sam_vit_sizes(const weights::Contract& c) {
   s.window = v.window;
   s.global_blocks.assign(v.global_blocks.begin(), v.global_blocks.end());
   s.hook = {v.hook, v.hook_hidden};
+  s.branch_grid = v.pos_grid;
   s.hook_blocks.assign(v.hook_blocks.begin(), v.hook_blocks.end());
   s.pads = v.pads == weights::WindowPads::before_norm ? PadRule::before_norm : PadRule::after_norm;
   return s;
@@ -79,7 +81,7 @@ inline RepVitSizes rep_vit_sizes(const weights::Contract& c) {
 
 inline PromptEncoderSizes prompt_encoder_sizes(const weights::Contract& c) {
   return {.channels = c.network.out_channels, .grid = c.network.grid, .image_size = c.network.frame_size(), .fixed_tokens = c.network.decoder == weights::DecoderKind::efficient_sam ? kEfficientSamTokens : 0,
-          .eps = float(c.eps.ln2d)};
+          .eps = float(c.eps.ln2d), .source = c.network.prompt_source};
 }
 
 inline MaskDecoderSizes mask_decoder_sizes(const weights::Contract& c) {
@@ -88,12 +90,17 @@ inline MaskDecoderSizes mask_decoder_sizes(const weights::Contract& c) {
   s.channels = c.network.out_channels;
   s.grid = c.network.grid;
   s.masks = c.network.mask_tokens;
-  s.classes = c.network.decoder == weights::DecoderKind::classes;
+  s.classes = weights::gives_classes(c.network.decoder);
+  s.skip_first = c.network.decoder == weights::DecoderKind::later_classes;
+  s.sets = c.network.class_sets;
+  s.guided = c.network.decoder == weights::DecoderKind::guided;
+  s.hook = c.network.decoder_hook, s.hooked_layers = c.network.decoder_hook_layers;
   s.depth = N::kDecoderDepth;
   s.heads = N::kDecoderHeads;
   s.mlp = c.network.decoder_mlp;
   s.iou_hidden = c.network.iou_hidden;
   if (c.network.decoder == weights::DecoderKind::hq) s.hq_early = c.network.encoder == weights::EncoderKind::sam_vit ? c.network.sam_vit.embed_dim : c.network.tiny_vit.dims[2];
+  if (c.network.decoder == weights::DecoderKind::decoupled) s.pimm_early = c.network.sam_vit.embed_dim;
   s.eps = float(c.eps.decoder_ln);
   s.eps_final = float(c.eps.decoder_final_ln);
   s.eps_upscale = float(c.eps.ln2d);
@@ -110,10 +117,11 @@ struct Network {
   std::variant<SamVit<B>, TinyVit<B>, EfficientVit<B>, RepVit<B>> encoder;
   PromptEncoder<B> prompt_encoder;
   MaskDecoder<B> mask_decoder;
+  std::optional<nn::PromptGenerator<B>> generator;  // prompt_generator, feature_adapter
 
   /// Every tensor of the table must be used. Error{bad_model | out_of_memory}.
   static Result<Network> load(B backend, const weights::Contract& c, TensorTable& table) {
-    Network n{std::move(backend), {}, {}, {}};
+    Network n{std::move(backend), {}, {}, {}, {}};
     typename Loader<B>::Load load{table, n.backend, {}, {}, {}};
     const Loader<B> w(load);
     const Loader<B> e = w / "image_encoder";
@@ -127,6 +135,11 @@ struct Network {
     }
     n.prompt_encoder = PromptEncoder<B>::load(w.exact() / "prompt_encoder", prompt_encoder_sizes(c));
     n.mask_decoder = MaskDecoder<B>::load(w.exact() / "mask_decoder", mask_decoder_sizes(c));
+    if (n.mask_decoder.sizes.guided) {
+      const MaskDecoderSizes& d = n.mask_decoder.sizes;
+      n.mask_decoder.second = GuidedHead<B>::load(w.exact() / "mask_decoder2", d.channels, d.masks, d.grid, d.heads, d.mlp, d.iou_hidden, d.eps, d.eps_upscale);
+    }
+    if (c.network.object_tokens) n.generator = nn::PromptGenerator<B>::load(w.exact(), c.network.object_tokens, c.network.out_channels);
     w.check_all_used();
     SAMPAN_CHECK(w.status());
     return n;
@@ -138,24 +151,36 @@ struct Network {
   Index grid() const { return prompt_encoder.sizes.grid; }
   Index channels() const { return prompt_encoder.sizes.channels; }
 
-  /// Channels of what the decoder wants of an image beside its embedding, a map of four times the grid (SAM-HQ); 0: nothing.
-  Index detail_channels() const { return mask_decoder.hq ? channels() / 8 : 0; }
+  /// Channels of what the decoder wants of an image beside its embedding, a map of four times the grid (SAM-HQ; DeSAM's maps have as many values); 0: nothing.
+  Index detail_channels() const { return mask_decoder.detail_channels(); }
 
   /// image [s, s, 3], normalised and padded -> embedding [g, g, c], detail [4g, 4g, detail_channels()].
   void encode(Context<B>& ctx, const View<const float, 3>& image, const View<float, 3>& embedding, const View<float, 3>& detail = {}) const {
     std::visit(
         [&](const auto& e) {
           if constexpr (requires { e.early_channels(); }) {
-            if (mask_decoder.hq) {
+            if (const Index maps = mask_decoder.early_maps()) {
               auto scope = ctx.arena.scope();
-              const auto early = scope.template make<float>(grid(), grid(), e.early_channels());
+              const auto early = scope.template make<float>(maps * grid(), grid(), e.early_channels());
               e.forward(ctx, image, embedding, early);
-              return mask_decoder.hq->prepare(ctx, embedding, early, detail);
+              return mask_decoder.prepare_detail(ctx, embedding, early, detail);
             }
           }
           e.forward(ctx, image, embedding);
         },
         encoder);
+  }
+
+  /// The mask decoder, behind a prompt generator if there is one: then every prompt of the batch is what it made of the image, and what the caller has of prompts is not used.
+  void decode(Context<B>& ctx, MaskDecoderInput in, bool multimask, const View<float, 3>& masks, const View<float, 2>& iou) const {
+    if (!generator) return mask_decoder.forward(ctx, in, multimask, masks, iou);
+    auto scope = ctx.arena.scope();
+    const Index g = grid(), c = channels(), b = masks.extent(0);
+    const auto image = scope.template make<float>(g, g, c), sparse = scope.template make<float>(b, Index(1), c), dense = scope.template make<float>(Index(1), g * g, c);
+    generator->forward(ctx, in.embedding, mask_decoder.fixed_tokens.view(), image, sparse[0], dense[0]);
+    for (Index i = 1; i < b; ++i) copy(ctx, View<const float, 2>(sparse[0]), sparse[i]);
+    in.embedding = image, in.sparse = sparse, in.dense = dense, in.side = {};
+    mask_decoder.forward(ctx, in, multimask, masks, iou);
   }
 };
 

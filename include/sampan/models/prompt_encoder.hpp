@@ -6,6 +6,7 @@
 #pragma once
 #include <sampan/nn/norm2d.hpp>
 #include <sampan/weights/loader.hpp>
+#include <sampan/weights/network_sizes.hpp>
 
 namespace sampan::inline SAMPAN_ABI::models {
 
@@ -21,6 +22,7 @@ struct PromptEncoderSizes {
   Index channels = 256, grid = 0, image_size = 0, mask_channels = 16;
   Index fixed_tokens = 0;  ///< EfficientSAM's rules: always so many tokens, missing ones at (-1, -1) with their encoding kept, no background label, no mask input
   float eps = 1e-6f;  ///< of LayerNorm2d
+  weights::PromptSource source = weights::PromptSource::clicks;  ///< else the caller has no prompts: no tokens from here, and no_mask_embed, nothing, or what nn/prompt_generator.hpp makes is added to the embedding
 };
 
 template <Backend B>
@@ -40,6 +42,12 @@ struct PromptEncoder {
     m.sizes = s;
     const Index c = s.channels;
     m.gauss = w.template keep<Reference>(w.template tensor<2>("pe_layer.positional_encoding_gaussian_matrix", {2, c / 2}));
+    if (s.source == weights::PromptSource::no_mask || s.source == weights::PromptSource::positions) {
+      m.no_mask = s.source == weights::PromptSource::no_mask ? w.keep(w.template tensor<2>("no_mask_embed.weight", {1, c})) : zero_row(w, c);
+      if (w.ok()) m.make_dense_pe(w);
+      w.release();
+      return m;
+    }
     const auto table = w.template scratch<2>({4, c});
     for (Index j = 0; w.ok() && j < c; ++j) table(0, j) = 0;
     for (Index i = s.fixed_tokens ? 1 : 0; i < 4; ++i) {
@@ -49,9 +57,7 @@ struct PromptEncoder {
     m.point_embeddings = w.template keep<Reference>(View<const float, 2>(table));
     m.not_a_point = w.template keep<Reference>(w.template tensor<2>("not_a_point_embed.weight", {1, c}));
     if (s.fixed_tokens) {  // nothing is added to the embedding
-      const auto zero = w.template scratch<2>({1, c});
-      for (Index j = 0; w.ok() && j < c; ++j) zero(0, j) = 0;
-      m.no_mask = w.keep(View<const float, 2>(zero));
+      m.no_mask = zero_row(w, c);
     } else {
       m.no_mask = w.keep(w.template tensor<2>("no_mask_embed.weight", {1, c}));
       m.load_mask_input(w);
@@ -70,7 +76,7 @@ struct PromptEncoder {
     mask6 = w.pack_conv(d.conv("6", s.channels, s.mask_channels, 1, 1));
   }
 
-  Index token_count(Index points, bool box) const { return sizes.fixed_tokens ? sizes.fixed_tokens : box ? points + 2 : points > 0 ? points + 1 : 0; }
+  Index token_count(Index points, bool box) const { return sizes.source != weights::PromptSource::clicks ? 0 : sizes.fixed_tokens ? sizes.fixed_tokens : box ? points + 2 : points > 0 ? points + 1 : 0; }
 
   /// Tokens of one object, out [token_count, c], on a backend of the host. `box` is {x0, y0, x1, y1} in model pixels or nullptr.
   template <class H>
@@ -125,6 +131,11 @@ struct PromptEncoder {
   }
 
  private:
+  static Tensor<float, 2, B> zero_row(const Loader<B>& w, Index c) {
+    const auto zero = w.template scratch<2>({1, c});
+    for (Index j = 0; w.ok() && j < c; ++j) zero(0, j) = 0;
+    return w.keep(View<const float, 2>(zero));
+  }
   /// PE of every grid position: x = (column + 0.5) / g, y = (row + 0.5) / g (PositionEmbeddingRandom.forward).
   void make_dense_pe(const Loader<B>& w) {
     const Index g = sizes.grid, c = sizes.channels;

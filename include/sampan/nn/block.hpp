@@ -20,9 +20,9 @@ struct BlockSizes {
 
 template <Backend B>
 struct Block {
-  PackedAttention<B> attn;
-  PackedMlp<B> mlp;     // with norm2 inside, unless a hook needs the normed map too
-  PackedNorm<B> norm2;  // then it stands here
+  PackedAttention<B> attn;  // with norm1 inside
+  PackedMlp<B> mlp;         // with norm2 inside, unless a hook needs the normed map too
+  PackedNorm<B> norm1, norm2;  // then they stand here
   BlockHooks<B> hooks;
   Index planes = 0;  // of a volume; 0: a map
   std::string name;
@@ -31,7 +31,13 @@ struct Block {
     Block b;
     b.name = w.path();
     AttentionParams a;
-    a.norm = w.norm("norm1", s.width, s.eps);
+    b.hooks = BlockHooks<B>::load(w, s.hook, s.width, s.heads);
+    const NormParams first = w.norm("norm1", s.width, s.eps);
+    if (b.hooks.before_attention) {
+      b.norm1 = w.pack(first);
+    } else {
+      a.norm = first;
+    }
     a.qkv = w.linear("attn.qkv", s.width, 3 * s.width);
     a.proj = w.linear("attn.proj", s.width, s.width);
     if (s.volume) {
@@ -47,7 +53,6 @@ struct Block {
     a.pad_rule = s.pads;
     a.name = w.path("attn");
     b.attn = w.pack(a);
-    b.hooks = BlockHooks<B>::load(w, s.hook, s.width);
     const NormParams norm = w.norm("norm2", s.width, s.eps);
     MlpParams m;
     if (b.hooks.has_beside_mlp()) {
@@ -62,14 +67,15 @@ struct Block {
     return b;
   }
 
-  void forward(Context<B>& ctx, const View<float, 3>& x) const {
+  /// `branch` [h, w, c]: the side branch's map, changed by blocks with that hook.
+  void forward(Context<B>& ctx, const View<float, 3>& x, const View<float, 3>& branch = {}) const {
     auto span = ctx.span(name);
     const View<const float, 3> in = x;
     if (!hooks.any()) {
       attention(ctx, attn, x, x, x);
       sampan::mlp(ctx, mlp, tokens(in), tokens(x), tokens(in));
     } else {
-      hooked(ctx, x);
+      hooked(ctx, x, branch);
     }
     if (planes > 0) {
       span.out(as_volume(tokens(in), planes, x.extent(0) / planes, x.extent(1)));
@@ -79,12 +85,16 @@ struct Block {
   }
 
  private:
-  void hooked(Context<B>& ctx, const View<float, 3>& x) const {
+  void hooked(Context<B>& ctx, const View<float, 3>& x, const View<float, 3>& branch) const {
     const View<const float, 3> in = x;
     auto scope = ctx.arena.scope();
     const auto side = scope.template make<float>(x.extent(0), x.extent(1), x.extent(2));
     const View<const float, 3> s = side;
-    if (hooks.after_attention) {
+    if (hooks.before_attention) {
+      layer_norm(ctx, norm1, tokens(in), tokens(side));
+      hooks.before_attention->forward(ctx, side, branch);
+      attention(ctx, attn, s, x, in);
+    } else if (hooks.after_attention) {
       attention(ctx, attn, x, side);
       add(ctx, tokens(in), tokens(s), tokens(x));
       hooks.after_attention->forward(ctx, tokens(s), tokens(x), tokens(in));

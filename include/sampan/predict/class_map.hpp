@@ -1,6 +1,6 @@
 // Logits of a decoder with one token per class -> a class for each pixel of the original image.
 // Data flow: models/mask_decoder.hpp (all tokens) -> here -> ClassMap.   Shapes: logits [k, l, l]; labels [h, w] bytes, 0 .. k - 1.
-// Source: SAMed, test_single_volume (utils.py): logits to the input square (bilinear, align_corners=False), argmax over the classes, first of equals;
+// Source: SAMed, test_single_volume (utils.py): logits to the input square (bilinear, align_corners=False), argmax over the classes, first of equals; finetune-SAM and AutoSAM take it of the logits as they are;
 // labels to the image by scipy's zoom of order 0. The softmax between them changes no order.
 #pragma once
 #include <sampan/ops/resize_scipy_zoom.hpp>
@@ -12,8 +12,9 @@ namespace sampan::inline SAMPAN_ABI::predict {
 
 /// Fills `out` (it keeps its memory); while planning only the scratch is counted.
 template <class B>
-void finish_labels(Context<B>& ctx, const InputFrame& f, const View<const float, 3>& logits, ClassMap& out) {
-  const Index k = logits.extent(0), s = f.side, h = f.original.height, w = f.original.width;
+void finish_labels(Context<B>& ctx, const weights::Contract& contract, const InputFrame& f, const View<const float, 3>& logits, ClassMap& out) {
+  // at low resolution the resize below is to the same size: every value comes back as it is
+  const Index k = logits.extent(0), s = contract.mask.upsample == weights::UpsampleKind::low_argmax_zoom ? logits.extent(1) : f.side, h = f.original.height, w = f.original.width;
   auto scope = ctx.arena.scope();
   const auto best = scope.template make<float>(s, s), next = scope.template make<float>(s, s);
   const auto at_input = scope.template make<std::uint8_t>(s, s);

@@ -1,6 +1,6 @@
 // Embedding: what an encoded image leaves for decoding, as a named set of tensors with the sizes and the model they belong to; and its file.
 // Data flow: encoder -> here -> mask decoder; `sampan encode` writes it, `segment --embedding` reads it back.
-// In memory channels-last [g, g, c]; in the file PyTorch's `image_embedding` [1, c, g, g] in f32 (SAM-HQ: `hq_features` [1, c / 8, 4g, 4g] beside it), with the metadata key `sampan.embedding` (versioned JSON).
+// In memory channels-last [g, g, c]; in the file PyTorch's `image_embedding` [1, c, g, g] in f32 (SAM-HQ: `hq_features` [1, c / 8, 4g, 4g] beside it; DeSAM: `pimm_features`, the values of three maps of several sizes, laid out as one), with the metadata key `sampan.embedding` (versioned JSON).
 // A file made by another model, or for another grid, is refused: it would give plausible wrong masks.
 #pragma once
 #include <sampan/image/image.hpp>
@@ -14,7 +14,7 @@ inline constexpr int kEmbeddingVersion = 1;
 
 class Embedding {
  public:
-  /// Room for a grid, and for `detail` channels on a map of four times the grid (SAM-HQ's features; 0: none). Keeps what fits.
+  /// Room for a grid, and for `detail` channels on a map of four times the grid (SAM-HQ's features, DeSAM's; 0: none). Keeps what fits.
   Status reserve(Index grid, Index channels, Index detail) {
     if (all_.valid() && grid_ == grid && channels_ == channels && detail_ == detail) return {};
     grid_ = grid, channels_ = channels, detail_ = detail;
@@ -100,8 +100,9 @@ class Embedding {
   /// What the file holds, by name, in the order of the names.
   std::vector<std::pair<std::string, View<const float, 3>>> parts() const {
     std::vector<std::pair<std::string, View<const float, 3>>> p;
-    if (detail_) p.emplace_back("hq_features", detail());
+    if (detail_ && 8 * detail_ == channels_) p.emplace_back("hq_features", detail());
     p.emplace_back("image_embedding", view());
+    if (detail_ && 8 * detail_ != channels_) p.emplace_back("pimm_features", detail());
     return p;
   }
 

@@ -56,6 +56,7 @@ struct ModelInfo {
   bool single_mask = false, multimask = false;             ///< masks per prompt that it can give: one, three
   int classes = 0;                                         ///< of a decoder with one token per class, background included: class_map() and no prompts; else 0
   bool hq_token = false;                                   ///< SAM-HQ: takes PredictOptions::hq_token_only
+  std::string lacks_on_cuda;                               ///< what Device::cuda has no kernel for; empty: the model runs there too
   double encode_flop = 0, decode_flop = 0;           ///< useful FLOP of one image, of one box
   std::uint64_t embedding_bytes = 0;                 ///< what an encoded image keeps for its prompts
   std::uint64_t weight_bytes = 0;                    ///< packed weights in memory

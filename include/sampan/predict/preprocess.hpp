@@ -63,11 +63,40 @@ void zoom_via_224(Context<B>& ctx, const View<const float, 3>& unit, const View<
       for (Index k = 0; k < 3; ++k) input.data()[3 * i + k] = done.data()[i];
 }
 
+/// Floats through 256 x 256, bilinear both times, as AutoSAM's loader and forward do (its loader's own resize differs from this in the outermost pixels).
+template <class B>
+void stretch_via_256(Context<B>& ctx, const View<const float, 3>& unit, const View<float, 3>& input) {
+  auto scope = ctx.arena.scope();
+  const auto between = scope.template make<float>(Index(256), Index(256), Index(3));
+  resize_torch_bilinear(ctx, unit, between);
+  resize_torch_bilinear(ctx, View<const float, 3>(between), input);
+}
+
+/// To [0, 1] by the extremes of the pixels.
+template <class B>
+void unit_by_extremes(Context<B>& ctx, const View<const std::uint8_t, 3>& pixels, const View<float, 3>& unit) {
+  if (!ctx.begin({2.0 * double(unit.size()), 6.0 * double(unit.size())})) return;
+  const auto each = [&](auto&& f) {
+    for (Index y = 0; y < pixels.extent(0); ++y)
+      for (Index x = 0; x < pixels.extent(1); ++x)
+        for (Index k = 0; k < 3; ++k) f(pixels(y, x, k), unit(y, x, k));
+  };
+  std::uint8_t least = 255, most = 0;
+  each([&](std::uint8_t p, float) { least = std::min(least, p), most = std::max(most, p); });
+  const float range = std::max(float(most) - float(least), 1e-8f);
+  each([&](std::uint8_t p, float& u) { u = (float(p) - float(least)) / range; });
+}
+
 /// Images that are resized as floats of [0, 1]: no rounding between resize and normalisation.
 template <class B>
 void prepare_float(Context<B>& ctx, const weights::Contract& c, const View<const std::uint8_t, 3>& pixels, const View<float, 3>& input) {
   auto scope = ctx.arena.scope();
   const auto unit = scope.template make<float>(pixels.extent(0), pixels.extent(1), 3);
+  if (c.image.resize == weights::ResizeKind::torch_bilinear_256) {
+    if (!ctx.require(c.image.normalise == weights::NormaliseKind::min_max, "contract: image.resize torch_bilinear_256 goes with image.normalise min_max")) return;
+    unit_by_extremes(ctx, pixels, unit);
+    return stretch_via_256(ctx, View<const float, 3>(unit), input);
+  }
   if (ctx.begin({double(unit.size()), 5.0 * double(unit.size())}))
     for (Index y = 0; y < pixels.extent(0); ++y)
       for (Index x = 0; x < pixels.extent(1); ++x)
@@ -84,7 +113,7 @@ template <class B>
 void prepare_image(Context<B>& ctx, const weights::Contract& c, const ImageView& image, const std::optional<WindowLevel>& window, const InputFrame& frame, const View<float, 3>& input) {
   auto scope = ctx.arena.scope();
   const auto rgb = order_channels(ctx, scope, c.image.channels, rgb_bytes(ctx, scope, image, window));
-  if (c.image.resize == weights::ResizeKind::torch_bilinear || c.image.resize == weights::ResizeKind::scipy_zoom_224) return prepare_float(ctx, c, rgb, input);
+  if (c.image.resize == weights::ResizeKind::torch_bilinear || c.image.resize == weights::ResizeKind::scipy_zoom_224 || c.image.resize == weights::ResizeKind::torch_bilinear_256) return prepare_float(ctx, c, rgb, input);
   const Extent2 shown = shown_size(c, frame);
   const auto resized = scope.template make<std::uint8_t>(shown.height, shown.width, 3);
   switch (c.image.resize) {
@@ -93,7 +122,8 @@ void prepare_image(Context<B>& ctx, const weights::Contract& c, const ImageView&
     case weights::ResizeKind::skimage_cubic_aa: resize_skimage_cubic_aa(ctx, rgb, resized); break;
     case weights::ResizeKind::cv2_nearest: resize_cv2_nearest(ctx, rgb, resized); break;
     case weights::ResizeKind::torch_bilinear:
-    case weights::ResizeKind::scipy_zoom_224: break;
+    case weights::ResizeKind::scipy_zoom_224:
+    case weights::ResizeKind::torch_bilinear_256: break;
   }
   View<float, 3> part = input;
   if (frame.top || frame.left) {

@@ -33,12 +33,13 @@ inline Status check_geometry(const Prompt& p, const ImageSize& size) {
 
 inline Status check_capability(const Prompt& p, const ModelInfo& m, const PredictOptions& o) {
   const auto unsupported = [&](std::string_view what) { return Error(ErrorCode::unsupported, cat(m.name, what)); };
-  const auto untrained = [&](std::string_view what) { return unsupported(cat(" takes no ", what, "; it was trained with ", m.boxes ? "boxes" : "points", " only")); };
+  const bool alone = !m.points && !m.boxes && !m.mask_input;  // it takes no prompt at all
+  const auto untrained = [&](std::string_view what) { return unsupported(alone ? std::string(" takes no prompts: it gives one mask of the whole image") : cat(" takes no ", what, "; it was trained with ", m.boxes ? "boxes" : "points", " only")); };
   if (m.classes) return unsupported(cat(" takes no prompts: it gives each pixel one of ", m.classes, " classes (class_map)"));
   if (!p.points.empty() && !m.points) return untrained("points");
   if (p.box && !m.boxes) return untrained("boxes");
   if (!p.mask_input.empty() && !m.mask_input) return untrained("mask input");
-  if (p.points.empty() && !p.box && p.mask_input.empty() && !m.points) return Error(ErrorCode::invalid_argument, cat(m.name, " needs a box"));
+  if (p.points.empty() && !p.box && p.mask_input.empty() && !m.points && !alone) return Error(ErrorCode::invalid_argument, cat(m.name, " needs a box"));
   if (const auto tokens = std::int64_t(p.points.size()) + (p.box ? 2 : 0); m.most_tokens && tokens > m.most_tokens)
     return unsupported(cat(" takes at most ", m.most_tokens, " points, a box counting as two; the prompt has ", tokens));
   if (o.multimask && !m.multimask) return unsupported(" gives one mask per prompt, not three; leave multimask off");

@@ -140,7 +140,7 @@ struct SessionState {
     if constexpr (on_device<B>) {
       return decode_on_device(*this, net, prompts, out, o);
     } else {
-      return decode_with(net, prompts, o, [&](Context<B>& ctx, const View<const float, 3>& logits, const View<const float, 2>& iou) { finish_predictions(ctx, logits, iou, 4 * net.grid(), out, o); });
+      return decode_with(net, prompts, o, [&](Context<B>& ctx, const View<const float, 3>& logits, const View<const float, 2>& iou) { finish_predictions(ctx, logits, iou, net.mask_decoder.low_res(), out, o); });
     }
   }
 
@@ -188,11 +188,11 @@ struct SessionState {
       return Error(ErrorCode::unsupported, "class_map: runs on device cpu and reference only");  // models of classes are not loaded there
     } else {
       const Prompt none;
-      const Index low = 4 * net.grid();
+      const Index low = net.mask_decoder.low_res();
       return decode_with(net, std::span<const Prompt>(&none, 1), {}, [&](Context<B>& ctx, const View<const float, 3>& logits, const View<const float, 2>&) {
         const View<const float, 3> maps(logits.data(), {logits.extent(1), low, low});
         ctx.tap("low_res_logits", maps);
-        predict::finish_labels(ctx, frame, maps, out);
+        predict::finish_labels(ctx, model->contract, frame, maps, out);
       });
     }
   }
@@ -201,9 +201,9 @@ struct SessionState {
   template <class B, class F>
   Status decode_with(const models::Network<B>& net, std::span<const Prompt> prompts, const PredictOptions& o, F&& finish) {
     const Prompt& first = prompts[0];
-    const Index b = Index(prompts.size()), g = net.grid(), low = 4 * g, channels = net.channels();
+    const Index b = Index(prompts.size()), g = net.grid(), low = net.mask_decoder.low_res(), channels = net.channels();
     const Index tokens_each = net.prompt_encoder.token_count(Index(first.points.size()), first.box.has_value()), masks = net.mask_decoder.mask_count(o.multimask);
-    const bool ready = shares_image_side<B>() && first.mask_input.empty();
+    const bool ready = shares_image_side<B>() && first.mask_input.empty() && !net.generator;
     double start = 0, decoded = 0;
     if (ready) SAMPAN_CHECK(prepare_image_side(net));
     SAMPAN_CHECK(run(net.backend, decode_key(prompts, o), nullptr, [&](Context<B>& ctx) {
@@ -224,7 +224,7 @@ struct SessionState {
         } else {
           net.prompt_encoder.encode_dense(ctx, View<const float, 2>(first.mask_input.data(), {first.mask_input.empty() ? 0 : low, low}), as_map(dense[0], g, g));
         }
-        net.mask_decoder.forward(ctx, in, o.multimask, logits, iou);
+        net.decode(ctx, in, o.multimask, logits, iou);
       }
       decoded = now_ms();
       finish(ctx, View<const float, 3>(logits), View<const float, 2>(iou));

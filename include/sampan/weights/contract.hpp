@@ -3,55 +3,20 @@
 // Reading is strict: an unknown version, key or value is an error, because a wrong entry here gives plausible wrong masks.
 // Source of the values: weights/family.hpp (one row per family). Deliberately absent: defaults for missing fields.
 #pragma once
-#include <sampan/core/json.hpp>
+#include <sampan/weights/field_reader.hpp>
 
-#include <array>
 #include <optional>
 
 namespace sampan::inline SAMPAN_ABI::weights {
 
 inline constexpr const char* kContractKey = "sampan.contract";
 /// A record has the lowest version that can say it, so that files without newer parts stay readable by older builds.
-inline constexpr int kContractVersion = 3;
+inline constexpr int kContractVersion = 4;
 
-// Each enum's texts stand in its order in kNames below; they are the words in the file.
-enum class EncoderKind {
-  sam_vit,
-  tiny_vit,
-  plain_vit,      ///< EfficientSAM: every block global, no relative positions
-  efficient_vit,  ///< EfficientViT-SAM: convolutions and linear attention
-  rep_vit,        ///< EdgeSAM: convolutions
-  sam_vit_3d,     ///< SAM's ViT with three axes, and decoder likewise: volumes instead of images (SAM-Med3D)
-};
-constexpr bool is_volume(EncoderKind e) { return e == EncoderKind::sam_vit_3d; }
-/// How the mask decoder works and what it gives (models/mask_decoder.hpp).
-enum class DecoderKind {
-  sam,            ///< mask 0, or masks 1..3
-  hq,             ///< SAM-HQ: to each of them the mask of its own token is added (models/hq_head.hpp)
-  classes,        ///< SAMed: one token per class, background first; no prompts, a class for each pixel
-  efficient_sam,  ///< six tokens always, GELU, self-attention with a residual everywhere, a norm over whole maps (nn/two_way_transformer.hpp, models/mask_decoder.hpp)
-};
-enum class TinyStem {
-  conv3x3_stride2,  ///< two 3x3 convolutions with stride 2 (MobileSAM): image / 4
-  conv1x1_stride1,  ///< two 1x1 convolutions (LiteMedSAM): the image's own resolution
-};
-enum class EfficientVitKind {
-  large,        ///< five stages; L0, L1, L2
-  extra_large,  ///< six; XL0, XL1
-};
+// Each enum's texts stand in its order in Names below; they are the words in the file. Those of the sizes: weights/network_sizes.hpp.
 enum class Activation {
   gelu_erf,
   gelu_tanh,  ///< efficient_vit's encoder; decoders have the other
-};
-/// What stands beside the blocks of a SAM ViT (nn/block_hooks.hpp).
-enum class HookKind {
-  none,
-  conv_adapter,  ///< SAM-Med2D: channel gate and two strided convolutions beside the MLP
-  bottleneck,    ///< finetune-SAM, Medical SAM Adapter: a bottleneck behind the attention, another at half weight beside the MLP
-};
-enum class WindowPads {
-  after_norm,   ///< windows are cut from the normed map: a missing token is zero (SAM)
-  before_norm,  ///< from the map itself: a missing token becomes the norm's bias (Medical SAM Adapter)
 };
 enum class ImageChannels {
   rgb,
@@ -61,6 +26,7 @@ enum class ImageChannels {
 enum class ResizeKind {
   pillow_bilinear, cv2_area, skimage_cubic_aa, cv2_nearest, torch_bilinear,
   scipy_zoom_224,  ///< floats by scipy.ndimage.zoom of order 3, to 224 x 224 and from there to the input (SAMed)
+  torch_bilinear_256,  ///< floats by bilinear interpolation, to 256 x 256 and from there to the input (AutoSAM)
 };
 enum class PadKind {
   none,          ///< the image fills the square input, aspect ratio not kept
@@ -69,7 +35,7 @@ enum class PadKind {
 };
 enum class NormaliseKind {
   mean_std,  ///< (x - mean) / std per channel on 0..255
-  min_max,   ///< (x - min) / max(max - min, 1e-8) over all pixels and channels of the resized image
+  min_max,   ///< (x - min) / max(max - min, 1e-8) over all pixels and channels of the resized image; of the image itself where floats are resized
 };
 enum class PadOrder { normalise_then_pad, pad_then_normalise };
 enum class CoordinateKind {
@@ -90,119 +56,30 @@ enum class UpsampleKind {
   input_argmax_zoom,      ///< classes: low-res logits -> input size, largest class, nearest pixel of the original by scipy's zoom
   bicubic_original,       ///< low-res logits -> original size, bicubic, no padding to crop; then compare with >= instead of >
   trilinear_input,        ///< of volumes: low-res logits -> input size, then compare; the mask goes back to the original grid by nearest neighbour
+  low_argmax_zoom,        ///< classes: largest class of the low-res logits, nearest pixel of the original by scipy's zoom
 };
 enum class SourceLayout { meta_sam, hf_sam, tiny_vit_sam, efficient_sam, efficientvit_sam, edge_sam };
 
 namespace detail {
-template <class E>
-struct Names;
 #define SAMPAN_NAMES(E, ...)                                     \
   template <>                                                    \
   struct Names<E> {                                              \
     static constexpr std::string_view kAll[] = {__VA_ARGS__};    \
   }
-SAMPAN_NAMES(EncoderKind, "sam_vit", "tiny_vit", "plain_vit", "efficient_vit", "rep_vit", "sam_vit_3d");
-SAMPAN_NAMES(EfficientVitKind, "large", "extra_large");
 SAMPAN_NAMES(VolumeAxes, "right_anterior_superior");
 SAMPAN_NAMES(VolumeNormalise, "positive_z_score");
-SAMPAN_NAMES(TinyStem, "conv3x3_stride2", "conv1x1_stride1");
 SAMPAN_NAMES(Activation, "gelu_erf", "gelu_tanh");
-SAMPAN_NAMES(HookKind, "none", "conv_adapter", "bottleneck");
-SAMPAN_NAMES(DecoderKind, "sam", "hq", "classes", "efficient_sam");
-SAMPAN_NAMES(WindowPads, "after_norm", "before_norm");
 SAMPAN_NAMES(ImageChannels, "rgb", "bgr", "gray");
-SAMPAN_NAMES(ResizeKind, "pillow_bilinear", "cv2_area", "skimage_cubic_aa", "cv2_nearest", "torch_bilinear", "scipy_zoom_224");
+SAMPAN_NAMES(ResizeKind, "pillow_bilinear", "cv2_area", "skimage_cubic_aa", "cv2_nearest", "torch_bilinear", "scipy_zoom_224", "torch_bilinear_256");
 SAMPAN_NAMES(PadKind, "none", "right_bottom", "centre_small");
 SAMPAN_NAMES(NormaliseKind, "mean_std", "min_max");
 SAMPAN_NAMES(PadOrder, "normalise_then_pad", "pad_then_normalise");
 SAMPAN_NAMES(CoordinateKind, "scale_per_axis", "truncate_single_factor", "crop_voxels");
 SAMPAN_NAMES(MaskSelect, "iou", "first", "stability", "largest");
-SAMPAN_NAMES(UpsampleKind, "input_crop_original", "crop_low_original", "sigmoid_then_original", "input_argmax_zoom", "bicubic_original", "trilinear_input");
+SAMPAN_NAMES(UpsampleKind, "input_crop_original", "crop_low_original", "sigmoid_then_original", "input_argmax_zoom", "bicubic_original", "trilinear_input", "low_argmax_zoom");
 SAMPAN_NAMES(SourceLayout, "meta_sam", "hf_sam", "tiny_vit_sam", "efficient_sam", "efficientvit_sam", "edge_sam");
 #undef SAMPAN_NAMES
 }  // namespace detail
-
-template <class E>
-  requires requires { detail::Names<E>::kAll; }
-constexpr std::string_view to_text(E e) {
-  return detail::Names<E>::kAll[static_cast<std::size_t>(e)];
-}
-
-/// SAM's ViT, on images or volumes. head size = embed_dim / heads.
-struct SamVitSizes {
-  int patch = 0, embed_dim = 0, depth = 0, heads = 0, mlp_dim = 0;
-  int window = 0;                  ///< edge of the windowed blocks, in tokens
-  std::vector<int> global_blocks;  ///< ascending; all other blocks are windowed
-  HookKind hook = HookKind::none;
-  int hook_hidden = 0;           ///< width of the hook's bottleneck
-  std::vector<int> hook_blocks = {};  ///< ascending; empty without a hook
-  WindowPads pads = WindowPads::after_norm;
-  friend bool operator==(const SamVitSizes&, const SamVitSizes&) = default;
-};
-
-/// TinyViT: layer 0 is convolutional (MBConv), layers 1..3 attend in windows. Expansion is 4 in MBConv and MLP, local_conv is 3x3, as in every published file.
-struct TinyVitSizes {
-  TinyStem stem = TinyStem::conv3x3_stride2;
-  std::array<int, 4> dims{}, depths{}, heads{}, windows{};  ///< heads[0] and windows[0] are unused and stored as published (2, 7)
-  std::array<int, 3> strides{};                             ///< of the downsample behind layers 0..2
-  friend bool operator==(const TinyVitSizes&, const TinyVitSizes&) = default;
-};
-
-/// EfficientSAM's ViT: every block global, no relative positions, a position table made for another grid, with a class token.
-struct PlainVitSizes {
-  int patch = 0, embed_dim = 0, depth = 0, heads = 0, mlp_dim = 0;
-  int pos_grid = 0;  ///< of the stored table, which has 1 + pos_grid^2 rows
-  friend bool operator==(const PlainVitSizes&, const PlainVitSizes&) = default;
-};
-
-/// EfficientViT's stages: a block that halves the map, then `depth` residual ones. Everything else follows from the kind (stages_of).
-struct EfficientVitSizes {
-  EfficientVitKind kind = EfficientVitKind::large;
-  std::vector<int> widths, depths;     ///< per stage; stage 0 is a convolution of stride 2 and residual blocks
-  int head_width = 0, head_depth = 0;  ///< of the neck
-  static constexpr int kHead = 32;     ///< channels of a query, key or value
-  friend bool operator==(const EfficientVitSizes&, const EfficientVitSizes&) = default;
-};
-struct EfficientVitStage {
-  enum Block { res, fused, inverted, attention } block;  ///< ResBlock, FusedMBConv, MBConv, LiteMLA with MBConv; the last two have one norm, at their end
-  int expand;       ///< of its residual blocks; 4 times that in the first block
-  int kernel = 0;   ///< of LiteMLA's second scale
-};
-inline std::vector<EfficientVitStage> stages_of(EfficientVitKind kind) {
-  using S = EfficientVitStage;
-  if (kind == EfficientVitKind::large) return {{S::res, 1}, {S::fused, 4}, {S::fused, 4}, {S::inverted, 4}, {S::attention, 6, 5}};
-  return {{S::res, 1}, {S::fused, 4}, {S::fused, 4}, {S::fused, 4}, {S::attention, 4, 3}, {S::attention, 6, 3}};
-}
-/// FusedMBConvs in the neck.
-constexpr int neck_expand_of(EfficientVitKind kind) { return kind == EfficientVitKind::large ? 1 : 4; }
-
-/// RepViT as EdgeSAM's encoder: convolutions only, four stages from image / 4 down to / 32; the last two are added at / 16.
-struct RepVitSizes {
-  std::array<int, 4> widths{}, depths{};  ///< blocks per stage; the first block of stages 1..3 halves the map
-  std::vector<int> se_blocks;             ///< ascending, counted over all stages: those with squeeze and excite
-  friend bool operator==(const RepVitSizes&, const RepVitSizes&) = default;
-};
-/// Hidden width of squeeze and excite on c channels: a quarter, rounded to a multiple of 8 (timm's make_divisible).
-constexpr int se_hidden(int c) { return std::max(8, (c / 4 + 4) / 8 * 8); }
-
-struct NetworkSizes {
-  EncoderKind encoder = EncoderKind::sam_vit;
-  int image_size = 0;    ///< edge of the square or cubic model input in pixels or voxels
-  int prompt_size = 0;   ///< edge of the frame that prompts and masks live in; 0: image_size (EfficientViT-SAM: 1024 beside an input of 512)
-  int grid = 0;          ///< edge of the image embedding in tokens; low-res masks have 4 * grid
-  int out_channels = 0;  ///< of the image embedding = width of prompt tokens and decoder
-  int decoder_mlp = 0, iou_hidden = 0;
-  DecoderKind decoder = DecoderKind::sam;
-  int mask_tokens = 4;    ///< 4, but for decoders of classes
-  SamVitSizes sam_vit;    ///< used if encoder is sam_vit or sam_vit_3d (without hooks)
-  TinyVitSizes tiny_vit;  ///< used if encoder is tiny_vit
-  PlainVitSizes plain_vit;  ///< used if encoder is plain_vit
-  EfficientVitSizes efficient_vit;  ///< used if encoder is efficient_vit
-  RepVitSizes rep_vit;              ///< used if encoder is rep_vit
-  int frame_size() const { return prompt_size ? prompt_size : image_size; }
-  static constexpr int kDecoderDepth = 2, kDecoderHeads = 8;  ///< the same in every supported family
-  friend bool operator==(const NetworkSizes&, const NetworkSizes&) = default;
-};
 
 struct Eps {
   double encoder_ln = 0, decoder_ln = 0, decoder_final_ln = 0, ln2d = 0, bn = 0;
@@ -260,173 +137,12 @@ struct Contract {
   friend bool operator==(const Contract&, const Contract&) = default;
 };
 
-namespace detail {
-
-/// Reads the members of one JSON object, keeps the first problem, and refuses members nobody asked for.
-class FieldReader {
- public:
-  FieldReader(const Json* j, std::string where) : json_(j), where_(std::move(where)) {
-    if (!json_ || !json_->object()) fail("", "an object is needed");
-  }
-  void text(const char* key, std::string& out) {
-    const Json* v = get(key);
-    if (v && !v->string()) return fail(key, "text is needed");
-    if (v) out = *v->string();
-  }
-  void flag(const char* key, bool& out) {
-    const Json* v = get(key);
-    if (v && !v->boolean()) return fail(key, "true or false is needed");
-    if (v) out = *v->boolean();
-  }
-  void integer(const char* key, int& out, int min, int max) {
-    if (const Json* v = get(key)) whole(key, *v, out, min, max);
-  }
-  void real(const char* key, double& out, double min, double max) {
-    if (const Json* v = get(key)) decimal(key, *v, out, min, max);
-  }
-  template <class E>
-  void choice(const char* key, E& out) {
-    const Json* v = get(key);
-    if (!v) return;
-    std::string known;
-    for (std::size_t i = 0; i < std::size(Names<E>::kAll); ++i) {
-      if (v->string() && *v->string() == Names<E>::kAll[i]) {
-        out = static_cast<E>(i);
-        return;
-      }
-      known += cat(i ? ", " : "", Names<E>::kAll[i]);
-    }
-    fail(key, cat(v->string() ? cat("\"", v->string()->substr(0, 60), "\" is unknown to this build; ") : std::string(), "known: ", known));
-  }
-  template <std::size_t N>
-  void integers(const char* key, std::array<int, N>& out, int min, int max) {
-    if (const Json::Array* a = array(key, N))
-      for (std::size_t i = 0; i < N; ++i) whole(key, (*a)[i], out[i], min, max);
-  }
-  void integers(const char* key, std::vector<int>& out, int min, int max) {
-    const Json* v = get(key);
-    if (v && (!v->array() || v->array()->size() > 4096)) return fail(key, "a list of whole numbers is needed");
-    if (!v) return;
-    out.assign(v->array()->size(), 0);
-    for (std::size_t i = 0; i < out.size(); ++i) whole(key, (*v->array())[i], out[i], min, max);
-  }
-  template <std::size_t N>
-  void reals(const char* key, std::array<double, N>& out, double min, double max) {
-    if (const Json::Array* a = array(key, N))
-      for (std::size_t i = 0; i < N; ++i) decimal(key, (*a)[i], out[i], min, max);
-  }
-  FieldReader object(const char* key) { return FieldReader(get(key), cat(where_, where_.empty() ? "" : ".", key)); }
-
-  bool ok() const { return problem_.empty(); }
-  /// The first problem, or success.
-  Status finish() {
-    if (problem_.empty())
-      for (const std::string& k : json_->object()->keys)
-        if (std::find(asked_.begin(), asked_.end(), k) == asked_.end()) {
-          fail(k.substr(0, 60), "unknown to this build");
-          break;
-        }
-    if (problem_.empty()) return {};
-    return Error(ErrorCode::bad_model, cat("contract record: ", problem_));
-  }
-
- private:
-  const Json* get(const char* key) {
-    if (!problem_.empty()) return nullptr;
-    asked_.emplace_back(key);
-    const Json* v = json_->find(key);
-    if (!v) fail(key, "is missing");
-    return v;
-  }
-  const Json::Array* array(const char* key, std::size_t n) {
-    const Json* v = get(key);
-    if (v && v->array() && v->array()->size() == n) return v->array();
-    if (v) fail(key, cat("a list of ", n, " numbers is needed"));
-    return nullptr;
-  }
-  void whole(const char* key, const Json& v, int& out, int min, int max) {
-    if (!v.integer() || *v.integer() < min || *v.integer() > max) return fail(key, cat("a whole number from ", min, " to ", max, " is needed"));
-    out = static_cast<int>(*v.integer());
-  }
-  void decimal(const char* key, const Json& v, double& out, double min, double max) {
-    if (!v.number() || !(v.number()->value >= min && v.number()->value <= max)) return fail(key, cat("a number from ", min, " to ", max, " is needed"));
-    out = v.number()->value;
-  }
-  void fail(std::string_view key, std::string_view what) {
-    if (problem_.empty()) problem_ = cat(where_, where_.empty() || key.empty() ? "" : ".", key, where_.empty() && key.empty() ? "" : ": ", what);
-  }
-
-  const Json* json_;
-  std::string where_, problem_;
-  std::vector<std::string> asked_;
-};
-
-}  // namespace detail
-
-/// Relations between the sizes that no single field shows. Error{bad_model}.
-inline Status check_sizes(const NetworkSizes& n) {
-  const auto refuse = [](std::string_view what) { return Error(ErrorCode::bad_model, cat("network sizes: ", what)); };
-  if (n.out_channels % 16 != 0) return refuse(cat("out_channels ", n.out_channels, " must be a multiple of 16 (8 decoder heads at half width)"));
-  if (n.decoder == DecoderKind::hq && n.encoder != EncoderKind::sam_vit && n.encoder != EncoderKind::tiny_vit) return refuse(cat("a SAM-HQ decoder needs an early map, which an encoder of kind ", to_text(n.encoder), " does not give"));
-  if (n.decoder != DecoderKind::classes && n.mask_tokens != 4) return refuse(cat(n.mask_tokens, " mask tokens: 4 are supported, other numbers in decoders of classes only"));
-  if (is_volume(n.encoder) && n.decoder != DecoderKind::sam) return refuse(cat("a decoder of kind ", to_text(n.decoder), " of volumes is not supported"));
-  if (is_volume(n.encoder) && n.out_channels % 3 != 0) return refuse(cat("out_channels ", n.out_channels, " must be a multiple of 3 (sines, cosines, sines of a position)"));
-  if (is_volume(n.encoder) && (n.image_size > 512 || n.grid > 64)) return refuse(cat("a volume of edge ", n.image_size, " in a grid of ", n.grid, ", at most 512 and 64 are supported"));
-  if (n.encoder == EncoderKind::sam_vit || is_volume(n.encoder)) {
-    const SamVitSizes& v = n.sam_vit;
-    if (v.patch * n.grid != n.image_size) return refuse(cat("image_size ", n.image_size, " must be patch ", v.patch, " times grid ", n.grid));
-    if (v.embed_dim % v.heads != 0) return refuse(cat("embed_dim ", v.embed_dim, " must be a multiple of heads ", v.heads));
-    for (std::size_t i = 0; i < v.global_blocks.size(); ++i)
-      if (v.global_blocks[i] >= v.depth || (i > 0 && v.global_blocks[i] <= v.global_blocks[i - 1])) return refuse("global_blocks must ascend and stay below depth");
-    for (std::size_t i = 0; i < v.hook_blocks.size(); ++i)
-      if (v.hook_blocks[i] >= v.depth || (i > 0 && v.hook_blocks[i] <= v.hook_blocks[i - 1])) return refuse("hook_blocks must ascend and stay below depth");
-    if ((v.hook == HookKind::none) != v.hook_blocks.empty() || (v.hook == HookKind::none) != (v.hook_hidden == 0)) return refuse("hook, hook_hidden and hook_blocks go together");
-    if (n.decoder == DecoderKind::hq && v.global_blocks.empty()) return refuse("a SAM-HQ decoder takes the map behind the first global block, and there is none");
-    if (is_volume(n.encoder) && (v.hook != HookKind::none || v.pads != WindowPads::after_norm)) return refuse("volumes have neither hooks nor windows before the norm");
-    if (v.hook == HookKind::conv_adapter && n.grid % 2 != 0) return refuse(cat("a convolutional adapter halves the grid, ", n.grid, " is odd"));
-    return {};
-  }
-  if (n.encoder == EncoderKind::plain_vit) {
-    const PlainVitSizes& v = n.plain_vit;
-    if (v.patch * n.grid != n.image_size) return refuse(cat("image_size ", n.image_size, " must be patch ", v.patch, " times grid ", n.grid));
-    if (v.embed_dim % v.heads != 0) return refuse(cat("embed_dim ", v.embed_dim, " must be a multiple of heads ", v.heads));
-    return {};
-  }
-  if (n.encoder == EncoderKind::efficient_vit) {
-    const EfficientVitSizes& v = n.efficient_vit;
-    const auto stages = stages_of(v.kind);
-    if (v.widths.size() != stages.size() || v.depths.size() != stages.size()) return refuse(cat("widths and depths must have ", stages.size(), " entries"));
-    for (std::size_t i = 0; i < stages.size(); ++i) {
-      if (v.depths[i] < 0 || v.depths[i] > 64) return refuse("depths from 0 to 64 are possible");
-      if (stages[i].block == EfficientVitStage::attention && v.widths[i] % EfficientVitSizes::kHead != 0) return refuse(cat("widths of stage ", i, " must be a multiple of ", EfficientVitSizes::kHead));
-    }
-    const int strides = 1 << stages.size();
-    if (n.image_size % strides != 0 || n.image_size * 4 != n.grid * strides) return refuse(cat("an image of ", n.image_size, " px gives no grid of ", n.grid, " with ", stages.size(), " stages"));
-    return {};
-  }
-  if (n.encoder == EncoderKind::rep_vit) {
-    const RepVitSizes& v = n.rep_vit;
-    int blocks = 0;
-    for (int d : v.depths) blocks += d;
-    for (std::size_t i = 0; i < v.se_blocks.size(); ++i)
-      if (v.se_blocks[i] >= blocks || (i > 0 && v.se_blocks[i] <= v.se_blocks[i - 1])) return refuse(cat("se_blocks must ascend and stay below ", blocks));
-    if (n.image_size % 32 != 0 || n.image_size != 16 * n.grid) return refuse(cat("an image of ", n.image_size, " px gives no grid of ", n.grid));
-    return {};
-  }
-  const TinyVitSizes& t = n.tiny_vit;
-  int side = t.stem == TinyStem::conv3x3_stride2 ? n.image_size / 4 : n.image_size;
-  for (int s : t.strides) side = (side + s - 1) / s;
-  if (side != n.grid || (t.stem == TinyStem::conv3x3_stride2 && n.image_size % 4 != 0)) return refuse(cat("an image of ", n.image_size, " px gives a grid of ", side, ", not ", n.grid));
-  if (n.decoder == DecoderKind::hq && t.strides[2] != 1) return refuse("a SAM-HQ decoder takes the map behind layer 1, which must have the embedding's grid");
-  for (std::size_t i = 1; i < 4; ++i)
-    if (t.dims[i] % t.heads[i] != 0) return refuse(cat("dims of layer ", i, " must be a multiple of its heads"));
-  return {};
-}
-
 /// The lowest record version that can say all of `c`.
 inline int contract_version(const Contract& c) {
   const NetworkSizes& n = c.network;
   const bool newer = n.encoder > EncoderKind::tiny_vit || n.decoder != DecoderKind::sam || n.prompt_size != 0 || c.mask.upsample == UpsampleKind::bicubic_original;
+  const bool newest = n.decoder > DecoderKind::efficient_sam || n.decoder_hook != 0 || n.prompt_source != PromptSource::clicks || n.sam_vit.hook > HookKind::bottleneck;
+  if (newest) return 4;
   if (newer) return 3;
   const bool first = n.sam_vit.hook == HookKind::none && n.sam_vit.pads == WindowPads::after_norm && c.image.channels == ImageChannels::rgb;
   return first ? 1 : 2;
@@ -443,11 +159,13 @@ inline std::string to_json(const Contract& c) {
   w.member("out_channels", n.out_channels).member("decoder_mlp", n.decoder_mlp).member("iou_hidden", n.iou_hidden);
   const bool volume = is_volume(n.encoder);
   if (version >= 3) w.member("decoder", to_text(n.decoder)).member("mask_tokens", n.mask_tokens).member("prompt_size", n.prompt_size);
+  if (version >= 4) w.member("class_sets", n.class_sets).member("decoder_hook", n.decoder_hook).member("decoder_hook_layers", n.decoder_hook_layers).member("prompt_source", to_text(n.prompt_source)).member("object_tokens", n.object_tokens);
   if (n.encoder == EncoderKind::sam_vit || volume) {
     const SamVitSizes& v = n.sam_vit;
     w.member("patch", v.patch).member("embed_dim", v.embed_dim).member("depth", v.depth).member("heads", v.heads).member("mlp_dim", v.mlp_dim);
     w.member("window", v.window).list("global_blocks", v.global_blocks);
     if (version >= 2 && !volume) w.member("hook", to_text(v.hook)).member("hook_hidden", v.hook_hidden).list("hook_blocks", v.hook_blocks).member("pads", to_text(v.pads));
+    if (version >= 4 && !volume) w.member("pos_grid", v.pos_grid);
   } else if (n.encoder == EncoderKind::plain_vit) {
     const PlainVitSizes& v = n.plain_vit;
     w.member("patch", v.patch).member("embed_dim", v.embed_dim).member("depth", v.depth).member("heads", v.heads).member("mlp_dim", v.mlp_dim).member("pos_grid", v.pos_grid);
@@ -512,6 +230,13 @@ inline Result<Contract> parse_contract(std::string_view text) {
     n.integer("mask_tokens", c.network.mask_tokens, 2, 256);
     n.integer("prompt_size", c.network.prompt_size, 0, 8192);
   }
+  if (version >= 4) {
+    n.integer("class_sets", c.network.class_sets, 0, 256);
+    n.integer("decoder_hook", c.network.decoder_hook, 0, 65536);
+    n.integer("decoder_hook_layers", c.network.decoder_hook_layers, 0, 256);
+    n.choice("prompt_source", c.network.prompt_source);
+    n.integer("object_tokens", c.network.object_tokens, 0, 4096);
+  }
   if (c.network.encoder == EncoderKind::sam_vit || volume) {
     SamVitSizes& v = c.network.sam_vit;
     n.integer("patch", v.patch, 1, 256);
@@ -527,6 +252,7 @@ inline Result<Contract> parse_contract(std::string_view text) {
       n.integers("hook_blocks", v.hook_blocks, 0, 255);
       n.choice("pads", v.pads);
     }
+    if (version >= 4 && !volume) n.integer("pos_grid", v.pos_grid, 0, 512);
   } else if (c.network.encoder == EncoderKind::plain_vit) {
     PlainVitSizes& v = c.network.plain_vit;
     n.integer("patch", v.patch, 1, 256);
@@ -594,8 +320,10 @@ inline Result<Contract> parse_contract(std::string_view text) {
   if (volume != (c.prompt.coordinates == CoordinateKind::crop_voxels) || volume != (c.mask.upsample == UpsampleKind::trilinear_input))
     return Error(ErrorCode::bad_model, cat("contract record: ", to_text(CoordinateKind::crop_voxels), " and ", to_text(UpsampleKind::trilinear_input), " go with volumes, and only with them"));
   if (!volume && c.image.keep_aspect != (c.image.pad == PadKind::right_bottom)) return Error(ErrorCode::bad_model, "contract record: image.pad must be right_bottom exactly if image.keep_aspect is true");
-  const bool classes = c.network.decoder == DecoderKind::classes;
-  if (classes != (c.mask.upsample == UpsampleKind::input_argmax_zoom)) return Error(ErrorCode::bad_model, "contract record: mask.upsample must be input_argmax_zoom exactly if network.decoder is classes");
+  const bool classes = gives_classes(c.network.decoder);
+  if (classes != (c.mask.upsample == UpsampleKind::input_argmax_zoom || c.mask.upsample == UpsampleKind::low_argmax_zoom))
+    return Error(ErrorCode::bad_model, "contract record: mask.upsample must be input_argmax_zoom or low_argmax_zoom exactly if network.decoder gives classes");
+  if (c.network.prompt_source != PromptSource::clicks && (c.prompt.points || c.prompt.boxes || c.prompt.mask_input)) return Error(ErrorCode::bad_model, "contract record: prompts need network.prompt_source clicks");
   if (!classes && !c.mask.single && !c.mask.multimask) return Error(ErrorCode::bad_model, "contract record: mask.single and mask.multimask are both false");
   return c;
 }

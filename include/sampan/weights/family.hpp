@@ -2,7 +2,8 @@
 // Data flow: weights/identify.hpp picks a row from shapes, sampan-convert writes it into the contract record, models/zoo.hpp lists the checkpoints.
 // Sources: facebookresearch/segment-anything (SAM), bowang-lab/MedSAM (MedSAM_Inference.py; branch LiteMedSAM, CVPR24_LiteMedSAM_infer.py),
 // ChaoningZhang/MobileSAM, xinghaochen/TinySAM, SysCV/sam-hq, OpenGVLab/SAM-Med2D (predictor_sammed.py, test.py), halleewong/ScribblePrompt, yformer/EfficientSAM, mit-han-lab/efficientvit,
-// chongzhou96/EdgeSAM, hitachinsk/SAMed, uni-medical/SAM-Med3D (utils/infer_utils.py). A new family of a known network is one row here.
+// chongzhou96/EdgeSAM, hitachinsk/SAMed, mazurowski-lab/finetune-SAM (utils/dataset.py), tianrun-chen/SAM-Adapter-PyTorch (datasets/wrappers.py, models/sam.py), xhu248/AutoSAM (dataset/ACDC.py, models/AutoSamSeg.py), xianlin7/SAMUS (utils/data_us.py), yifangao112/DeSAM (precompute_embeddings.py),
+// uni-medical/SAM-Med3D (utils/infer_utils.py). A new family of a known network is one row here.
 #pragma once
 #include <sampan/weights/contract.hpp>
 
@@ -49,6 +50,30 @@ inline constexpr ImageContract kMed2dEvalImage{.resize = ResizeKind::cv2_nearest
                                                .mean = {123.675, 116.28, 103.53},
                                                .std = {58.395, 57.12, 57.375},
                                                .channels = ImageChannels::bgr};
+inline constexpr ImageContract kStretchedImage{.resize = ResizeKind::pillow_bilinear,
+                                               .keep_aspect = false,
+                                               .pad = PadKind::none,
+                                               .order = PadOrder::normalise_then_pad,
+                                               .normalise = NormaliseKind::mean_std,
+                                               .mean = {123.675, 116.28, 103.53},
+                                               .std = {58.395, 57.12, 57.375}};
+inline constexpr ImageContract kUltrasoundImage{.resize = ResizeKind::pillow_bilinear,
+                                                .keep_aspect = false,
+                                                .pad = PadKind::none,
+                                                .order = PadOrder::normalise_then_pad,
+                                                .normalise = NormaliseKind::mean_std,
+                                                .mean = {0, 0, 0},
+                                                .std = {255, 255, 255},
+                                                .channels = ImageChannels::gray};
+inline constexpr ImageContract kZoomedImage{.resize = ResizeKind::scipy_zoom_224,
+                                            .keep_aspect = false,
+                                            .pad = PadKind::none,
+                                            .order = PadOrder::normalise_then_pad,
+                                            .normalise = NormaliseKind::mean_std,
+                                            .mean = {0, 0, 0},
+                                            .std = {255, 255, 255},
+                                            .channels = ImageChannels::gray};
+inline constexpr PromptContract kNoPrompt{.coordinates = CoordinateKind::scale_per_axis, .points = false, .boxes = false, .mask_input = false};
 inline constexpr MaskContract kSamMask{.single = true, .multimask = true, .select = MaskSelect::iou, .upsample = UpsampleKind::input_crop_original, .threshold = 0};
 inline constexpr MaskContract kThreeMasks{.single = false, .multimask = true, .select = MaskSelect::iou, .upsample = UpsampleKind::input_crop_original, .threshold = 0};
 }  // namespace detail
@@ -123,17 +148,98 @@ inline constexpr FamilyRow kFamilies[] = {
      EncoderKind::sam_vit,
      {},
      detail::kSamEps,
-     {.resize = ResizeKind::scipy_zoom_224,
+     detail::kZoomedImage,
+     detail::kNoPrompt,
+     {.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::input_argmax_zoom, .threshold = 0},
+     DecoderKind::classes},
+
+    // SAMed's encoder and image path at 224 px, and a second decoder (models/guided_head.hpp).
+    {"hsam",
+     "H-SAM",
+     "MIT",
+     EncoderKind::sam_vit,
+     {},
+     detail::kSamEps,
+     detail::kZoomedImage,
+     detail::kNoPrompt,
+     {.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::input_argmax_zoom, .threshold = 0},
+     DecoderKind::guided},
+
+    // SAM with adapters in its encoder, its decoder or both (or none: fine-tuned as it is); a token per class behind token 0; its 'sam' normalisation.
+    {"finetune_sam",
+     "finetune-SAM",
+     "Apache-2.0 (code); weights are the user's own",
+     EncoderKind::sam_vit,
+     {},
+     detail::kSamEps,
+     detail::kStretchedImage,
+     detail::kNoPrompt,
+     {.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::low_argmax_zoom, .threshold = 0},
+     DecoderKind::later_classes},
+
+    // SAM with a prompt from the image's high frequencies before each block, and no other prompt: one mask.
+    {"sam_adapter",
+     "SAM-Adapter",
+     "MIT",
+     EncoderKind::sam_vit,
+     {},
+     detail::kSamEps,
+     detail::kStretchedImage,
+     detail::kNoPrompt,
+     {.single = true, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::input_crop_original, .threshold = 0}},
+
+    // SAM's encoder as it is, tokens for each class, no prompts; an image in [0, 1] by its own extremes, at 256 px before the encoder's size, labels at 256 px.
+    {"autosam",
+     "AutoSAM",
+     "Apache-2.0 (code); weights are the user's own",
+     EncoderKind::sam_vit,
+     {},
+     detail::kSamEps,
+     {.resize = ResizeKind::torch_bilinear_256,
       .keep_aspect = false,
       .pad = PadKind::none,
       .order = PadOrder::normalise_then_pad,
-      .normalise = NormaliseKind::mean_std,
+      .normalise = NormaliseKind::min_max,
       .mean = {0, 0, 0},
-      .std = {255, 255, 255},
-      .channels = ImageChannels::gray},
-     {.coordinates = CoordinateKind::scale_per_axis, .points = false, .boxes = false, .mask_input = false},
-     {.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::input_argmax_zoom, .threshold = 0},
-     DecoderKind::classes},
+      .std = {1, 1, 1}},
+     detail::kNoPrompt,
+     {.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::low_argmax_zoom, .threshold = 0},
+     DecoderKind::class_sets},
+
+    // SAM's frozen encoder and a decoder that keeps prompt and mask apart: clicks on a grid or a box around the whole image, one mask, meant to find an organ without help.
+    // Its scripts cut slices to 256 x 256 (MedSAM's way) before SAM's own preprocessing, which is what stands here.
+    {"desam",
+     "DeSAM",
+     "MIT",
+     EncoderKind::sam_vit,
+     {},
+     detail::kSamEps,
+     detail::kSamImage,
+     {.coordinates = CoordinateKind::scale_per_axis, .points = true, .boxes = true, .mask_input = false},
+     {.single = true, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::input_crop_original, .threshold = 0},
+     DecoderKind::decoupled},
+
+    // SAM's encoder with a second branch, for ultrasound: a grey image of 256 px in [0, 1], clicks, one mask.
+    {"samus",
+     "SAMUS",
+     "MIT",
+     EncoderKind::sam_vit,
+     {},
+     detail::kSamEps,
+     detail::kUltrasoundImage,
+     {.coordinates = CoordinateKind::scale_per_axis, .points = true, .boxes = false, .mask_input = false},
+     {.single = true, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::input_crop_original, .threshold = 0}},
+
+    // SAMUS with a prompt made from the image: no clicks.
+    {"autosamus",
+     "AutoSAMUS",
+     "MIT",
+     EncoderKind::sam_vit,
+     {},
+     detail::kSamEps,
+     detail::kUltrasoundImage,
+     detail::kNoPrompt,
+     {.single = true, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::input_crop_original, .threshold = 0}},
 
     // SAM and MobileSAM's encoder with a decoder of its own (models/hq_head.hpp).
     {"sam_hq", "SAM-HQ", "Apache-2.0", EncoderKind::sam_vit, {}, detail::kSamEps, detail::kSamImage, detail::kSamPrompt, detail::kSamMask, DecoderKind::hq},
@@ -181,6 +287,15 @@ constexpr const FamilyRow* find_family(std::string_view key) {
   for (const FamilyRow& f : kFamilies)
     if (f.key == key) return &f;
   return nullptr;
+}
+
+/// May a network of these sizes, as shapes alone tell them, be one of family f? Some shapes belong to several families: three classes and background have SAM's.
+inline bool fits(const FamilyRow& f, const NetworkSizes& n) {
+  const auto one_of = [&](std::initializer_list<DecoderKind> alike) { return std::find(alike.begin(), alike.end(), f.decoder) != alike.end() && std::find(alike.begin(), alike.end(), n.decoder) != alike.end(); };
+  const bool decoder = f.decoder == n.decoder || one_of({DecoderKind::classes, DecoderKind::later_classes}) || (n.mask_tokens == 4 && one_of({DecoderKind::sam, DecoderKind::classes, DecoderKind::later_classes}));
+  const bool hook = (f.key == "sam_adapter") == (n.sam_vit.hook == HookKind::frequency_prompt) && (f.key == "samus" || f.key == "autosamus") == (n.sam_vit.hook == HookKind::side_branch) &&
+                    (f.key == "autosamus") == (n.prompt_source == PromptSource::generator);
+  return f.encoder == n.encoder && decoder && hook && (n.encoder != EncoderKind::tiny_vit || f.stem == n.tiny_vit.stem);
 }
 
 /// "sam, medsam, ...": for messages and help.

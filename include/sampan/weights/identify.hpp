@@ -60,6 +60,12 @@ inline Status identify_sam_vit(const ShapeIndex& in, NetworkSizes& n) {
   if (grid != grid_w) return Error(ErrorCode::bad_model, cat("image_encoder.pos_embed is ", grid, "x", grid_w, ", only square inputs are supported"));  // of volumes the last axis; check_complete() compares all of them
   if (grid > 512 || patch > 256) return Error(ErrorCode::bad_model, cat("image_encoder: a grid of ", grid, " and patches of ", patch, " px, at most 512 and 256 are supported"));
   if (width % head != 0) return Error(ErrorCode::bad_model, cat("image_encoder: width ", width, " is not a multiple of the head size ", head, " of rel_pos_h"));
+  const bool branch = in.has(e + "cnn_embed.inc.conv.0.weight");  // SAMUS: a table of another grid, kernels twice as wide as their stride
+  if (branch) {
+    v.pos_grid = grid;
+    grid >>= std::min(in.count(e + "post_pos_embed.downs.", ".maxpool_conv.1.weight"), 9);
+    patch = 8;
+  }
   n.grid = grid;
   n.image_size = grid * patch;
   v.patch = patch, v.embed_dim = width, v.heads = width / head, v.mlp_dim = mlp;
@@ -81,6 +87,20 @@ inline Status identify_sam_vit(const ShapeIndex& in, NetworkSizes& n) {
     v.window = window;
   }
   if (v.window == 0) v.window = 14;  // every block is global: no window is used
+  if (branch) {
+    SAMPAN_TRY(hidden, in.extent(e + "input_Adapter.D_fc1.weight", 2, 0));
+    v.hook = HookKind::side_branch;
+    v.hook_hidden = hidden;
+    v.hook_blocks = v.global_blocks;
+    return {};
+  }
+  if (in.has(e + "prompt_generator.shared_mlp.weight")) {
+    SAMPAN_TRY(hidden, in.extent(e + "prompt_generator.shared_mlp.weight", 2, 1));
+    v.hook = HookKind::frequency_prompt;
+    v.hook_hidden = hidden;
+    for (int i = 0; i < v.depth; ++i) v.hook_blocks.push_back(i);
+    return {};
+  }
   for (int i = 0; i < v.depth; ++i) {
     const std::string b = cat(e, "blocks.", i, ".");
     const bool conv = in.has(b + "Adapter.channel.0.weight"), bottleneck = in.has(b + "MLP_Adapter.D_fc1.weight");
@@ -220,20 +240,46 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
   SAMPAN_TRY(mlp, in.extent("mask_decoder.transformer.layers.0.mlp.lin1.weight", 2, 0));
   SAMPAN_TRY(hidden, in.extent("mask_decoder.iou_prediction_head.layers.0.weight", 2, 0));
   SAMPAN_TRY(tokens, in.extent("mask_decoder.mask_tokens.weight", 2, 0));
+  SAMPAN_TRY(sets, in.extent("mask_decoder.iou_token.weight", 2, 0));
   n.out_channels = channels, n.decoder_mlp = mlp, n.iou_hidden = hidden;
+  for (int l = 0; l < NetworkSizes::kDecoderDepth; ++l) {
+    const std::string adapter = cat("mask_decoder.transformer.layers.", l, ".MLP_Adapter.D_fc1.weight");
+    if (!in.has(adapter)) break;
+    SAMPAN_TRY(width, in.extent(adapter, 2, 0));
+    n.decoder_hook = width, n.decoder_hook_layers = l + 1;
+  }
+  if (n.encoder == EncoderKind::sam_vit && !in.has("prompt_encoder.not_a_point_embed.weight")) n.prompt_source = in.has("prompt_encoder.no_mask_embed.weight") ? PromptSource::no_mask : PromptSource::positions;
+  if (in.has("prompt_generator.object_token")) {
+    SAMPAN_TRY(objects, in.extent("prompt_generator.object_token", 3, 1));
+    n.prompt_source = PromptSource::generator, n.object_tokens = objects;
+  }
+  const bool bottlenecks = n.decoder_hook != 0 || (n.encoder == EncoderKind::sam_vit && n.sam_vit.hook == HookKind::bottleneck && tokens != 4);
   if (in.has("mask_decoder.hf_token.weight")) n.decoder = DecoderKind::hq;
+  else if (in.has("mask_decoder2.mask_tokens.weight")) n.decoder = DecoderKind::guided;
+  else if (in.has("mask_decoder.pimm.seg_outputs.1.weight")) n.decoder = DecoderKind::decoupled;
+  else if (n.prompt_source == PromptSource::positions) n.decoder = DecoderKind::class_sets, n.class_sets = sets;
+  else if (bottlenecks) n.decoder = DecoderKind::later_classes;
   else if (tokens != 4) n.decoder = DecoderKind::classes;
-  n.mask_tokens = tokens;
+  n.mask_tokens = n.class_sets ? tokens / n.class_sets : tokens;
   SAMPAN_CHECK(check_sizes(n));
   SAMPAN_CHECK(check_complete(rows, n));
-  if (n.decoder == DecoderKind::classes) {
+  if (n.decoder == DecoderKind::class_sets) {
+    r.family = find_family("autosam");
+  } else if (n.decoder == DecoderKind::later_classes) {
+    r.family = find_family("finetune_sam");
+    if (n.mask_tokens == 4) r.twins = "three classes with finetune-SAM's image path; give --family sam if the file was trained with prompts";
+  } else if (n.decoder == DecoderKind::classes) {
     if (n.encoder != EncoderKind::sam_vit) return Error(ErrorCode::bad_model, cat("mask_decoder.mask_tokens has ", tokens, " rows, one per class; with an encoder of kind ", to_text(n.encoder), " 4 are supported"));
     r.family = find_family("samed");
-    r.twins = cat("one token per class, ", tokens - 1, " and background, with SAMed's image path");
+    r.twins = cat("one token per class, ", tokens - 1, " and background, with SAMed's image path; finetune-SAM without adapters has the same shapes and one class less: give --family finetune_sam if this is one");
+  } else if (n.decoder == DecoderKind::guided) {
+    r.family = find_family("hsam");
+  } else if (n.decoder == DecoderKind::decoupled) {
+    r.family = find_family("desam");
   } else if (n.decoder == DecoderKind::hq) {
     r.family = find_family(n.encoder == EncoderKind::sam_vit ? "sam_hq" : "sam_hq_tiny");
   } else if (n.encoder == EncoderKind::sam_vit) {
-    r.family = find_family(n.sam_vit.hook == HookKind::conv_adapter ? "sam_med2d" : "sam");
+    r.family = find_family(n.sam_vit.hook == HookKind::frequency_prompt ? "sam_adapter" : n.prompt_source == PromptSource::generator ? "autosamus" : n.sam_vit.hook == HookKind::side_branch ? "samus" : n.sam_vit.hook == HookKind::conv_adapter ? "sam_med2d" : "sam");
     if (n.sam_vit.hook == HookKind::conv_adapter) {
       r.twins = "the predictor's image path; give --family sam_med2d_eval for the one of its evaluation script (BGR, small images centred)";
     } else if (n.sam_vit.embed_dim == 768 && n.sam_vit.depth == 12 && n.image_size == 1024) r.twins = "MedSAM and ScribblePrompt-SAM have the same shapes: give --family medsam or scribbleprompt if this is one of them";

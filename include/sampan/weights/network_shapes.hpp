@@ -39,6 +39,12 @@ class ShapeList {
     for (const char* part : {"weight", "bias", "running_mean", "running_var"}) add(cat(name, ".bn.", part), {out});
   }
 
+  /// SAMUS: convolution `first` of a sequence, 3x3 without bias, and a norm behind it.
+  void conv_norm(std::string_view name, int first, std::int64_t in, std::int64_t out) const {
+    add(cat(name, ".", first, ".weight"), {out, in, 3, 3});
+    norm(cat(name, ".", first + 1), out);
+  }
+
   /// EfficientViT's ConvLayer: convolution `conv`, with a bias or with BatchNorm `norm` behind it.
   void conv_layer(std::string_view name, std::int64_t in, std::int64_t out, std::int64_t k, bool bias, bool bn) const {
     add(cat(name, ".conv.weight"), {out, in, k, k});
@@ -72,15 +78,46 @@ inline void hook_shapes(const ShapeList& b, HookKind kind, std::int64_t c, std::
       (b / place).linear("D_fc1", c, hidden);
       (b / place).linear("D_fc2", hidden, c);
     }
+  } else if (kind == HookKind::side_branch) {
+    (b / "MLP_Adapter").linear("D_fc1", c, hidden);
+    (b / "MLP_Adapter").linear("D_fc2", hidden, c);
+    for (const char* part : {"q", "k", "v", "proj"}) (b / "Space_Adapter").linear(part, c, c);
+    b.conv_norm("refine_Adapter.conv", 0, c, c);
   }
+}
+
+/// SAM-Adapter: one prompt for every block, from layers that all of them share but for one.
+inline void frequency_prompt_shapes(const ShapeList& p, const SamVitSizes& v) {
+  const std::int64_t c = v.embed_dim, hidden = v.hook_hidden;
+  p.linear("shared_mlp", hidden, c);
+  p.linear("embedding_generator", c, hidden);
+  for (int i = 0; i < v.depth; ++i) p.linear(cat("lightweight_mlp_", i, ".0"), hidden, hidden);
+  p.conv("prompt_generator.proj", 3, hidden, v.patch);
+}
+
+/// SAMUS: what stands before the blocks.
+inline void side_branch_shapes(const ShapeList& e, const NetworkSizes& n) {
+  const SamVitSizes& v = n.sam_vit;
+  const std::int64_t c = v.embed_dim;
+  std::int64_t in = 64;
+  e.conv_norm("cnn_embed.inc.conv", 0, 3, in);
+  int i = 0;
+  for (int left = v.patch; left > 1; left /= 2, in *= 2) e.conv_norm(cat("cnn_embed.downs.", i++, ".maxpool_conv"), 1, in, left == 2 ? c : 2 * in);
+  (e / "input_Adapter").linear("D_fc1", c, v.hook_hidden);
+  (e / "input_Adapter").linear("D_fc2", v.hook_hidden, c);
+  i = 0;
+  for (int side = v.pos_grid; side > n.grid; side /= 2) e.conv_norm(cat("post_pos_embed.downs.", i++, ".maxpool_conv"), 1, c, c);
 }
 
 inline void sam_vit_shapes(const ShapeList& e, const NetworkSizes& n) {
   const SamVitSizes& v = n.sam_vit;
   const std::int64_t c = v.embed_dim, head = c / v.heads;
   const bool volume = is_volume(n.encoder);
-  e.add("pos_embed", volume ? Shape{1, n.grid, n.grid, n.grid, c} : Shape{1, n.grid, n.grid, c});
-  volume ? e.conv3d("patch_embed.proj", 1, c, v.patch) : e.conv("patch_embed.proj", 3, c, v.patch);
+  const bool branch = v.hook == HookKind::side_branch;
+  const std::int64_t table = branch ? v.pos_grid : n.grid;
+  e.add("pos_embed", volume ? Shape{1, n.grid, n.grid, n.grid, c} : Shape{1, table, table, c});
+  volume ? e.conv3d("patch_embed.proj", 1, c, v.patch) : e.conv("patch_embed.proj", 3, c, branch ? 2 * v.patch : v.patch);
+  if (branch) side_branch_shapes(e, n);
   for (int i = 0; i < v.depth; ++i) {
     const ShapeList b = e / "blocks" / i;
     const bool global = std::find(v.global_blocks.begin(), v.global_blocks.end(), i) != v.global_blocks.end();
@@ -96,6 +133,7 @@ inline void sam_vit_shapes(const ShapeList& e, const NetworkSizes& n) {
     b.linear("mlp.lin2", v.mlp_dim, c);
     if (std::find(v.hook_blocks.begin(), v.hook_blocks.end(), i) != v.hook_blocks.end()) hook_shapes(b, v.hook, c, v.hook_hidden);
   }
+  if (v.hook == HookKind::frequency_prompt) frequency_prompt_shapes(e / "prompt_generator", v);
   neck_shapes(e, c, n.out_channels, volume);
 }
 
@@ -224,8 +262,10 @@ inline void rep_vit_shapes(const ShapeList& e, const NetworkSizes& n) {
   neck_shapes(e, n.out_channels, n.out_channels);
 }
 
-inline void prompt_encoder_shapes(const ShapeList& p, std::int64_t c, DecoderKind kind) {
+inline void prompt_encoder_shapes(const ShapeList& p, std::int64_t c, DecoderKind kind, PromptSource source) {
   p.add("pe_layer.positional_encoding_gaussian_matrix", {2, c / 2});
+  if (source == PromptSource::no_mask) p.add("no_mask_embed.weight", {1, c});
+  if (source == PromptSource::no_mask || source == PromptSource::positions) return;
   const bool efficient = kind == DecoderKind::efficient_sam;  // no background label, no mask input
   for (int i = efficient ? 1 : 0; i < 4; ++i) p.add(cat("point_embeddings.", i, ".weight"), {1, c});
   p.add("not_a_point_embed.weight", {1, c});
@@ -251,6 +291,106 @@ inline void prompt_encoder_3d_shapes(const ShapeList& p, std::int64_t c) {
   p.add("no_mask_embed.weight", {1, c});
 }
 
+/// H-SAM's second decoder: sizes of tokens and classes stand in norms and layers that its forward never uses.
+inline void guided_shapes(const ShapeList& m, const NetworkSizes& n) {
+  const std::int64_t c = n.out_channels, classes = n.mask_tokens, tokens = std::int64_t(n.grid) * n.grid;
+  const auto attention = [](const ShapeList& a, std::int64_t width, std::int64_t inner) {
+    for (const char* part : {"q_proj", "k_proj", "v_proj"}) a.linear(part, width, inner);
+    a.linear("out_proj", inner, width);
+  };
+  m.add("mask_tokens.weight", {classes, c});
+  for (int l = 0; l < NetworkSizes::kDecoderDepth; ++l) {
+    const ShapeList b = m / "transformer2.layers" / l;
+    attention(b / "self_attn", c, c);
+    for (const char* place : {"cross_attn_token_to_image", "cross_attn_image_to_token"}) {
+      attention(b / place, c, c);
+      (b / place).norm("norm1", tokens);
+      (b / place).norm("norm2", classes);
+      (b / place).norm("norm3", 1024);
+    }
+    for (const char* norm : {"norm1", "norm2", "norm3", "norm4"}) b.norm(norm, c);
+    b.linear("mlp.lin1", c, n.decoder_mlp);
+    b.linear("mlp.lin2", n.decoder_mlp, c);
+  }
+  attention(m / "transformer2.final_attn_token_to_image", c, c / 2);
+  m.norm("transformer2.norm_final_attn", c);
+  m.conv_transpose("output_upscaling.0", c, c / 4, 2);
+  m.norm("output_upscaling.1", c / 4);
+  m.conv_transpose("output_upscaling.3", c / 4, c / 8, 2);
+  m.conv_transpose("skip_connect.0", c / 4, c / 8, 2);
+  m.norm("skip_connect.1", c / 8);
+  m.conv_transpose("skip_connect.3", c / 8, c / 16, 2);
+  m.norm("skip_connect.4", c / 16);
+  for (int i = 0; i < classes; ++i)
+    for (int l = 0; l < 5; ++l) (m / "output_hypernetworks_mlps2" / i / "layers").linear(std::to_string(l), c, l == 4 ? c / 16 : c);
+  const ShapeList iou = m / "iou_prediction_head.layers";
+  iou.linear("0", c, n.iou_hidden);
+  iou.linear("1", n.iou_hidden, n.iou_hidden);
+  iou.linear("2", n.iou_hidden, classes);
+  attention(m / "self_attn", tokens, tokens);
+  attention(m / "self_attn2", tokens, tokens);
+  m.norm("norm1", tokens);
+  m.norm("norm2", tokens);
+  m.linear("mlp.lin1", tokens, n.decoder_mlp);
+  m.linear("mlp.lin2", n.decoder_mlp, tokens);
+  m.linear("med_sel.0", classes, 1);
+}
+
+/// AutoSAMUS: depth 2, 8 heads of 64, an MLP of 1024 in each of its transformers (nn/prompt_generator.hpp).
+inline void prompt_generator_shapes(const ShapeList& top, const NetworkSizes& n) {
+  const ShapeList p = top / "prompt_generator";
+  const std::int64_t c = n.out_channels, inner = 512, mlp = 1024;
+  p.add("object_token", {1, n.object_tokens, c});
+  for (const char* name : {"cross_token_token", "cross_image_token"})
+    for (int l = 0; l < 2; ++l) {
+      const ShapeList layer = p / name / "layers" / l;
+      for (int k = 0; k < 4; ++k) {
+        const ShapeList at = layer / k, f = at / "fn";
+        if (k < 2) {
+          at.norm("norm1", c);
+          at.norm("norm2", c);
+          f.add("to_q.weight", {inner, c});
+          f.add("to_kv.weight", {2 * inner, c});
+          f.linear("to_out.0", inner, c);
+        } else {
+          at.norm("norm", c);
+          f.linear("net.0", c, mlp);
+          f.linear("net.3", mlp, c);
+        }
+      }
+    }
+  p.linear("token_proj", c, c);
+  for (int i = 0; i < 4; ++i) top.conv_norm("feature_adapter", 3 * i, i == 0 ? c : c / 4, i == 3 ? c : c / 4);
+}
+
+/// DeSAM's U-Net: blocks of `SqueezeBlock` in models/pimm_head.hpp.
+inline void pimm_shapes(const ShapeList& p, std::int64_t c, std::int64_t early) {
+  const auto block = [](const ShapeList& b, std::int64_t in, std::int64_t out) {
+    b.add("conv1.conv.weight", {out, in, 3, 3});
+    b.add("conv2.conv.weight", {out, out, 3, 3});
+    b.add("conv3.conv.weight", {out, in, 1, 1});
+    b.add("se.fc.0.weight", {out / 16, out});
+    b.add("se.fc.2.weight", {out, out / 16});
+  };
+  for (int d = 0; d < 3; ++d) {
+    const ShapeList k = p / "conv_blocks_context" / d;
+    const std::int64_t out = c >> d;
+    block(k / "block_init", early, out);
+    for (int i = 0; i < d; ++i) {
+      (k / "residual_block" / i / 0).add("conv.weight", {out, out, 2, 2});
+      block(k / "residual_block" / i / 1, out, out);
+    }
+  }
+  for (int u = 0; u < 2; ++u) {
+    const ShapeList k = p / "conv_blocks_localization" / u;
+    const std::int64_t out = c >> (u + 1);
+    (k / "transp_conv").add("conv.weight", {2 * out, out, 2, 2});
+    block(k / "res_block", 2 * out, out);
+    p.add(cat("seg_outputs.", u, ".weight"), {1, out, 1, 1});
+  }
+  block(p / "mask_embedding_fusion", 2 * c, c);
+}
+
 inline void mask_decoder_shapes(const ShapeList& m, const NetworkSizes& n) {
   const std::int64_t c = n.out_channels;
   const auto attention = [c](const ShapeList& a, std::int64_t inner) {
@@ -265,11 +405,17 @@ inline void mask_decoder_shapes(const ShapeList& m, const NetworkSizes& n) {
     for (const char* norm : {"norm1", "norm2", "norm3", "norm4"}) b.norm(norm, c);
     b.linear("mlp.lin1", c, n.decoder_mlp);
     b.linear("mlp.lin2", n.decoder_mlp, c);
+    for (const char* place : {"Adapter", "MLP_Adapter"}) {
+      if (l >= n.decoder_hook_layers) break;
+      (b / place).linear("D_fc1", c, n.decoder_hook);
+      (b / place).linear("D_fc2", n.decoder_hook, c);
+    }
   }
   attention(m / "transformer.final_attn_token_to_image", c / 2);
   m.norm("transformer.norm_final_attn", c);
-  m.add("iou_token.weight", {1, c});
-  m.add("mask_tokens.weight", {n.mask_tokens, c});
+  const int sets = std::max(1, n.class_sets);
+  m.add("iou_token.weight", {sets, c});
+  m.add("mask_tokens.weight", {sets * n.mask_tokens, c});
   const bool volume = is_volume(n.encoder);
   volume ? m.conv_transpose3d("output_upscaling.0", c, c / 4, 2) : m.conv_transpose("output_upscaling.0", c, c / 4, 2);
   m.norm("output_upscaling.1", c / 4);
@@ -281,6 +427,7 @@ inline void mask_decoder_shapes(const ShapeList& m, const NetworkSizes& n) {
   };
   for (int i = 0; i < n.mask_tokens; ++i) mlp(m / "output_hypernetworks_mlps" / i, c, c, c / 8);
   mlp(m / "iou_prediction_head", c, n.iou_hidden, n.mask_tokens);
+  if (n.decoder == DecoderKind::decoupled) pimm_shapes(m / "pimm", c, n.sam_vit.embed_dim);
   if (n.decoder != DecoderKind::hq) return;
   const std::int64_t early = n.encoder == EncoderKind::sam_vit ? n.sam_vit.embed_dim : n.tiny_vit.dims[2];
   m.add("hf_token.weight", {1, c});
@@ -312,8 +459,10 @@ inline std::vector<TensorShape> expected_tensors(const NetworkSizes& n) {
     case EncoderKind::rep_vit: detail::rep_vit_shapes(encoder, n); break;
   }
   const detail::ShapeList prompts(rows, "prompt_encoder.");
-  is_volume(n.encoder) ? detail::prompt_encoder_3d_shapes(prompts, n.out_channels) : detail::prompt_encoder_shapes(prompts, n.out_channels, n.decoder);
+  is_volume(n.encoder) ? detail::prompt_encoder_3d_shapes(prompts, n.out_channels) : detail::prompt_encoder_shapes(prompts, n.out_channels, n.decoder, n.prompt_source);
   detail::mask_decoder_shapes({rows, "mask_decoder."}, n);
+  if (n.decoder == DecoderKind::guided) detail::guided_shapes({rows, "mask_decoder2."}, n);
+  if (n.object_tokens) detail::prompt_generator_shapes({rows, ""}, n);
   return rows;
 }
 

@@ -37,7 +37,6 @@ inline constexpr UnsupportedRow kUnsupportedNetworks[] = {
     {"w_a_000", "a SAMed LoRA file without the network it belongs to (sampan-merge adds it to its base)"},
     {"lora_A", "a file of LoRA matrices"},
     {"linear_a_q", "a SAM with unmerged LoRA matrices (sampan-convert folds them)"},
-    {"image_encoder.post_pos_embed", "a SAMUS checkpoint"},
 };
 
 struct MappedKeys {
