@@ -183,7 +183,7 @@ TEST_CASE("parity: an object larger than the cube, by clicks beyond it and by fo
   REQUIRE_MESSAGE(opened, opened.error().what());
   const auto& begins = prompts["cover"]["begins"];
   CHECK(std::size_t(*opened) + 1 == begins.size());
-  const auto& cubes = detail::Access3d::state(*session).cubes;
+  const auto& cubes = sampan::detail::Access3d::state(*session).cubes;
   REQUIRE(cubes.size() == begins.size());
   for (std::size_t n = 0; n < cubes.size(); ++n) CHECK(cubes[n].grid.begin == begins[n].get<std::array<std::int64_t, 3>>());
   check_logits("cover.low_res_logits");

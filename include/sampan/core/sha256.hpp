@@ -1,5 +1,5 @@
 // Sha256: FIPS 180-4 digest of bytes given in pieces. Data flow: sampan-convert writes digests into the contract, sampan-verify checks them.
-// Cost: about 2 GB/s on one core with the processor's own instructions (core/sha256_x86.hpp), else 200-300 MB/s (64 rounds per 64 bytes).
+// Cost: 1 to 2 GB/s on one core with the processor's own instructions (core/sha256_x86.hpp), else 200-300 MB/s (64 rounds per 64 bytes).
 // Deliberately absent: any promise against side channels; this checks files, it keeps no secrets.
 #pragma once
 #include <sampan/core/config.hpp>
