@@ -362,6 +362,7 @@ Options parse_arguments(int argc, const char* const* argv) {
   volume.add_option("--montage", w.montage, "a picture of up to 24 slices with their labels")->type_name("M.png")->group("Output");
   volume.add_option("--animation", w.animation, "all labelled slices one after another, as an animated PNG for browsers")->type_name("A.png")->group("Output");
   volume.add_flag("--keep-patient", w.keep_patient, "name, id and dates of the DICOM files go into a .dcm output")->group("Output");
+  volume.add_option("--trace", r.trace, "networks that see volumes: intermediate tensors by their PyTorch names; ':' and a list choose some, * stands for any characters")->type_name("T.safetensors[:NAMES]")->group("Report");
   volume.add_option("--cache", w.cache, "keeps encoded slices, so that another run, or one after a crash, encodes nothing twice")->type_name("FOLDER")->group("Engine");
   add_console(volume, o, r);
   add_engine(volume, o, r);

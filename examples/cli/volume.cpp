@@ -370,6 +370,7 @@ void write_result(const Options& o, const Options& with_rest, const Plan& plan, 
     files.bytes(plan.provenance, as_bytes(text));
   }
   draw_pictures(o, scan, plan.planes[0], recipe, labels, files);
+  if (o.trace && network.clicked) write_trace(*o.trace, network.clicked->trace, files);
   files.commit();
   if (o.json) {
     Report j;
@@ -400,6 +401,7 @@ void run_volume(const Options& o) {
   for (const std::string& path : {o.image, o.model, o.prompts_file}) outputs.input(path);
   outputs.output("-o", o.output);
   if (!plan.provenance.empty()) outputs.output("--provenance", plan.provenance);
+  if (o.trace) outputs.output("--trace", o.trace->path);
   if (!o.volume.montage.empty()) outputs.png("--montage", o.volume.montage);
   if (!o.volume.animation.empty()) outputs.png("--animation", o.volume.animation);
 
@@ -408,6 +410,7 @@ void run_volume(const Options& o) {
   const auto& grid = scan.volume.grid;
   const bool volumetric = takes_volumes(o.model);
   if (volumetric) check_volumetric_words(o);
+  else if (o.trace) usage("--trace of a volume belongs to networks that see volumes; of a slice: sampan segment");
   else if (o.volume.extend) usage("--extend belongs to networks that see volumes; this one goes from slice to slice, as far as the object goes");
   const medical::Recipe recipe = volumetric ? medical::Recipe{"the network's own"} : read_recipe(o, scan);
   Options with_rest = o;

@@ -68,6 +68,10 @@ class ClickedObjects {
 
   void segment(const std::vector<VolumeObjectPrompt>& objects, const Options& o) {
     Session3d session = must(Session3d::try_open(model_, source_), Source::file);
+    if (o.trace) {
+      trace = Trace(o.trace->names);
+      session.set_trace(&trace);
+    }
     std::vector<std::uint8_t> mask(medical::voxel_count(volume_->grid.size));
     for (const VolumeObjectPrompt& object : objects) {
       stop_if_interrupted();
@@ -103,6 +107,7 @@ class ClickedObjects {
   std::size_t cubes(std::size_t n) const { return found_[n].cubes; }
 
   double read_ms = 0, encode_ms = 0, decode_ms = 0;
+  Trace trace;  ///< of all cubes and clicks, if the options ask for it
 
  private:
   static constexpr std::int64_t kMostCubes = 27;

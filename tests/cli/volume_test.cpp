@@ -473,6 +473,11 @@ TEST_CASE("volume with a volumetric network: clicks in any order of axes, one an
   CHECK(extended["cubes"].get<int>() > 1);
   for (const Document* more : {&beyond, &extended}) CHECK((*more)["voxels"].get<std::int64_t>() > one["voxels"].get<std::int64_t>());
   CHECK(Document::parse(read_text(f / "corner.nii.json"))["extend"] == true);
+  f.ok(clicked({"--point", "18,20,7,1", "-o", "traced.nii", "--trace", "trace3d.safetensors:image_encoder.blocks.1,mask_decoder.output_upscaling"}));
+  const auto traced = weights::Safetensors::open((f / "trace3d.safetensors").string());
+  REQUIRE(traced);
+  CHECK(traced->tensors().size() == 2);
+  CHECK(traced->tensors()[0].shape == weights::Shape{1, 2, 2, 2, 24});
   // The boxes of a case become clicks in their middles.
   fs::copy_file(volume_fixture("cvpr24_3D.npz"), f / "3D_clicks.npz", fs::copy_options::overwrite_existing);
   f.ok(clicked({"-o", "middles.npz"}, "3D_clicks.npz"));
@@ -498,6 +503,7 @@ TEST_CASE("volume with a volumetric network: clicks in any order of axes, one an
   refused({"--point", "18,20,7,1,2", "--point", "18,20,7,1"}, "all or none");
   refused({"--point", "18,20,7,1,0"}, "whole number from 1");
   refused({"--point", "2,2,1,1", "--point", "37,33,12,0"}, "outside the cube of 32 voxels");
+  check_refused(f.run(volume(kFull + kBox + Words{"--trace", "t.safetensors", "-o", "no.nii.gz"})), 2, "--trace of a volume belongs to networks that see volumes");
   check_refused(f.run(volume(kFull + kBox + Words{"--extend", "-o", "no.nii.gz"})), 2, "--extend belongs to networks that see volumes");
   const Ran wrong = f.run({"segment", "u8.nii.gz", "--model", "med3d.safetensors", "--point", "1,1,1", "-o", "x.png"});
   CHECK(wrong.code != 0);

@@ -216,5 +216,6 @@ SAMPAN_INLINE std::span<const float> Session3d::low_res_logits() const noexcept 
   return clicks() == 0 ? std::span<const float>() : std::span<const float>(state_->cubes.back().steps.back().logits);
 }
 SAMPAN_INLINE const Timings& Session3d::timings() const noexcept { return state_->timings; }
+SAMPAN_INLINE void Session3d::set_trace(Trace* trace) noexcept { state_->trace = trace; }
 
 }  // namespace sampan::inline SAMPAN_ABI

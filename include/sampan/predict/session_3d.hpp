@@ -104,6 +104,8 @@ class Session3d {
   /// [low_res, low_res, low_res] over the last cube, axes right, anterior, superior; empty before the first click.
   std::span<const float> low_res_logits() const noexcept;
   const Timings& timings() const noexcept;
+  /// Records intermediate tensors of later calls, as Session::set_trace does; nullptr stops.
+  void set_trace(Trace* trace) noexcept;
 
 #if SAMPAN_EXCEPTIONS
   static Session3d open(const Model3d& model, const VolumeSource& volume) { return try_open(model, volume).value(); }

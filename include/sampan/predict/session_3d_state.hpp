@@ -48,18 +48,20 @@ struct Session3dState {
   std::vector<Cube3d> cubes;  // clicks belong to the last
   Arena arena;
   Timings timings;
+  Trace* trace = nullptr;
 
   Session3dState(std::shared_ptr<const Model3dState> m, const VolumeSource& s, const predict::CropGrid& g) : model(std::move(m)), source(s), grid(g) {}
 
   template <class B, class F>
   Status run(const B& backend, const Progress* progress, F&& forward) {
-    SAMPAN_TRY(known, plan(backend, model->pool, forward));
+    SAMPAN_TRY(known, plan(backend, model->pool, forward, trace));
     if (const std::uint64_t limit = model->options.max_memory, have = model->info.weight_bytes; limit && have + known.arena_bytes > limit)
       return Error(ErrorCode::limit,
                    cat("this call needs ", (have + known.arena_bytes) >> 20, " MiB (weights ", have >> 20, "), the memory limit is ", limit >> 20, " MiB"));
     if (!arena.reserve(known.arena_bytes)) return Error(ErrorCode::out_of_memory, cat("no memory for ", known.arena_bytes >> 20, " MiB of activations"));
     Context<B> ctx(backend, model->pool, arena);
     ctx.progress = progress;
+    ctx.trace = trace;
     ctx.planned_flop = known.cost.flop;
     forward(ctx);
     return ctx.status();
