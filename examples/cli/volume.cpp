@@ -18,6 +18,10 @@
 
 #include <ctime>
 
+#if defined(__GLIBC__)
+#  include <malloc.h>
+#endif
+
 namespace sampan::cli {
 namespace {
 
@@ -275,6 +279,13 @@ struct Network {
   std::int64_t slices = 1;  ///< of the scan, along k
 };
 
+/// Gives freed memory to the system: the encoded slices lay between other things on the heap, and the labels want pages of their own.
+void trim_heap() {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
+}
+
 /// Points in time of a run, milliseconds.
 struct Marks {
   double start, loaded, segmented;
@@ -356,6 +367,7 @@ void write_result(const Options& o, const Options& with_rest, const Plan& plan, 
   }
 
   const double composed = now_ms();
+  std::vector<std::uint8_t>().swap(mask);  // the file that is written needs as much
   OutputFiles files;
   files.written(o.output, [&](AtomicFile& out) -> Status {
     if (!plan.segmentation) return medical::write_labels(out, plan.format, labels, scan.npz && scan.npz->flat);
@@ -464,6 +476,7 @@ void run_volume(const Options& o) {
     if (!status && status.error().code() == ErrorCode::cancelled) throw Cancelled{};
     must(Status(status), Source::arguments);
     views[i]->session->forget_slices();  // what follows needs the memory
+    trim_heap();
     const VolumeStats& s = views[i]->session->stats();
     stats.encoded += s.encoded, stats.from_memory += s.from_memory, stats.from_folder += s.from_folder, stats.decoded += s.decoded;
     stats.read_ms += s.read_ms, stats.encode_ms += s.encode_ms, stats.decode_ms += s.decode_ms;
