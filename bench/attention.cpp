@@ -83,8 +83,14 @@ struct Grid {
         }
         score.worst += off * double(s.scale);
       }
-      if (!rel_h.empty()) score = score + dot(q, &rel_h[std::size_t((qy - y0 - ky + wh - 1) * s.d)], s.d) + dot(q, &rel_w[std::size_t((qx - x0 - kx + ww - 1) * s.d)], s.d);
-      if (!rel_d.empty()) score = score + dot(q, &rel_d[std::size_t((qz - z0 - kz + wd - 1) * s.d)], s.d);
+      if (!rel_d.empty()) {  // as ops/attend.hpp says: terms of other queries of the line as well, and of none where no token is
+        const auto line = [&](Index x, const std::vector<float>& rel, Index row) {
+          return x0 + x < s.w ? dot(&t.q((qz * s.h + qy) * s.w + x0 + x, head, 0), &rel[std::size_t((row - kx + ww - 1) * s.d)], s.d) : Num{};
+        };
+        score = score + dot(q, &rel_d[std::size_t((qz - z0 - kx + ww - 1) * s.d)], s.d) + line(kz, rel_h, qy - y0) + line(ky, rel_w, ky);
+      } else if (!rel_h.empty()) {
+        score = score + dot(q, &rel_h[std::size_t((qy - y0 - ky + wh - 1) * s.d)], s.d) + dot(q, &rel_w[std::size_t((qx - x0 - kx + ww - 1) * s.d)], s.d);
+      }
       if (!table.empty()) score = score + Num{double(bias.table(head, std::abs(qy - y0 - ky) * ww + std::abs(qx - x0 - kx))), 0, 0};
       scores.push_back(score), keys.push_back(key);
     }
