@@ -26,28 +26,32 @@ Num dot(const float* a, const float* b, Index d) {
   return s.get();
 }
 
-/// Self-attention of one token grid.
+/// Self-attention of one token grid, or of a volume of them.
 struct Grid {
   AttendShape s;
   QkvLayout layout;
-  std::vector<float> rel_h, rel_w, table;
+  std::vector<float> rel_h, rel_w, rel_d, table;
   AttendBias bias;
   Rotating qkv, out;
   Grid(const OpShape& o, std::size_t copies)
-      : s{o.at("h"), o.at("w"), o.at("heads"), o.at("d"), o.at("window"), 1.0f / std::sqrt(float(o.at("d")))}, layout(o.at("per_head") ? QkvLayout::per_head : QkvLayout::split),
-        qkv(random_floats(1, 3 * s.h * s.w * s.heads * s.d), copies), out(std::vector<float>(std::size_t(s.h * s.w * s.heads * s.d)), copies) {
+      : s{o.at("h"), o.at("w"), o.at("heads"), o.at("d"), o.at("window"), 1.0f / std::sqrt(float(o.at("d"))), o.at("planes", 0)}, layout(o.at("per_head") ? QkvLayout::per_head : QkvLayout::split),
+        qkv(random_floats(1, 3 * s.tokens() * s.heads * s.d), copies), out(std::vector<float>(std::size_t(s.tokens() * s.heads * s.d)), copies) {
     const Index wh = s.window ? s.window : s.h, ww = s.window ? s.window : s.w;
     if (o.at("rel")) {
       rel_h = random_floats(2, (2 * wh - 1) * s.d, -0.2f, 0.2f), rel_w = random_floats(3, (2 * ww - 1) * s.d, -0.2f, 0.2f);
       bias.rel_h = {rel_h.data(), {2 * wh - 1, s.d}}, bias.rel_w = {rel_w.data(), {2 * ww - 1, s.d}};
+      if (s.planes) {
+        rel_d = random_floats(5, (2 * s.window_d() - 1) * s.d, -0.2f, 0.2f);
+        bias.rel_d = {rel_d.data(), {2 * s.window_d() - 1, s.d}};
+      }
     }
     if (o.at("table")) {
       table = random_floats(4, s.heads * wh * ww, -0.5f, 0.5f);
       bias.table = {table.data(), {s.heads, wh * ww}};
     }
   }
-  QkvView in(std::size_t turn) { return sampan::detail::split_qkv(View<const float, 2>(qkv.at(turn), {s.h * s.w, 3 * s.heads * s.d}), s.heads, layout); }
-  View<float, 3> result(std::size_t turn) { return {out.at(turn), {s.h * s.w, s.heads, s.d}}; }
+  QkvView in(std::size_t turn) { return sampan::detail::split_qkv(View<const float, 2>(qkv.at(turn), {s.tokens(), 3 * s.heads * s.d}), s.heads, layout); }
+  View<float, 3> result(std::size_t turn) { return {out.at(turn), {s.tokens(), s.heads, s.d}}; }
 
   /// One query: scores of every key of its window, missing tokens included (zero key and value), then the softmax mean of the values.
   /// 16-bit precisions may be off by the rounding of q, k, probabilities and v: `fast` by half a step of max/4095 each, bf16 by 2^-8 of every value.
@@ -59,29 +63,37 @@ struct Grid {
       return m;
     };
     const QkvView t = in(turn);
-    const Index qy = query / s.w, qx = query % s.w, wh = s.window ? s.window : s.h, ww = s.window ? s.window : s.w, y0 = qy / wh * wh, x0 = qx / ww * ww;
+    const Index qz = query / (s.h * s.w), qy = query / s.w % s.h, qx = query % s.w, wd = s.window_d(), wh = s.window_h(), ww = s.window_w();
+    const Index z0 = qz / wd * wd, y0 = qy / wh * wh, x0 = qx / ww * ww;
     const float* q = &t.q(query, head, 0);
     std::vector<Num> scores;
     std::vector<Index> keys;  // -1: a missing token
-    for (Index ky = 0; ky < wh; ++ky)
-      for (Index kx = 0; kx < ww; ++kx) {
-        const bool real = y0 + ky < s.h && x0 + kx < s.w;
-        const Index key = real ? (y0 + ky) * s.w + x0 + kx : -1;
-        Num score = real ? oracle_test::scaled(dot(q, &t.k(key, head, 0), s.d), double(s.scale), 2 * oracle_test::kUnit) : Num{};
-        if (real && !exact) {
-          const float* k = &t.k(key, head, 0);
-          const double mq = most(q), mk = most(k);
-          double off = 0;
-          for (Index e = 0; e < s.d; ++e) {
-            const double a = std::abs(double(q[e])), b = std::abs(double(k[e])), da = fast ? mq / 8190 : a / 256, db = fast ? mk / 8190 : b / 256;
-            off += a * db + b * da + da * db;
-          }
-          score.worst += off * double(s.scale);
+    for (Index place = 0; place < wd * wh * ww; ++place) {
+      const Index kz = place / (wh * ww), ky = place / ww % wh, kx = place % ww;
+      const bool real = z0 + kz < s.depth() && y0 + ky < s.h && x0 + kx < s.w;
+      const Index key = real ? ((z0 + kz) * s.h + y0 + ky) * s.w + x0 + kx : -1;
+      Num score = real ? oracle_test::scaled(dot(q, &t.k(key, head, 0), s.d), double(s.scale), 2 * oracle_test::kUnit) : Num{};
+      if (real && !exact) {
+        const float* k = &t.k(key, head, 0);
+        const double mq = most(q), mk = most(k);
+        double off = 0;
+        for (Index e = 0; e < s.d; ++e) {
+          const double a = std::abs(double(q[e])), b = std::abs(double(k[e])), da = fast ? mq / 8190 : a / 256, db = fast ? mk / 8190 : b / 256;
+          off += a * db + b * da + da * db;
         }
-        if (!rel_h.empty()) score = score + dot(q, &rel_h[std::size_t((qy - y0 - ky + wh - 1) * s.d)], s.d) + dot(q, &rel_w[std::size_t((qx - x0 - kx + ww - 1) * s.d)], s.d);
-        if (!table.empty()) score = score + Num{double(bias.table(head, std::abs(qy - y0 - ky) * ww + std::abs(qx - x0 - kx))), 0, 0};
-        scores.push_back(score), keys.push_back(key);
+        score.worst += off * double(s.scale);
       }
+      if (!rel_d.empty()) {  // as ops/attend.hpp says: terms of other queries of the line as well, and of none where no token is
+        const auto line = [&](Index x, const std::vector<float>& rel, Index row) {
+          return x0 + x < s.w ? dot(&t.q((qz * s.h + qy) * s.w + x0 + x, head, 0), &rel[std::size_t((row - kx + ww - 1) * s.d)], s.d) : Num{};
+        };
+        score = score + dot(q, &rel_d[std::size_t((qz - z0 - kx + ww - 1) * s.d)], s.d) + line(kz, rel_h, qy - y0) + line(ky, rel_w, ky);
+      } else if (!rel_h.empty()) {
+        score = score + dot(q, &rel_h[std::size_t((qy - y0 - ky + wh - 1) * s.d)], s.d) + dot(q, &rel_w[std::size_t((qx - x0 - kx + ww - 1) * s.d)], s.d);
+      }
+      if (!table.empty()) score = score + Num{double(bias.table(head, std::abs(qy - y0 - ky) * ww + std::abs(qx - x0 - kx))), 0, 0};
+      scores.push_back(score), keys.push_back(key);
+    }
     const oracle_test::oracle::SoftmaxMean mean(scores);
     double top = scores[0].v, sum = 0;
     for (const Num& score : scores) top = std::max(top, score.v);
@@ -102,8 +114,8 @@ struct Grid {
 };
 
 void run_attend(Harness& h, const OpShape& o) {
-  const Index n = o.at("h") * o.at("w"), width = o.at("heads") * o.at("d");
-  const std::string name = cat(o.network, " attend ", o.at("h"), "x", o.at("w"), ", ", o.at("heads"), " heads of ", o.at("d"), o.at("window") ? cat(", window ", o.at("window")) : std::string(", global"),
+  const Index n = o.at("h") * o.at("w") * std::max<Index>(1, o.at("planes", 0)), width = o.at("heads") * o.at("d");
+  const std::string name = cat(o.network, " attend ", o.at("planes", 0) ? cat(o.at("planes"), "x") : std::string(), o.at("h"), "x", o.at("w"), ", ", o.at("heads"), " heads of ", o.at("d"), o.at("window") ? cat(", window ", o.at("window")) : std::string(", global"),
                                o.at("rel") ? ", rel-pos" : o.at("table") ? ", bias table" : "", " (", o.name, ")");
   if (!h.wanted(name)) return;
   const auto grid = std::make_shared<Grid>(o, rotation(16.0 * double(n) * double(width), !h.option("--hot").empty()));

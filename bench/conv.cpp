@@ -1,15 +1,15 @@
 // bench_conv: convolutions on the shapes of real networks: patch embed and neck, TinyViT's stem, depthwise 3x3, whole inverted bottlenecks (mbconv), the
-// decoder's transposed convolutions.
+// decoder's transposed convolutions; conv3d and conv_transpose3d of volumes.
 //   bench_conv --shapes lite_medsam --only mbconv --threads 1,2
 // Data flow: bench/shapes/*.txt -> here -> conv2d(), depthwise_conv(), mbconv(), conv_transpose2d() of Cpu.   Bytes: input, output and weights once; of mbconv
 // that is far below what its parts move, because a good kernel never writes the two wide maps in between.
-// Results are compared with fp64 on two windows of the output: the corner (padding) and the middle.
+// Results are compared with fp64 on two windows of the output: the corner (padding) and the middle; of a volume on two voxels.
 #include "op_case.hpp"
 #include "shape_list.hpp"
 
 #include "support/oracle/conv.hpp"
 
-#include <sampan/cpu/conv.hpp>
+#include <sampan/cpu/conv3d.hpp>
 #include <sampan/cpu/depthwise.hpp>
 #include <sampan/cpu/mbconv.hpp>
 
@@ -63,8 +63,8 @@ void judge_windows(Judge& judge, Maps& m, std::size_t turn, Index kernel, Index 
 }
 
 /// The variants of one shape: pack(backend) -> weights; op(ctx, weights, x, y); check(judge, maps, turn).
-template <class Pack, class Op, class Check>
-void run_variants(Harness& h, const std::string& name, const std::shared_ptr<Maps>& maps, const Cost* least, Judge judge, Pack pack_weights, Op call, Check check) {
+template <class M, class Pack, class Op, class Check>
+void run_variants(Harness& h, const std::string& name, const std::shared_ptr<M>& maps, const Cost* least, Judge judge, Pack pack_weights, Op call, Check check) {
   std::vector<Case> group;
   for (const auto& isa : h.isas())
     for (const int threads : h.threads()) {
@@ -147,6 +147,65 @@ void run_mbconv(Harness& h, const OpShape& s) {
       [=](Judge& j, Maps& m, std::size_t turn) { judge_windows(j, m, turn, 3, stride, 1, [&](const Tensor64& x) { return oracle::mbconv(x, w->a.p, w->b.p, w->c.p, residual, last); }); });
 }
 
+struct Volumes {
+  std::array<Index, 4> in, out;  // extents, channels last
+  Rotating x, y;
+  Volumes(std::array<Index, 4> from, std::array<Index, 4> to, bool hot)
+      : in(from), out(to), x(random_floats(7, size(from)), rotation(4.0 * double(size(from) + size(to)), hot)), y(std::vector<float>(std::size_t(size(to))), rotation(4.0 * double(size(from) + size(to)), hot)) {}
+  static Index size(const std::array<Index, 4>& e) { return e[0] * e[1] * e[2] * e[3]; }
+  View<const float, 4> x_view(std::size_t turn) { return {x.at(turn), in}; }
+  View<float, 4> y_view(std::size_t turn) { return {y.at(turn), out}; }
+};
+
+void run_conv3d(Harness& h, const OpShape& s) {
+  const bool transpose = s.op == "conv_transpose3d";
+  const Index in = s.at("in"), out = s.at("out"), k = s.at("k"), stride = s.at("stride"), pad = s.at("pad");
+  const std::array<Index, 4> from{s.at("d"), s.at("h"), s.at("w"), in};
+  std::array<Index, 4> to{0, 0, 0, out};
+  for (std::size_t a = 0; a < 3; ++a) to[a] = transpose ? from[a] * stride : sampan::detail::conv_out(from[a], k, int(stride), int(pad));
+  const auto act = Activation(s.at("act"));
+  const std::string name = cat(s.network, " ", s.op, " ", from[0], "x", from[1], "x", from[2], "x", in, " -> ", out, ", ", k, "^3", stride > 1 ? cat(" stride ", stride) : std::string(), activation_text(act), " (", s.name, ")");
+  if (!h.wanted(name)) return;
+  struct Weights {
+    std::vector<float> weight, bias;
+    Conv3dParams p;
+  };
+  const auto weights = std::make_shared<Weights>();
+  weights->weight = transpose ? random_weights(1, out * k * k * k, in) : random_weights(1, out, in * k * k * k);
+  weights->bias = random_floats(2, out);
+  weights->p = {{weights->weight.data(), transpose ? View<const float, 5>::Extents{in, out, k, k, k} : View<const float, 5>::Extents{out, in, k, k, k}}, {weights->bias.data(), {out}}, int(stride), int(pad), {}};
+  const auto volumes = std::make_shared<Volumes>(from, to, !h.option("--hot").empty());
+  const auto check = [=](Judge& j, Volumes& v, std::size_t turn) {
+    const auto x = v.x_view(turn);
+    const auto num = [](float f) { return oracle_test::Num{double(f), 0, 0}; };
+    for (const bool middle : {false, true}) {
+      std::array<Index, 3> at{};  // of the output
+      for (std::size_t a = 0; a < 3; ++a) at[a] = middle ? to[a] / 2 : 0;
+      for (Index o = 0; o < out; ++o) {
+        oracle_test::Sum sum;
+        for (Index t = 0; t < (transpose ? 1 : k * k * k); ++t) {
+          std::array<Index, 3> tap{t / (k * k), t / k % k, t % k}, place{};
+          bool inside = true;
+          for (std::size_t a = 0; a < 3; ++a) {
+            if (transpose) tap[a] = at[a] % stride, place[a] = at[a] / stride;
+            else place[a] = at[a] * stride + tap[a] - pad;
+            inside = inside && place[a] >= 0 && place[a] < from[a];
+          }
+          for (Index c = 0; inside && c < in; ++c)
+            sum.term(num(x(place[0], place[1], place[2], c)), num(transpose ? weights->p.weight(c, o, tap[0], tap[1], tap[2]) : weights->p.weight(o, c, tap[0], tap[1], tap[2])));
+        }
+        j.value(v.y_view(turn)(at[0], at[1], at[2], o), oracle::detail::after_conv(sum, {{}, weights->p.bias, {}, 1, 0, {}}, o, act));
+      }
+    }
+  };
+  if (transpose)
+    run_variants(
+        h, name, volumes, nullptr, Judge(act, 1), [=](const Cpu& b) { return pack_conv_transpose3d(b, weights->p); }, [=](Context<Cpu>& ctx, const auto& w, const auto& x, const auto& y) { conv_transpose3d(ctx, w, x, y, act); }, check);
+  else
+    run_variants(
+        h, name, volumes, nullptr, Judge(act, 1), [=](const Cpu& b) { return pack_conv3d(b, weights->p); }, [=](Context<Cpu>& ctx, const auto& w, const auto& x, const auto& y) { conv3d(ctx, w, x, y, act); }, check);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -155,6 +214,7 @@ int main(int argc, char** argv) {
     for (const auto& s : read_shapes(list)) {
       if (s.op == "conv2d" || s.op == "depthwise" || s.op == "conv_transpose") run_conv(h, s);
       if (s.op == "mbconv") run_mbconv(h, s);
+      if (s.op == "conv3d" || s.op == "conv_transpose3d") run_conv3d(h, s);
     }
   return h.report();
 }

@@ -1,4 +1,4 @@
-// bench_encoder: whole image encoders through the public API: one image of the network's own size, time of Session::set_image's encode stage.
+// bench_encoder: whole image encoders through the public API: one image of the network's own size, time of Session::set_image's encode stage; of volumetric networks one cube, Session3d.
 //   bench_encoder --shapes lite_medsam,sam_vit_b --threads 1,2            random weights of published networks (networks.hpp)
 //   bench_encoder --model medsam.safetensors                              real weights
 //   bench_encoder --device cuda --precision f32,f16,bf16 --threads 1      on the device; with copies from and to it
@@ -11,7 +11,10 @@
 #include "machine.hpp"
 #include "networks.hpp"
 
+#include <sampan/core/trace.hpp>
+#include <sampan/predict/model_3d.hpp>
 #include <sampan/sampan.hpp>
+#include <sampan/weights/open.hpp>
 
 #include "support/hashgen.hpp"
 
@@ -31,6 +34,26 @@ struct Image {
   explicit Image(std::int64_t side) : pixels(sampan::test::phantom_rgb(side, side)) { view = {pixels.data(), {side, side, 3}}; }
 };
 
+/// A cube of the network's own size and spacing, of whole numbers above 0.
+struct Cube {
+  std::int64_t side;
+  std::vector<std::uint8_t> voxels;
+  sampan::VolumeSource source;
+  explicit Cube(const sampan::Model3dInfo& m) : side(m.side), voxels(sampan::test::hash_noise_u8(1, "bench.cube", {m.side, m.side, m.side})) {
+    source.integers = true;
+    source.user = this;
+    for (std::size_t a = 0; a < 3; ++a) source.size[a] = side, source.to_world[a][a] = m.spacing;
+    source.read = [](void* user, std::int64_t k, float* plane) -> sampan::Status {
+      const auto& c = *static_cast<const Cube*>(user);
+      const auto n = c.side * c.side;
+      for (std::int64_t i = 0; i < n; ++i) plane[i] = float(c.voxels[std::size_t(k * n + i)]);
+      return {};
+    };
+  }
+  Cube(const Cube&) = delete;
+  Cube& operator=(const Cube&) = delete;
+};
+
 struct NamedPrecision {
   const char* name;
   sampan::Precision value;
@@ -38,18 +61,55 @@ struct NamedPrecision {
 };
 constexpr NamedPrecision kPrecisions[] = {{"f32", sampan::Precision::f32, 1e-5}, {"fast", sampan::Precision::fast, 2e-2}, {"bf16", sampan::Precision::bf16, 1.4e-1}, {"f16", sampan::Precision::f16, 2e-2}};
 
-sampan::Model load(const std::string& path, const std::string& isa, int threads, sampan::Precision precision, sampan::Device device = sampan::Device::cpu) {
-  sampan::LoadOptions o;
-  o.isa = isa, o.threads = threads, o.device = device, o.precision = precision;
-  return take(sampan::Model::try_load(path, o));
-}
+/// A network with one image or cube, encoded again and again.
+class Subject {
+ public:
+  Subject(bool volume, const std::string& path, const std::string& isa, int threads, sampan::Precision precision, sampan::Device device) {
+    sampan::LoadOptions o;
+    o.isa = isa, o.threads = threads, o.device = device, o.precision = precision;
+    const double start = seconds();
+    if (volume) {
+      const auto model = take(sampan::Model3d::try_load(path, o));
+      load_ms = (seconds() - start) * 1e3;
+      flop = model.info().encode_flop, weight_bytes = double(model.info().weight_bytes);
+      cube_ = std::make_unique<Cube>(model.info());
+      session3d_.emplace(take(sampan::Session3d::try_open(model, cube_->source)));
+    } else {
+      const auto model = take(sampan::Model::try_load(path, o));
+      load_ms = (seconds() - start) * 1e3;
+      flop = model.info().encode_flop, weight_bytes = double(model.info().weight_bytes);
+      image_.emplace(model.info().image_size);
+      session_.emplace(model);
+    }
+  }
+  /// Milliseconds of the encoder alone; all_ms: with what prepares its input.
+  double encode() {
+    all_ms = milliseconds_of([&] {
+      if (session_) take(session_->try_set_image(image_->view));
+      else take(session3d_->try_set_centre(double(cube_->side / 2), double(cube_->side / 2), double(cube_->side / 2)));
+    });
+    return session_ ? session_->timings().encode : session3d_->timings().encode;
+  }
+  std::vector<float> embedding() {
+    if (session_) {
+      encode();
+      return take(session_->try_image_embedding());
+    }
+    sampan::Trace trace({"image_encoder"});
+    session3d_->set_trace(&trace);
+    encode();
+    session3d_->set_trace(nullptr);
+    if (trace.records().size() != 1) die("the encoder was traced " + std::to_string(trace.records().size()) + " times");
+    return trace.records()[0].data;
+  }
+  double flop = 0, weight_bytes = 0, load_ms = 0, all_ms = 0;
 
-std::vector<float> embedding(const sampan::Model& m) {
-  sampan::Session s(m);
-  const Image image(m.info().image_size);
-  take(s.try_set_image(image.view));
-  return take(s.try_image_embedding());
-}
+ private:
+  std::optional<Image> image_;
+  std::unique_ptr<Cube> cube_;
+  std::optional<sampan::Session> session_;
+  std::optional<sampan::Session3d> session3d_;
+};
 
 double relative_l2(const std::vector<float>& got, const std::vector<float>& want) {
   double error = 0, norm = 0;
@@ -60,52 +120,38 @@ double relative_l2(const std::vector<float>& got, const std::vector<float>& want
 /// The fast backend on the twin against Reference on the twin. Reference's own float32 error is of the same size, so the bound is loose here; tests/parity is strict.
 class Twin {
  public:
-  explicit Twin(const std::string& network) : file_("-twin.safetensors") {
+  Twin(bool volume, const std::string& network) : volume_(volume), file_("-twin.safetensors") {
     write_network(file_.path(), twin_contract(network));
-    want_ = embedding(load(file_.path(), "auto", 1, sampan::Precision::f32, sampan::Device::reference));
+    want_ = Subject(volume, file_.path(), "auto", 1, sampan::Precision::f32, sampan::Device::reference).embedding();
   }
-  double error(const std::string& isa, int threads, sampan::Precision precision, sampan::Device device) const { return relative_l2(embedding(load(file_.path(), isa, threads, precision, device)), want_); }
+  double error(const std::string& isa, int threads, sampan::Precision precision, sampan::Device device) const { return relative_l2(Subject(volume_, file_.path(), isa, threads, precision, device).embedding(), want_); }
 
  private:
+  bool volume_;
   TemporaryFile file_;
   std::vector<float> want_;
 };
 
-struct Variant {
-  std::optional<sampan::Model> model;
-  std::optional<sampan::Session> session;
-  double all_ms = 0;
-};
-
-void run_model(Harness& h, const std::string& name, const std::string& path, const Twin* twin, const std::vector<NamedPrecision>& precisions, sampan::Device device) {
+void run_model(Harness& h, const std::string& name, bool volume, const std::string& path, const Twin* twin, const std::vector<NamedPrecision>& precisions, sampan::Device device) {
   std::vector<Case> group;
   const auto first = std::make_shared<std::vector<float>>();  // embedding of the first thread count, per level
-  std::shared_ptr<const Image> image;
   for (const auto& isa : h.isas())
     for (const auto& precision : precisions)
       for (const int threads : h.threads()) {
-        const auto v = std::make_shared<Variant>();
         const bool resettable = reset_peak();
         const std::size_t before = resident_bytes();
-        const double load_ms = milliseconds_of([&] { v->model.emplace(load(path, isa, threads, precision.value, device)); });
-        if (!image) image = std::make_shared<Image>(v->model->info().image_size);
-        v->session.emplace(*v->model);
-        take(v->session->try_set_image(image->view));
+        const auto v = std::make_shared<Subject>(volume, path, isa, threads, precision.value, device);
+        v->encode();
         const double peak = double(peak_resident_bytes() - before) / double(1 << 20);
 
         Row row;
         row.name = name, row.isa = device == sampan::Device::cuda ? kDeviceRow : isa, row.threads = threads, row.precision = precision.name;
-        row.flop = v->model->info().encode_flop;
-        row.bytes = double(v->model->info().weight_bytes);  // least: every weight once; activations can stay in cache
-        row.extra = {{"load_ms", load_ms}, {"peak_mib", resettable ? peak : kNaN}};
-        const auto run = [=] {
-          v->all_ms = milliseconds_of([&] { take(v->session->try_set_image(image->view)); });
-          return v->session->timings().encode;
-        };
+        row.flop = v->flop;
+        row.bytes = v->weight_bytes;  // least: every weight once; activations can stay in cache
+        row.extra = {{"load_ms", v->load_ms}, {"peak_mib", resettable ? peak : kNaN}};
         const bool new_level = threads == h.threads().front();
-        group.push_back({std::move(row), run, [=] {
-                           run();
-                           const auto got = take(v->session->try_image_embedding());
+        group.push_back({std::move(row), [=] { return v->encode(); }, [=] {
+                           const auto got = v->embedding();
                            Accuracy a{0, "finite", {}};
                            for (const float x : got)
                              if (!std::isfinite(x)) a.wrong = "NaN or infinity in the embedding";
@@ -118,6 +164,9 @@ void run_model(Harness& h, const std::string& name, const std::string& path, con
       }
   h.run(std::move(group));
 }
+
+/// Whether the file holds a volumetric network; a file that cannot be read ends the program.
+bool holds_volumes(const std::string& path) { return sampan::weights::is_volume(take(sampan::weights::open_model(path))->contract.network.encoder); }
 
 }  // namespace
 
@@ -135,14 +184,17 @@ int main(int argc, char** argv) {
     at = end + 1;
   }
   if (const auto file = h.option("--model"); !file.empty()) {
-    run_model(h, file.substr(file.find_last_of('/') + 1), file, nullptr, precisions, device);
+    run_model(h, file.substr(file.find_last_of('/') + 1), holds_volumes(file), file, nullptr, precisions, device);
   } else {
     for (const auto& name : h.shapes({"lite_medsam", "mobile_sam", "sam_vit_b_256"})) {
       if (!h.wanted(name)) continue;
-      const Twin twin(name);
+      const auto contract = network_contract(name);
+      const bool volume = sampan::weights::is_volume(contract.network.encoder);
+      if (volume && device == sampan::Device::cuda) die(name + ": volumetric networks run on the processor only");
+      const Twin twin(volume, name);
       const TemporaryFile weights(".safetensors");
-      write_network(weights.path(), network_contract(name));
-      run_model(h, name, weights.path(), &twin, precisions, device);
+      write_network(weights.path(), contract);
+      run_model(h, name, volume, weights.path(), &twin, precisions, device);
     }
   }
   return h.report();

@@ -4,7 +4,7 @@
 // It stands in the library's namespace, as every backend must (qualified calls in nn/ and weights/ find overloads there), and must be included before models/.
 // Deliberately absent: arithmetic, elementwise ops in the log (add, copy, activate: bandwidth only, and fused in the long run).
 #pragma once
-#include <sampan/ops/backend.hpp>
+#include <sampan/ops/volume_backend.hpp>
 
 #include <algorithm>
 #include <string>
@@ -78,6 +78,19 @@ inline PackedConv<Recorder> pack_conv(const Recorder&, const ConvParams& p) { re
 inline PackedDepthwise<Recorder> pack_depthwise(const Recorder&, const ConvParams& p) { return {RecordedConv::from(p, p.weight.extent(0), p.weight.extent(0))}; }
 inline PackedConvTranspose<Recorder> pack_conv_transpose(const Recorder&, const ConvParams& p) { return {RecordedConv::from(p, p.weight.extent(0), p.weight.extent(1))}; }
 
+/// Of volumes; kernels are cubes.
+struct RecordedConv3d : RecordedConv {
+  Index kd = 0;
+  Index kernel_d() const { return kd; }
+  static RecordedConv3d from(const Conv3dParams& p, Index in, Index out) { return {{in, out, p.weight.extent(3), p.weight.extent(4), p.stride, p.pad, p.name, {}}, p.weight.extent(2)}; }
+};
+template <>
+struct PackedConv3d<Recorder> : RecordedConv3d {};
+template <>
+struct PackedConvTranspose3d<Recorder> : RecordedConv3d {};
+inline PackedConv3d<Recorder> pack_conv3d(const Recorder&, const Conv3dParams& p) { return {RecordedConv3d::from(p, p.weight.extent(1), p.weight.extent(0))}; }
+inline PackedConvTranspose3d<Recorder> pack_conv_transpose3d(const Recorder&, const Conv3dParams& p) { return {RecordedConv3d::from(p, p.weight.extent(0), p.weight.extent(1))}; }
+
 inline PackedMbConv<Recorder> pack(const Recorder& b, const MbConvParams& p) { return {pack_conv(b, p.conv1), pack_conv(b, p.conv3), pack_depthwise(b, p.conv2), p.residual, p.last, p.name}; }
 
 inline PackedMlp<Recorder> pack(const Recorder& b, const MlpParams& p) { return {pack(b, p.lin1, p.norm), pack(b, p.lin2), p.activation, p.name, p.name + ".act"}; }
@@ -144,6 +157,23 @@ inline void conv_transpose2d(RecorderContext& ctx, const PackedConvTranspose<Rec
   detail::record_conv(ctx, "conv_transpose", w, x, a);
   ctx.begin(detail::conv_transpose_cost(w, x, y));
 }
+namespace detail {
+inline void record_conv3d(RecorderContext& ctx, const char* op, const RecordedConv3d& w, const View<const float, 4>& x, Activation a) {
+  ctx.backend.log->add(op, w.name, {{"d", x.extent(0)}, {"h", x.extent(1)}, {"w", x.extent(2)}, {"in", w.in}, {"out", w.out}, {"k", w.kd}, {"stride", w.stride}, {"pad", w.pad}, {"act", Index(a)}});
+}
+}  // namespace detail
+
+inline void conv3d(RecorderContext& ctx, const PackedConv3d<Recorder>& w, const View<const float, 4>& x, const View<float, 4>& y, Activation a = Activation::none) {
+  if (!detail::check_conv3d(ctx, w, x, y)) return;
+  detail::record_conv3d(ctx, "conv3d", w, x, a);
+  ctx.begin(detail::conv3d_cost(w, x, y));
+}
+inline void conv_transpose3d(RecorderContext& ctx, const PackedConvTranspose3d<Recorder>& w, const View<const float, 4>& x, const View<float, 4>& y, Activation a = Activation::none) {
+  if (!detail::check_conv_transpose3d(ctx, w, x, y)) return;
+  detail::record_conv3d(ctx, "conv_transpose3d", w, x, a);
+  ctx.begin(detail::conv_transpose3d_cost(w, x, y));
+}
+
 inline void mbconv(RecorderContext& ctx, const PackedMbConv<Recorder>& w, const View<const float, 3>& x, const View<float, 3>& y) {
   ctx.backend.log->add("mbconv", w.name, {{"h", x.extent(0)}, {"w", x.extent(1)}, {"in", w.conv1.in}, {"hidden", w.conv1.out}, {"out", w.conv3.out}, {"stride", w.stride()}, {"residual", w.residual}, {"act", Index(w.last)}});
   ++ctx.backend.log->inside;
@@ -156,7 +186,9 @@ inline void window_unpartition(RecorderContext& ctx, const View<const float, 3>&
 
 namespace detail {
 inline void record_attend(RecorderContext& ctx, const AttendShape& s, bool rel, bool table, QkvLayout layout, const std::string& name) {
-  ctx.backend.log->add("attend", name, {{"h", s.h}, {"w", s.w}, {"heads", s.heads}, {"d", s.d}, {"window", s.window}, {"rel", rel}, {"table", table}, {"per_head", layout == QkvLayout::per_head}});
+  const bool per_head = layout == QkvLayout::per_head;
+  if (s.planes) ctx.backend.log->add("attend", name, {{"d", s.d}, {"planes", s.planes}, {"h", s.h}, {"w", s.w}, {"heads", s.heads}, {"window", s.window}, {"rel", rel}, {"table", table}, {"per_head", per_head}});
+  else ctx.backend.log->add("attend", name, {{"h", s.h}, {"w", s.w}, {"heads", s.heads}, {"d", s.d}, {"window", s.window}, {"rel", rel}, {"table", table}, {"per_head", per_head}});
   ctx.begin(attend_cost(s));
 }
 }  // namespace detail
@@ -165,12 +197,12 @@ inline void attend(RecorderContext& ctx, const AttendShape& s, const QkvView&, c
   detail::record_attend(ctx, s, !bias.rel_h.empty(), !bias.table.empty(), QkvLayout::split, "attend");
 }
 inline void attention(RecorderContext& ctx, const PackedAttention<Recorder>& w, const View<const float, 3>& x, const View<float, 3>& y, const View<const float, 3>& residual = {}) {
-  if (!detail::check_attention(ctx, w, x, y, residual) || !ctx.require(w.planes == 0, "attention: the lists of shapes know no volumes")) return;
+  if (!detail::check_attention(ctx, w, x, y, residual)) return;
   const Index n = x.extent(0) * x.extent(1), c = w.qkv.out / 3, d = c / w.heads;
   auto scope = ctx.arena.scope();
   const auto qkv = scope.make<float>(n, 3 * c), mixed = scope.make<float>(n, c);
   linear(ctx, w.qkv, tokens(x), qkv);
-  detail::record_attend(ctx, {x.extent(0), x.extent(1), w.heads, d, w.window, 1}, w.rel_h[0] > 0, w.table[0] > 0, w.layout, w.name);
+  detail::record_attend(ctx, {w.planes ? x.extent(0) / w.planes : x.extent(0), x.extent(1), w.heads, d, w.window, 1, w.planes}, w.rel_h[0] > 0, w.table[0] > 0, w.layout, w.name);
   linear(ctx, w.proj, mixed, tokens(y), {.residual = residual.empty() ? View<const float, 2>() : tokens(residual)});
 }
 
@@ -188,6 +220,6 @@ inline void mask_head(RecorderContext& ctx, const View<const float, 2>& hyper, c
   ctx.begin(detail::mask_head_cost(hyper, map));
 }
 
-static_assert(Backend<Recorder>);
+static_assert(VolumeBackend<Recorder>);
 
 }  // namespace sampan::inline SAMPAN_ABI

@@ -7,7 +7,7 @@
 #include "networks.hpp"
 #include "shape_list.hpp"
 
-#include <sampan/models/any_model.hpp>
+#include <sampan/models/volume_network.hpp>
 #include <sampan/weights/network_shapes.hpp>
 
 #include <cstring>
@@ -65,22 +65,53 @@ std::string list(const std::string& name, const char* of, const Cost& cost, cons
   return s;
 }
 
+using Lists = std::vector<std::pair<std::string, std::string>>;
+
+/// Of a volumetric network: one cube, one click with a mask prompt.
+Lists lists_of_volumes(const std::string& name, const weights::Contract& c) {
+  const ZeroWeights zeros(c);
+  const auto file = bench::take(weights::Safetensors::parse(zeros.bytes(), name));
+  TensorTable table(file);
+  ShapeLog log;
+  const auto net = bench::take(models::VolumeNetwork<Recorder>::load(Recorder{&log}, c, table));
+  const Index s = net.image_size(), g = net.grid(), ch = net.channels();
+  ThreadPool pool(1);
+  log.lines.clear();
+  const Plan encoder = bench::take(plan(net.backend, pool, [&](Context<Recorder>& ctx) {
+    auto scope = ctx.arena.scope();
+    net.encoder.forward(ctx, scope.make<float>(s, s, s), scope.make<float>(g, g, g, ch));
+  }));
+  Lists out{{name, list(name, "one cube", encoder.cost, log)}};
+  log.lines.clear();
+  const Plan decoder = bench::take(plan(net.backend, pool, [&](Context<Recorder>& ctx) {
+    auto scope = ctx.arena.scope();
+    const auto embedding = scope.make<float>(g, g, g, ch), dense = scope.make<float>(g, g, g, ch);
+    const auto sparse = scope.make<float>(2, ch), masks = scope.make<float>(1, 64 * g * g * g);
+    net.prompt_encoder.encode_dense(ctx, View<const float, 3>(masks.data(), {4 * g, 4 * g, 4 * g}), dense);
+    net.mask_decoder.forward(ctx, {embedding, net.prompt_encoder.dense_pe.view(), sparse, dense}, false, masks, scope.make<float>(1));
+  }));
+  out.emplace_back("decoder_3d", list("the mask decoder of volumes (8x8x8 embedding)", "one click", decoder.cost, log));
+  return out;
+}
+
 /// The lists of a network's encoder and, on request, of its decoder with one box.
-std::vector<std::pair<std::string, std::string>> lists_of(const std::string& name, bool with_decoder) {
+Lists lists_of(const std::string& name, bool with_decoder) {
   const weights::Contract c = bench::network_contract(name);
+  if (weights::is_volume(c.network.encoder)) return lists_of_volumes(name, c);
   const ZeroWeights zeros(c);
   const auto file = bench::take(weights::Safetensors::parse(zeros.bytes(), name));
   TensorTable table(file);
   ShapeLog log;
   const auto net = bench::take(models::Network<Recorder>::load(Recorder{&log}, c, table));
   const Index s = net.image_size(), g = net.grid(), ch = net.channels();
+  const Index detail = net.detail_channels();
   ThreadPool pool(1);
   log.lines.clear();
   const Plan encoder = bench::take(plan(net.backend, pool, [&](Context<Recorder>& ctx) {
     auto scope = ctx.arena.scope();
-    net.encode(ctx, scope.make<float>(s, s, 3), scope.make<float>(g, g, ch));
+    net.encode(ctx, scope.make<float>(s, s, 3), scope.make<float>(g, g, ch), detail ? scope.make<float>(4 * g, 4 * g, detail) : View<float, 3>());
   }));
-  std::vector<std::pair<std::string, std::string>> out{{name, list(name, "one image", encoder.cost, log)}};
+  Lists out{{name, list(name, "one image", encoder.cost, log)}};
   if (!with_decoder) return out;
   log.lines.clear();
   const Plan decoder = bench::take(plan(net.backend, pool, [&](Context<Recorder>& ctx) {

@@ -228,7 +228,7 @@ Examples:
 constexpr const char* kVolumeFooter = R"(
 Voxels are those of the file, counted from 0; ends of boxes are the last voxel inside. Results lie on the same grid as the scan.
 Boxes that lie in one slice are prompts there; a box across slices is an object's range, prompted in its middle slice. From there each slice takes the box of its neighbour's mask.
-A volumetric network (SAM-Med3D) takes clicks: it looks at the cube around the object's first one. What belongs to slices (--window, --recipe, --plane, --interpolate, --cache) is not for it.
+A volumetric network (SAM-Med3D) takes clicks: it looks at the cube around the object's first one; a click on the object outside of it opens another cube there, and --extend does so by itself. What belongs to slices (--window, --recipe, --plane, --interpolate, --cache) is not for it.
 
 Examples:
   one organ              sampan volume ct.nii.gz --model M.safetensors --window-preset soft-tissue --box 95,120,30,210,260,75 -o liver.nii.gz
@@ -239,6 +239,7 @@ Examples:
   three planes           sampan volume ct.nii.gz --model M.safetensors --window-preset lung --box 95,120,30,210,260,75 --plane fused -o lung.nii.gz
   bounded, and again     sampan volume ct.nii.gz --model M.safetensors --window-preset bone --prompts p.json -o labels.nii.gz --max-memory 1G --cache encoded/
   clicks in three axes   sampan volume ct.nii.gz --model sam_med3d_turbo.safetensors --point 140,160,52,1 --point 90,150,50,0 -o liver.nii.gz
+  two organs, by clicks  sampan volume ct.nii.gz --model sam_med3d_turbo.safetensors --point 140,160,52,1,1 --point 60,150,50,1,2 --extend -o organs.nii.gz
   a challenge's case     sampan volume 3DBox_case.npz --model M.safetensors -o segs.npz --provenance none
 
 FILE.json of --prompts (FILE.csv: label,name,x0,y0,z0,x1,y1,z1 and one box a line):
@@ -347,9 +348,10 @@ Options parse_arguments(int argc, const char* const* argv) {
   volume.add_option("--frame", w.frame, "which volume of several (times, echoes), from 0")->type_name("N");
   volume.add_flag("--fill-gaps", w.fill_gaps, "missing DICOM slices become empty ones; without it they are an error");
   volume.add_option("--box", w.boxes, "two corners; repeat it: one object each")->type_name("X0,Y0,Z0,X1,Y1,Z1")->allow_extra_args(false)->group("Prompts");
-  volume.add_option("--point", w.points, "label 1 on the object, 0 on the background; repeat it: all belong to the one object, with the one box if given")->type_name("X,Y,Z,LABEL")->allow_extra_args(false)->group("Prompts");
+  volume.add_option("--point", w.points, "label 1 on the object, 0 on the background; repeat it: all belong to the one object, with the one box if given, or to the object (label in the result) that a fifth number names")->type_name("X,Y,Z,LABEL[,OBJECT]")->allow_extra_args(false)->group("Prompts");
   volume.add_option("--prompts", o.prompts_file, "several objects, in voxels or millimetres")->type_name("FILE.json|FILE.csv")->group("Prompts");
   volume.add_option("--plane", w.plane, "slices to work on; fused: all three, where two agree. Default axial")->type_name("axial | coronal | sagittal | fused")->group("Propagation");
+  volume.add_flag("--extend", w.extend, "networks that see volumes: more cubes where the object leaves the one around its click, up to 27 for each object")->group("Propagation");
   volume.add_flag("--interpolate", w.interpolate, "between two prompted slices: boxes between theirs")->group("Propagation");
   volume.add_option("--overlap", w.overlap, "where objects meet: the later or first of them, or the one with the higher predicted IoU on that slice. Default later")->type_name("later | first | confident")->group("Result");
   volume.add_flag("--keep-largest", w.largest, "of each object only the largest component")->group("Result");
@@ -360,6 +362,7 @@ Options parse_arguments(int argc, const char* const* argv) {
   volume.add_option("--montage", w.montage, "a picture of up to 24 slices with their labels")->type_name("M.png")->group("Output");
   volume.add_option("--animation", w.animation, "all labelled slices one after another, as an animated PNG for browsers")->type_name("A.png")->group("Output");
   volume.add_flag("--keep-patient", w.keep_patient, "name, id and dates of the DICOM files go into a .dcm output")->group("Output");
+  volume.add_option("--trace", r.trace, "networks that see volumes: intermediate tensors by their PyTorch names; ':' and a list choose some, * stands for any characters")->type_name("T.safetensors[:NAMES]")->group("Report");
   volume.add_option("--cache", w.cache, "keeps encoded slices, so that another run, or one after a crash, encodes nothing twice")->type_name("FOLDER")->group("Engine");
   add_console(volume, o, r);
   add_engine(volume, o, r);

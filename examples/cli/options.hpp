@@ -27,7 +27,7 @@ struct TraceRequest {
 struct VolumeWords {
   std::vector<std::string> boxes, points;
   std::string plane = "axial", recipe, series, frame, cache, overlap = "later", min_size, provenance, montage, animation;
-  bool interpolate = false, largest = false, fill_holes = false, fill_gaps = false, keep_patient = false;
+  bool interpolate = false, extend = false, largest = false, fill_holes = false, fill_gaps = false, keep_patient = false;
 };
 
 /// What only `everything` takes, as given; everything.cpp reads it. Empty: the library's default.

@@ -18,6 +18,10 @@
 
 #include <ctime>
 
+#if defined(__GLIBC__)
+#  include <malloc.h>
+#endif
+
 namespace sampan::cli {
 namespace {
 
@@ -147,12 +151,7 @@ std::vector<VolumeObjectPrompt> read_prompts(const Options& o, const Scan& s, bo
     p.boxes.push_back(b);
     out.push_back(std::move(p));
   }
-  if (out.empty() && !w.points.empty()) out.push_back({1, "", "--point", {}, {}, {}});
-  for (const auto& text : w.points) {
-    const auto v = numbers("--point", text, "X,Y,Z,LABEL");
-    if (v[3] != 0 && v[3] != 1) usage(cat("--point ", text, ": the label must be 1 (object) or 0 (background)"));
-    out[0].points.push_back({{v[0], v[1], v[2]}, int(v[3])});
-  }
+  add_points(w.points, out);
   if (out.empty() && s.npz) out = prompts_of_case(*s.npz, points_possible);
   if (out.empty()) usage("what is to be segmented? --box X0,Y0,Z0,X1,Y1,Z1, --point X,Y,Z,LABEL or --prompts FILE.json");
   return out;
@@ -280,6 +279,13 @@ struct Network {
   std::int64_t slices = 1;  ///< of the scan, along k
 };
 
+/// Gives freed memory to the system: the encoded slices lay between other things on the heap, and the labels want pages of their own.
+void trim_heap() {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
+}
+
 /// Points in time of a run, milliseconds.
 struct Marks {
   double start, loaded, segmented;
@@ -333,6 +339,7 @@ void write_result(const Options& o, const Options& with_rest, const Plan& plan, 
     j["predicted_iou"] = std::isfinite(f.iou) ? Report(f.iou) : Report(nullptr);
     if (clean.largest || clean.min_voxels > 0) j["components"] = f.cleaned.components, j["removed_voxels"] = f.cleaned.removed;
     if (clean.fill_holes) j["filled_voxels"] = f.cleaned.filled;
+    if (network.clicked) j["cubes"] = network.clicked->cubes(n);
     if (f.voxels == 0) warnings.push_back(cat("object ", objects[n].label, " is empty"));
     list.push_back(std::move(j));
   }
@@ -350,6 +357,7 @@ void write_result(const Options& o, const Options& with_rest, const Plan& plan, 
     if (!scan.volume.modality.empty()) provenance["scan"]["modality"] = scan.volume.modality;
     provenance["recipe"] = {{"name", recipe.name}};
     if (recipe.range) provenance["recipe"]["low"] = recipe.range->low, provenance["recipe"]["high"] = recipe.range->high;
+    if (network.clicked) provenance["extend"] = o.volume.extend;
     if (!network.clicked) provenance["plane"] = o.volume.plane, provenance["interpolate"] = o.volume.interpolate;
     provenance["overlap"] = o.volume.overlap;
     provenance["tidying"] = {{"keep_largest", clean.largest}, {"fill_holes", clean.fill_holes}, {"min_voxels", clean.min_voxels}};
@@ -359,6 +367,7 @@ void write_result(const Options& o, const Options& with_rest, const Plan& plan, 
   }
 
   const double composed = now_ms();
+  std::vector<std::uint8_t>().swap(mask);  // the file that is written needs as much
   OutputFiles files;
   files.written(o.output, [&](AtomicFile& out) -> Status {
     if (!plan.segmentation) return medical::write_labels(out, plan.format, labels, scan.npz && scan.npz->flat);
@@ -373,6 +382,7 @@ void write_result(const Options& o, const Options& with_rest, const Plan& plan, 
     files.bytes(plan.provenance, as_bytes(text));
   }
   draw_pictures(o, scan, plan.planes[0], recipe, labels, files);
+  if (o.trace && network.clicked) write_trace(*o.trace, network.clicked->trace, files);
   files.commit();
   if (o.json) {
     Report j;
@@ -403,6 +413,7 @@ void run_volume(const Options& o) {
   for (const std::string& path : {o.image, o.model, o.prompts_file}) outputs.input(path);
   outputs.output("-o", o.output);
   if (!plan.provenance.empty()) outputs.output("--provenance", plan.provenance);
+  if (o.trace) outputs.output("--trace", o.trace->path);
   if (!o.volume.montage.empty()) outputs.png("--montage", o.volume.montage);
   if (!o.volume.animation.empty()) outputs.png("--animation", o.volume.animation);
 
@@ -411,6 +422,8 @@ void run_volume(const Options& o) {
   const auto& grid = scan.volume.grid;
   const bool volumetric = takes_volumes(o.model);
   if (volumetric) check_volumetric_words(o);
+  else if (o.trace) usage("--trace of a volume belongs to networks that see volumes; of a slice: sampan segment");
+  else if (o.volume.extend) usage("--extend belongs to networks that see volumes; this one goes from slice to slice, as far as the object goes");
   const medical::Recipe recipe = volumetric ? medical::Recipe{"the network's own"} : read_recipe(o, scan);
   Options with_rest = o;
   with_rest.load.max_memory = budget_without_scan(o, plan, scan);
@@ -419,8 +432,9 @@ void run_volume(const Options& o) {
   Network network;
   if (volumetric) {
     if (scan.npz && o.prompts_file.empty() && o.volume.boxes.empty() && o.volume.points.empty())
-      for (auto& object : objects) object.boxes.clear();  // prompts of the case, where clicks stand beside boxes
-    check_volumetric_prompts(objects);
+      clicks_of_case(objects);
+    else
+      check_volumetric_prompts(objects);
     network.slices = grid.size[2];
     network.clicked = std::make_unique<ClickedObjects>(network.take(read_model_3d(with_rest, t)), scan.volume);
     const double loaded = now_ms();
@@ -451,7 +465,7 @@ void run_volume(const Options& o) {
     views.push_back(std::make_unique<View3>(View3{sp, std::move(reader), std::nullopt}));
     View3& v = *views.back();
     const std::uint64_t slice = m.embedding_bytes;  // one is at work beside the cache
-    v.session.emplace(must(VolumeSession::try_open(model, {v.reader.size(), sp.size[2], View3::read, &v}, {.cache_bytes = cache > slice ? cache - slice : 1, .cache_folder = o.volume.cache, .interpolate = o.volume.interpolate}), Source::arguments));
+    v.session.emplace(must(VolumeSession::try_open(model, {v.reader.size(), sp.size[2], View3::read, &v}, {.cache_bytes = cache > slice ? cache - slice : 1, .cache_folder = o.volume.cache, .interpolate = o.volume.interpolate, .keep_all = false}), Source::arguments));
     apply_prompts(*v.session, objects, sp);
   }
 
@@ -461,6 +475,8 @@ void run_volume(const Options& o) {
     const Status status = views[i]->session->try_propagate(sink.progress());
     if (!status && status.error().code() == ErrorCode::cancelled) throw Cancelled{};
     must(Status(status), Source::arguments);
+    views[i]->session->forget_slices();  // what follows needs the memory
+    trim_heap();
     const VolumeStats& s = views[i]->session->stats();
     stats.encoded += s.encoded, stats.from_memory += s.from_memory, stats.from_folder += s.from_folder, stats.decoded += s.decoded;
     stats.read_ms += s.read_ms, stats.encode_ms += s.encode_ms, stats.decode_ms += s.decode_ms;

@@ -28,6 +28,20 @@ inline void check_volumetric_prompts(const std::vector<VolumeObjectPrompt>& obje
   }
 }
 
+/// Prompts of a case: its boxes become clicks in their middles where no click on the object stands beside them, as the challenge's container for this network does.
+/// Throws Failure{usage} as check_volumetric_prompts.
+inline void clicks_of_case(std::vector<VolumeObjectPrompt>& objects) {
+  for (VolumeObjectPrompt& o : objects) {
+    const auto on = std::find_if(o.points.begin(), o.points.end(), [](const auto& p) { return p.second == 1; });
+    if (on == o.points.end() && !o.boxes.empty()) {
+      const VoxelBox& b = o.boxes[0];
+      o.points.insert(o.points.begin(), {{(b.low[0] + b.high[0]) / 2, (b.low[1] + b.high[1]) / 2, (b.low[2] + b.high[2]) / 2}, 1});
+    }
+    o.boxes.clear();
+  }
+  check_volumetric_prompts(objects);
+}
+
 /// Objects of one scan, each with its own cube; masks stay in memory as runs.
 class ClickedObjects {
  public:
@@ -54,6 +68,10 @@ class ClickedObjects {
 
   void segment(const std::vector<VolumeObjectPrompt>& objects, const Options& o) {
     Session3d session = must(Session3d::try_open(model_, source_), Source::file);
+    if (o.trace) {
+      trace = Trace(o.trace->names);
+      session.set_trace(&trace);
+    }
     std::vector<std::uint8_t> mask(medical::voxel_count(volume_->grid.size));
     for (const VolumeObjectPrompt& object : objects) {
       stop_if_interrupted();
@@ -66,11 +84,18 @@ class ClickedObjects {
       done(session.try_set_centre(first[0], first[1], first[2], sink.progress()));
       read_ms += session.timings().preprocess, encode_ms += session.timings().encode;
       for (const auto& [at, label] : object.points) {
+        const std::size_t cubes = session.cubes();
         done(session.try_click({at[0], at[1], at[2], label}, sink.progress()));
+        if (session.cubes() > cubes) read_ms += session.timings().preprocess, encode_ms += session.timings().encode;
         decode_ms += session.timings().decode + session.timings().postprocess;
       }
+      if (o.volume.extend) {
+        auto opened = session.try_cover(kMostCubes, sink.progress());
+        done(opened ? Status() : Status(opened.error()));
+        read_ms += session.timings().preprocess, encode_ms += session.timings().encode, decode_ms += session.timings().decode + session.timings().postprocess;
+      }
       must(session.try_mask(mask), Source::arguments);
-      found_.push_back({runs_of(mask), double(session.predicted_iou())});
+      found_.push_back({runs_of(mask), double(session.predicted_iou()), session.cubes()});
     }
   }
   /// 0 and 1 per voxel of object n.
@@ -79,14 +104,18 @@ class ClickedObjects {
     for (const auto& [first, count] : found_[n].runs) std::fill_n(out.begin() + first, count, std::uint8_t(1));
   }
   double predicted_iou(std::size_t n) const { return found_[n].iou; }
+  std::size_t cubes(std::size_t n) const { return found_[n].cubes; }
 
   double read_ms = 0, encode_ms = 0, decode_ms = 0;
+  Trace trace;  ///< of all cubes and clicks, if the options ask for it
 
  private:
+  static constexpr std::int64_t kMostCubes = 27;
   using Runs = std::vector<std::pair<std::ptrdiff_t, std::ptrdiff_t>>;  // first voxel, count
   struct Object {
     Runs runs;
     double iou;
+    std::size_t cubes;
   };
   static Runs runs_of(const std::vector<std::uint8_t>& mask) {
     Runs runs;

@@ -152,6 +152,23 @@ inline std::vector<VolumeObjectPrompt> parse_volume_csv(std::string_view text, c
   return out;
 }
 
+/// --point X,Y,Z,LABEL[,OBJECT]: without a number of their own, clicks belong to the one object there is, or make it.
+inline void add_points(const std::vector<std::string>& words, std::vector<VolumeObjectPrompt>& out) {
+  const auto numbered = [](const std::string& text) { return std::count(text.begin(), text.end(), ',') == 4; };
+  const auto with = std::count_if(words.begin(), words.end(), numbered);
+  if (with != 0 && (with != std::ptrdiff_t(words.size()) || !out.empty()))
+    usage(out.empty() ? "some --point name an object and some do not: all or none" : "--point with an object does not go with --box: put the objects into a file and use --prompts FILE.json");
+  for (const auto& text : words) {
+    const auto v = numbers("--point", text, with ? "X,Y,Z,LABEL,OBJECT" : "X,Y,Z,LABEL");
+    if (v[3] != 0 && v[3] != 1) usage(cat("--point ", text, ": the label must be 1 (object) or 0 (background)"));
+    const double object = with ? v[4] : out.empty() ? 1 : out[0].label;
+    if (!(object >= 1 && object <= kMaxLabel) || object != std::floor(object)) usage(cat("--point ", text, ": the object is a whole number from 1 to ", kMaxLabel));
+    auto it = std::find_if(out.begin(), out.end(), [&](const auto& o) { return o.label == int(object); });
+    if (it == out.end()) it = out.insert(out.end(), {int(object), "", with ? cat("--point of object ", int(object)) : std::string("--point"), {}, {}, {}});
+    it->points.push_back({{v[0], v[1], v[2]}, int(v[3])});
+  }
+}
+
 /// Box i and clicks i of a case belong to label i + 1. Clicks go only to models that take points: a box is the protocol's first prompt.
 inline std::vector<VolumeObjectPrompt> prompts_of_case(const medical::NpzCase& c, bool points) {
   std::vector<VolumeObjectPrompt> out;

@@ -593,6 +593,27 @@ TEST_CASE("volume with a volumetric network: clicks in any order of axes, one an
   f.ok(clicked({"--prompts", (f / "clicks.json").string(), "-o", "two.nii.gz", "--keep-largest", "--provenance", "none", "--overlap", "first"}));
   const auto two = anatomy(labels(f / "two.nii.gz"));
   CHECK(std::count(two.begin(), two.end(), 4) > 0);
+  f.ok(clicked({"--point", "18,20,7,1,4", "--point", "10,10,5,1,9", "--point", "30,8,3,0,4", "-o", "numbered.nii.gz", "--keep-largest", "--provenance", "none", "--overlap", "first"}));
+  CHECK(anatomy(labels(f / "numbered.nii.gz")) == two);
+  // A cube in one corner of the scan, another by a click beyond it, others where the object leaves the first.
+  const auto in_corner = [&](const Words& more) { return Document::parse(f.ok(clicked(Words{"--point", "2,2,1,1"} + more + Words{"-o", "corner.nii", "--json"})).out)["objects"][0]; };
+  const Document one = in_corner({}), beyond = in_corner({"--point", "37,33,12,1"}), extended = in_corner({"--extend"});
+  CHECK(one["cubes"] == 1);
+  CHECK(beyond["cubes"] == 2);
+  CHECK(extended["cubes"].get<int>() > 1);
+  for (const Document* more : {&beyond, &extended}) CHECK((*more)["voxels"].get<std::int64_t>() > one["voxels"].get<std::int64_t>());
+  CHECK(Document::parse(read_text(f / "corner.nii.json"))["extend"] == true);
+  f.ok(clicked({"--point", "18,20,7,1", "-o", "traced.nii", "--trace", "trace3d.safetensors:image_encoder.blocks.1,mask_decoder.output_upscaling"}));
+  const auto traced = weights::Safetensors::open((f / "trace3d.safetensors").string());
+  REQUIRE(traced);
+  CHECK(traced->tensors().size() == 2);
+  CHECK(traced->tensors()[0].shape == weights::Shape{1, 2, 2, 2, 24});
+  // The boxes of a case become clicks in their middles.
+  fs::copy_file(volume_fixture("cvpr24_3D.npz"), f / "3D_clicks.npz", fs::copy_options::overwrite_existing);
+  f.ok(clicked({"-o", "middles.npz"}, "3D_clicks.npz"));
+  const Document middles = Document::parse(read_text(f / "middles.npz.json"))["prompts"];
+  CHECK(middles.size() > 1);
+  for (const auto& object : middles) CHECK((object["points"].size() == 1 && !object.contains("boxes")));
 
   const auto refused = [&](const Words& more, const char* says) {
     const Ran r = f.run(clicked(more + Words{"-o", "no.nii.gz"}));
@@ -609,6 +630,11 @@ TEST_CASE("volume with a volumetric network: clicks in any order of axes, one an
   refused(clicks + Words{"--cache", "cache3"}, "--cache");
   refused(clicks + Words{"--overlap", "confident"}, "--overlap confident");
   refused({"--point", "100,20,7,1"}, "outside the volume");
+  refused({"--point", "18,20,7,1,2", "--point", "18,20,7,1"}, "all or none");
+  refused({"--point", "18,20,7,1,0"}, "whole number from 1");
+  refused({"--point", "2,2,1,1", "--point", "37,33,12,0"}, "outside the cube of 32 voxels");
+  check_refused(f.run(volume(kFull + kBox + Words{"--trace", "t.safetensors", "-o", "no.nii.gz"})), 2, "--trace of a volume belongs to networks that see volumes");
+  check_refused(f.run(volume(kFull + kBox + Words{"--extend", "-o", "no.nii.gz"})), 2, "--extend belongs to networks that see volumes");
   const Ran wrong = f.run({"segment", "u8.nii.gz", "--model", "med3d.safetensors", "--point", "1,1,1", "-o", "x.png"});
   CHECK(wrong.code != 0);
   const std::string info = f.ok({"info", "med3d.safetensors"}).out;

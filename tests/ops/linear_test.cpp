@@ -75,6 +75,7 @@ TEST_CASE("linear: several blocks in every direction") {
   for (Index k : {255, 256, 257, 383, 384, 385, 513, 769}) check(sweep, {.n = 5, .in = k, .out = 31, .norm = k == 257}, {std::uint64_t(k)});
   for (Index out : {191, 192, 193, 383, 385, 600}) check(sweep, {.n = 13, .in = 17, .out = out, .residual = out == 193}, {std::uint64_t(out)});
   for (Index n : {672, 673, 769}) check(sweep, {.n = n, .in = 9, .out = 200, .activation = Activation::gelu_erf}, {std::uint64_t(n)});  // below and above eight blocks of rows
+  check(sweep, {.n = 200, .in = 21, .out = 390, .norm = true, .residual = true, .x = {3, 1}}, {2004});  // rows packed once for three blocks of columns
   check(sweep, {.n = 2, .in = 3072, .out = 5}, {2001});
   if (kThorough) check(sweep, {.n = 300, .in = 16, .out = 1100, .activation = Activation::relu}, {2002});
   if (kThorough) check(sweep, {.n = 530, .in = 400, .out = 130, .norm = true, .residual = true, .x = {3, 1}, .y = {1, 2}}, {2003});

@@ -203,3 +203,108 @@ def sam_med3d_pipeline64():
         g.t[name + ".mask_bits"] = np.packbits(back.data[0].numpy().astype(np.uint8).reshape(-1))       # i slowest, k fastest
         g.meta["prompts"][name] = dict(mask_voxels=int(back.data.sum()), near_tie_voxels=int((full32.abs() <= 1e-4).sum()), fp64_differs_voxels=int(((full32 > 0) != (full64 > 0)).sum()))
     return g
+
+
+class Cubes:
+    """An object larger than the cube, in NumPy around a network: what predict/session_3d.hpp says, on a scan that already has the network's voxels and axes.
+    The rule for a click beyond the cube is that of medim_infer.py (SAM-Med3D, branch CVPR25_3DFM): a cube around the click, what was found so far as its mask prompt (nearest, 0 and 1)."""
+
+    def __init__(self, net, scan, dt, side=64):
+        self.net, self.scan, self.dt, self.side, self.cubes = net, scan, dt, side, []
+
+    def encode(self, at):
+        begin, side = np.array(at) - self.side // 2, self.side
+        crop = np.zeros((side,) * 3, self.scan.dtype)
+        low, high = np.maximum(begin, 0), np.minimum(begin + side, self.scan.shape)
+        crop[tuple(slice(a, b) for a, b in zip(low - begin, high - begin))] = self.scan[tuple(slice(a, b) for a, b in zip(low, high))]
+        x = torch.from_numpy(crop).to(self.dt)
+        x = (x - x[x > 0].mean()) / x[x > 0].std()
+        return dict(begin=begin, e=self.net.image_encoder(x[None, None]), prompt=torch.zeros((1, 1) + (side // 4,) * 3), clicks=[], only_new=False)
+
+    def cover_map(self, cubes):
+        """Voxels of the scan that these cubes lie over."""
+        out = np.zeros(self.scan.shape, bool)
+        for c in cubes: out[tuple(slice(max(0, b), max(0, b + self.side)) for b in c["begin"])] = True
+        return out
+
+    def mask(self):
+        """Found so far, on the scan."""
+        out = np.zeros(self.scan.shape, bool)
+        for c in self.cubes:
+            low, high = np.maximum(c["begin"], 0), np.minimum(c["begin"] + self.side, self.scan.shape)
+            out[tuple(slice(a, b) for a, b in zip(low, high))] |= c["mask"][tuple(slice(a, b) for a, b in zip(low - c["begin"], high - c["begin"]))]
+        return out
+
+    def cut(self, volume, begin):
+        big = np.pad(volume, self.side)
+        return big[tuple(slice(b + self.side, b + 2 * self.side) for b in begin)]
+
+    def decode(self, c, at, label):
+        c["clicks"].append((np.array(at) - c["begin"], label))
+        points = torch.tensor(np.array([[p for p, _ in c["clicks"]]]), dtype=torch.float32).to(self.dt), torch.tensor([[l for _, l in c["clicks"]]])
+        sp, de = self.net.prompt_encoder(points=points, boxes=None, masks=c["prompt"].to(self.dt))
+        c["prompt"], c["iou"] = self.net.mask_decoder(image_embeddings=c["e"], image_pe=self.net.prompt_encoder.get_dense_pe(), sparse_prompt_embeddings=sp.to(self.dt), dense_prompt_embeddings=de)
+        self.full = F.interpolate(c["prompt"], (self.side,) * 3, mode="trilinear", align_corners=False)[0, 0].numpy()
+        before = self.cubes[:next((n for n, other in enumerate(self.cubes) if other is c), len(self.cubes))]
+        c["mask"] = (self.full > 0) & ~(self.cut(self.cover_map(before), c["begin"]) & c["only_new"])
+
+    def click(self, at, label, only_new=False):
+        if self.cubes and not only_new and all(0 <= a - b < self.side for a, b in zip(at, self.cubes[-1]["begin"])): return self.decode(self.cubes[-1], at, label)
+        c = self.encode(at)
+        c["only_new"] = only_new
+        if self.cubes: c["prompt"] = torch.from_numpy(self.cut(self.mask(), c["begin"])[::4, ::4, ::4].astype(np.float32))[None, None]
+        self.decode(c, at, label)
+        self.cubes.append(c)
+
+    def way_out(self):
+        for c in self.cubes:
+            for a in range(3):
+                for step in (-1, 1):
+                    face, outside = (0, c["begin"][a] - 1) if step < 0 else (self.side - 1, c["begin"][a] + self.side)
+                    if not 0 <= outside < self.scan.shape[a]: continue
+                    on = np.zeros((self.side,) * 3, bool)
+                    on[tuple(face if i == a else slice(None) for i in range(3))] = True
+                    places = np.argwhere(on & c["mask"]) + c["begin"]
+                    places = places[((places >= 0) & (places < self.scan.shape)).all(1)]
+                    beyond = places + step * (np.arange(3) == a)
+                    covered = np.array([((beyond >= o["begin"]) & (beyond < o["begin"] + self.side)).all(1) for o in self.cubes]).any(0)
+                    places = places[~covered]
+                    if len(places): return places[np.argmin(((places * len(places) - places.sum(0)) ** 2).sum(1))]
+
+    def cover(self, most):
+        while len(self.cubes) < most:
+            at = self.way_out()
+            if at is None: break
+            self.click(at, 1, only_new=True)
+
+
+@golden
+@torch.no_grad()
+def sam_med3d_beyond64():
+    """Objects larger than the cube: a click beyond it and one that refines there; then one click, followed by cubes where the mask leaves what they cover."""
+    m, seed, c = _medim(), 61, dict(embed=48, depth=2, heads=3, img=64, global_blocks=(1,), out=48)
+    shapes = hg.sam_med3d_shapes(**c)
+    size = (130, 70, 60)
+    g = Golden(seed, dict(family="sam_med3d", mlp=4 * c["embed"], window=14, size=list(size), **{k: list(v) if isinstance(v, tuple) else v for k, v in c.items()}), shapes)
+    net = rn.load_hash(build_sam_med3d(m, **c), seed, shapes)
+    twin, scan = doubled_3d(net), pipeline_volume(seed, size)
+    clicks = [([40, 35, 30], 1), ([85, 30, 33], 1), ([95, 40, 35], 0)]
+    g.meta["clicks"] = [[float(v) for v in at] + [label] for at, label in clicks]
+    g.meta["affine"] = [[1.5, 0, 0, 0], [0, 1.5, 0, 0], [0, 0, 1.5, 0]]
+    one, two = Cubes(net, scan, torch.float32), Cubes(twin, scan, torch.float64)
+    ties = 0
+    for n, (at, label) in enumerate(clicks):
+        one.click(at, label), two.click(at, label)
+        ties += int((np.abs(one.full) <= 1e-4).sum())
+        g.add(f"click{n + 1}.low_res_logits", one.cubes[-1]["prompt"].numpy(), two.cubes[-1]["prompt"].numpy(), 1500)
+    g.t["clicks.mask_bits"] = np.packbits(one.mask().astype(np.uint8).reshape(-1))       # i slowest, k fastest
+    g.meta["prompts"]["clicks"] = dict(mask_voxels=int(one.mask().sum()), near_tie_voxels=ties, cubes=len(one.cubes))
+    one, two = Cubes(net, scan, torch.float32), Cubes(twin, scan, torch.float64)
+    for o in (one, two):
+        o.click(*clicks[0])
+        o.cover(5)
+    assert [c["begin"].tolist() for c in one.cubes] == [c["begin"].tolist() for c in two.cubes] and len(one.cubes) > 2, "another seed is needed"
+    g.add("cover.low_res_logits", one.cubes[-1]["prompt"].numpy(), two.cubes[-1]["prompt"].numpy(), 1500)
+    g.t["cover.mask_bits"] = np.packbits(one.mask().astype(np.uint8).reshape(-1))
+    g.meta["prompts"]["cover"] = dict(mask_voxels=int(one.mask().sum()), near_tie_voxels=int((one.mask() != two.mask()).sum()) + 20, begins=[c["begin"].tolist() for c in one.cubes])
+    return g

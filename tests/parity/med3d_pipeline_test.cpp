@@ -1,9 +1,10 @@
 // SAM-Med3D's volume pipeline against torchio and MedIM: a scan with oblique axes in another order, its crop voxel by voxel, two clicks, masks on the scan's grid.
-// Through the public classes, on every level of the fast backend.
+// Through the public classes, on every level of the fast backend. And objects larger than the cube, against the rule in NumPy (cases_volumes.py).
 #include "parity/modules.hpp"
 
 #include <sampan/predict/crop_3d.hpp>
 #include <sampan/predict/model_3d.hpp>
+#include <sampan/predict/session_3d_state.hpp>
 
 using namespace sampan;
 using namespace sampan::test;
@@ -130,4 +131,62 @@ TEST_CASE("parity: two clicks in a scan, masks on its grid") {
       MESSAGE(std::string(place.name + ", " + name + ": " + std::to_string(differ) + " of " + std::to_string(count) + " voxels differ"));
     }
   }
+}
+
+namespace {
+
+std::int64_t differing(const Golden& g, const std::string& name, const Scan& s, const std::vector<std::uint8_t>& mask) {
+  const auto bits = unpack_bits(g.bytes(name), mask.size());
+  const auto& size = s.source.size;
+  std::int64_t differ = 0;
+  for (std::int64_t x = 0; x < size[0]; ++x)
+    for (std::int64_t y = 0; y < size[1]; ++y)
+      for (std::int64_t z = 0; z < size[2]; ++z) differ += mask[std::size_t((z * size[1] + y) * size[0] + x)] != bits[std::size_t((x * size[1] + y) * size[2] + z)];
+  return differ;
+}
+
+}  // namespace
+
+TEST_CASE("parity: an object larger than the cube, by clicks beyond it and by following it") {
+  const Golden g = Golden::committed("sam_med3d_beyond64");
+  const Scan s(g);
+  const auto config = g.meta("config"), clicks = g.meta("clicks"), prompts = g.meta("prompts");
+  TempFolder folder;
+  const std::string path = folder.file("model.safetensors");
+  const Status written = write_model(path, med3d_contract(config), g.meta("seed").get<std::uint64_t>(), g.weight_shapes());
+  REQUIRE_MESSAGE(written, written.error().what());
+  auto model = Model3d::try_load(path);
+  REQUIRE_MESSAGE(model, model.error().what());
+  auto session = Session3d::try_open(*model, s.source);
+  REQUIRE_MESSAGE(session, session.error().what());
+  std::vector<std::uint8_t> mask(s.voxels.size());
+  const auto check_logits = [&](const std::string& name) {
+    CAPTURE(name);
+    const auto logits = session->low_res_logits();
+    CHECK(check_tensor(g, name, {logits.begin(), logits.end()}, {1, 1, 16, 16, 16}, worst_of_kind(g, ".low_res_logits", "rel_l2")) <= 1e-4);
+  };
+  for (std::size_t i = 0; i < 3; ++i) {
+    const Status done = session->try_click(click_of(clicks[i]));
+    REQUIRE_MESSAGE(done, done.error().what());
+    check_logits("click" + std::to_string(i + 1) + ".low_res_logits");
+  }
+  CHECK(session->cubes() == prompts["clicks"]["cubes"].get<std::size_t>());
+  REQUIRE(session->try_mask(mask));
+  CHECK(differing(g, "clicks.mask_bits", s, mask) <= prompts["clicks"]["near_tie_voxels"].get<std::int64_t>());
+  const auto painted = session->try_paint(mask, 1);
+  REQUIRE(painted);
+  CHECK(*painted == std::count(mask.begin(), mask.end(), 1));
+
+  session->clear();
+  REQUIRE(session->try_click(click_of(clicks[0])));
+  const auto opened = session->try_cover(5);
+  REQUIRE_MESSAGE(opened, opened.error().what());
+  const auto& begins = prompts["cover"]["begins"];
+  CHECK(std::size_t(*opened) + 1 == begins.size());
+  const auto& cubes = sampan::detail::Access3d::state(*session).cubes;
+  REQUIRE(cubes.size() == begins.size());
+  for (std::size_t n = 0; n < cubes.size(); ++n) CHECK(cubes[n].grid.begin == begins[n].get<std::array<std::int64_t, 3>>());
+  check_logits("cover.low_res_logits");
+  REQUIRE(session->try_mask(mask));
+  CHECK(differing(g, "cover.mask_bits", s, mask) <= prompts["cover"]["near_tie_voxels"].get<std::int64_t>());
 }

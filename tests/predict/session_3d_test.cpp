@@ -167,6 +167,54 @@ TEST_CASE("clicks refine, undo takes them back, clear keeps the crop, a new cent
   session->click({4, 4, 4, 0});  // with a centre the first click may lie beside the object
 }
 
+TEST_CASE("a click beyond the cube opens another one, undo closes it; following the object is the same on any axes, and all or nothing") {
+  const TempFolder folder;
+  const Model3d model = load(model_path(folder));
+  std::vector<float> wanted;
+  std::int64_t set = 0;
+  for (const bool flip : {false, true}) {
+    Scan wide(flip ? std::array<int, 3>{2, 0, 1} : std::array<int, 3>{0, 1, 2}, {flip, false, flip}, 4.5);  // three voxels of the network for one of the scan
+    auto session = Session3d::try_open(model, wide.source);
+    REQUIRE_MESSAGE(session, session.error().what());
+    session->click(wide.at({9, 12, 8}, 1));
+    const auto one = mask_of(*session, wide);
+    session->click(wide.at({18, 20, 8}, 1));
+    CHECK(session->cubes() == 2);
+    CHECK(session->clicks() == 2);
+    const auto two = mask_of(*session, wide);
+    for (std::size_t i = 0; i < one.size(); ++i) CHECK(two[i] >= one[i]);
+    CHECK(two != one);
+    session->click(wide.at({17, 20, 8}, 0));  // refines the second
+    CHECK(session->cubes() == 2);
+    CHECK(session->undo());
+    CHECK(mask_of(*session, wide) == two);
+    CHECK(session->undo());
+    CHECK(session->cubes() == 1);
+    CHECK(mask_of(*session, wide) == one);
+    wide.fails = true;
+    CHECK_FALSE(session->try_cover());
+    wide.fails = false;
+    CHECK(session->cubes() == 1);
+    CHECK(mask_of(*session, wide) == one);
+    const std::int64_t opened = session->cover(3);
+    CHECK(opened == 2);
+    CHECK(session->cubes() == 3);
+    const auto logits = session->low_res_logits();
+    const auto all = mask_of(*session, wide);
+    const auto count = std::count(all.begin(), all.end(), 1);
+    CHECK(count > std::count(one.begin(), one.end(), 1));
+    if (wanted.empty()) wanted.assign(logits.begin(), logits.end()), set = count;
+    double difference = 0, norm = 0;  // the interpolation sums in another order on flipped axes
+    for (std::size_t i = 0; i < wanted.size(); ++i)
+      difference += std::pow(double(logits[i]) - double(wanted[i]), 2), norm += std::pow(double(wanted[i]), 2);
+    CHECK(std::sqrt(difference / norm) < 1e-4);
+    CHECK(std::abs(count - set) <= 2);
+    session->clear();
+    CHECK(session->cubes() == 1);
+    CHECK(session->clicks() == 0);
+  }
+}
+
 TEST_CASE("the same bits for any number of threads; reference, fast and bf16 stay near") {
   const TempFolder folder;
   const std::string path = model_path(folder);
@@ -254,7 +302,11 @@ TEST_CASE("a model, a volume or a click that cannot be is refused, and changes n
   const Scan wide({0, 1, 2}, {false, false, false}, 5.0);  // 100 x 120 x 90 mm around a cube of 48 mm
   auto far = Session3d::try_open(model, wide.source);
   REQUIRE(far);
+  refused(far->try_cover(), ErrorCode::invalid_argument, "clicked on before");
+  far->set_centre(9, 12, 8);
+  refused(far->try_click({1, 1, 1, 1}), ErrorCode::invalid_argument, "outside the cube of 32 voxels of 1.5 mm");  // nothing to go on from
   far->click({9, 12, 8, 1});
-  refused(far->try_click({1, 1, 1, 1}), ErrorCode::invalid_argument, "outside the cube of 32 voxels of 1.5 mm");
+  refused(far->try_click({1, 1, 1, 0}), ErrorCode::invalid_argument, "outside the cube of 32 voxels of 1.5 mm");
+  refused(far->try_cover(0), ErrorCode::invalid_argument, "0 cubes");
   CHECK(far->clicks() == 1);
 }

@@ -133,6 +133,26 @@ TEST_CASE("volume: the published rule, each slice encoded once for all objects")
       CHECK(w.stats().encoded > 10);
       CHECK(w.stats().cache_bytes == v.stats().cache_bytes / 10);
     }
+    SUBCASE("without keep_all only what the way down wants stays in memory, and goes when it was there") {
+      VolumeSession w = VolumeSession::open(*model, p.source(), {.margin = 4, .keep_all = false});
+      w.set_box(1, kA);
+      w.set_box(2, kB);
+      w.propagate();
+      CHECK(masks_of(w, 1) == masks_of(v, 1));
+      CHECK(masks_of(w, 2) == masks_of(v, 2));
+      CHECK(w.stats().encoded == 10);
+      CHECK(w.stats().from_memory == 2);  // 5 and 6 lie above one middle and below the other
+      CHECK(w.stats().cache_bytes == 0);
+    }
+    SUBCASE("forgotten slices cost an encoding, and nothing else") {
+      const Stack before = masks_of(v, 1);
+      v.forget_slices();
+      CHECK(v.stats().cache_bytes == 0);
+      CHECK(masks_of(v, 1) == before);
+      v.set_box(2, {10, 10, 40, 40, 3, 8});
+      v.propagate();
+      CHECK(v.stats().encoded == 16);
+    }
   }
 }
 

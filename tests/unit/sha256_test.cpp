@@ -28,3 +28,19 @@ TEST_CASE("any cut of the input gives the same digest") {
     }
   }
 }
+
+TEST_CASE("the processor's instructions give what the plain rounds give") {
+  MESSAGE(std::string(detail::sha256_instructions() ? "this processor has them" : "this processor has none: both are the plain rounds"));
+  std::string text;
+  std::uint32_t seed = 1;
+  for (int i = 0; i < 5000; ++i) text += static_cast<char>((seed = seed * 1664525u + 1013904223u) >> 24);
+  for (std::size_t size = 0; size <= text.size(); size += 1 + size / 3) {
+    Sha256 fast, plain(true);
+    fast.update(as_bytes(text.substr(0, size)));
+    plain.update(as_bytes(text.substr(0, size)));
+    REQUIRE(fast.hex() == plain.hex());
+  }
+  Sha256 plain(true);
+  plain.update(as_bytes("abc"));
+  CHECK(plain.hex() == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}

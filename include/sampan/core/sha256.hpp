@@ -1,9 +1,10 @@
 // Sha256: FIPS 180-4 digest of bytes given in pieces. Data flow: sampan-convert writes digests into the contract, sampan-verify checks them.
-// Cost: about 200-300 MB/s on one core (64 rounds per 64 bytes); loading a model does not hash, it shows the stored digest.
+// Cost: 1 to 2 GB/s on one core with the processor's own instructions (core/sha256_x86.hpp), else 200-300 MB/s (64 rounds per 64 bytes).
 // Deliberately absent: any promise against side channels; this checks files, it keeps no secrets.
 #pragma once
 #include <sampan/core/config.hpp>
 #include <sampan/core/file.hpp>
+#include <sampan/core/sha256_x86.hpp>
 
 #include <array>
 #include <bit>
@@ -16,6 +17,9 @@ namespace sampan::inline SAMPAN_ABI {
 
 class Sha256 {
  public:
+  /// Of `plain` the plain rounds are asked also where the processor has instructions; the digest is the same.
+  explicit Sha256(bool plain = false) : instructions_(!plain && detail::sha256_instructions()) {}
+
   void update(std::span<const std::uint8_t> b) {
     length_ += b.size();
     if (filled_ > 0) {
@@ -24,10 +28,11 @@ class Sha256 {
       filled_ += take;
       b = b.subspan(take);
       if (filled_ < 64) return;
-      compress(block_);
+      compress(block_, 1);
       filled_ = 0;
     }
-    for (; b.size() >= 64; b = b.subspan(64)) compress(b.data());
+    compress(b.data(), b.size() / 64);
+    b = b.subspan(b.size() / 64 * 64);
     if (!b.empty()) std::memcpy(block_, b.data(), b.size());
     filled_ = b.size();
   }
@@ -65,6 +70,11 @@ class Sha256 {
       0x92722c85, 0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070, 0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5,
       0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3, 0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
 
+  void compress(const std::uint8_t* p, std::size_t count) {
+    if (instructions_) return detail::sha256_compress_x86(state_.data(), kRound, p, count);
+    for (; count > 0; --count, p += 64) compress(p);
+  }
+
   void compress(const std::uint8_t* p) {
     std::uint32_t w[64];
     for (int i = 0; i < 16; ++i) w[i] = std::uint32_t(p[4 * i]) << 24 | std::uint32_t(p[4 * i + 1]) << 16 | std::uint32_t(p[4 * i + 2]) << 8 | p[4 * i + 3];
@@ -84,6 +94,7 @@ class Sha256 {
 
   std::array<std::uint32_t, 8> state_{0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
   std::uint64_t length_ = 0;
+  bool instructions_;
   std::size_t filled_ = 0;
   std::uint8_t block_[64] = {};
 };

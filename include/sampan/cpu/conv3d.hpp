@@ -66,7 +66,8 @@ inline void conv3d(Context<Cpu>& ctx, const PackedConv3d<Cpu>& w, const View<con
   const cpu::Slots slots(scope, ctx.pool, packed + (patches + 15) / 16 * 16 + product.gemm_scratch(cut.rows));
   if (!ctx.begin(detail::conv3d_cost(w, x, y))) return;
   ctx.pool.parallel_for(cut.items(), [&](Index item, int slot) {
-    const Index first = item / cut.column_blocks * cut.rows, j = item % cut.column_blocks * cut.columns, m = cpu::smaller(cut.rows, n - first);
+    // Row blocks follow one another: the weights of a column block are read from memory once for all of them.
+    const Index first = item % cut.row_blocks * cut.rows, j = item / cut.row_blocks * cut.columns, m = cpu::smaller(cut.rows, n - first);
     cpu::Carver carve(slots[slot]);
     float* rows = carve.take(packed);
     float* patch = carve.take(patches);

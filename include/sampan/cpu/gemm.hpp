@@ -1,4 +1,5 @@
-// linear and mlp on Cpu: rows are cut into blocks; per block the rows are packed once (LayerNorm on the way) and multiplied with packed weights.
+// linear and mlp on Cpu: rows are cut into blocks; per block the rows are packed once (LayerNorm on the way) and multiplied with packed weights. Few blocks (512 tokens of a
+// volume, 256 of a small image) are packed together first, and their columns are cut as well.
 // Data flow: ops/linear.hpp, ops/mlp.hpp declare -> here -> the level's pack_rows and gemm (cpu/kernels.hpp). conv.hpp and attention.hpp use the same blocks.
 // Borders depend on the shape only, and every item writes its own part of y: results are bit-identical for any number of threads.
 // Memory: per thread kRowBlock * k floats and a tile; mlp keeps the hidden rows of a block instead of the whole hidden layer (50 MB in SAM-B).
@@ -52,18 +53,23 @@ inline void multiply(Context<Cpu>& ctx, const PackedLinear<Cpu>& w, const View<c
   const Products level = products(ctx.backend.kernels(), w.weight.precision);
   const Index m = x.extent(0), n = w.out_features(), k = w.in_features();
   const GemmCut cut = cut_gemm(m, n);
-  const Index packed = level.rows_size(cut.rows, k);
+  const Index packed = level.rows_size(cut.rows, k), place = (packed + 15) / 16 * 16;
+  const bool shared = cut.row_blocks > 1 && cut.column_blocks > 1;  // all rows are packed first, once for all column blocks
   auto scope = ctx.arena.scope();
-  const Slots slots(scope, ctx.pool, packed + level.gemm_scratch(cut.rows));
+  float* all_rows = shared ? scope.make<float>(cut.row_blocks * place).data() : nullptr;
+  const Slots slots(scope, ctx.pool, (shared ? 0 : packed) + level.gemm_scratch(cut.rows));
   Cost cost = detail::gemm_cost(m, n, k);
   if (w.norm.present()) cost.flop += 8.0 * double(x.size());
   if (!ctx.begin(cost)) return;
+  const auto pack_rows = [&](Index block, float* out) { pack_block(level, w, x.data() + block * cut.rows * x.stride(0), x.stride(0), smaller(cut.rows, m - block * cut.rows), out); };
+  if (shared) ctx.pool.parallel_for(cut.row_blocks, [&](Index block, int) { pack_rows(block, all_rows + block * place); });
   ctx.pool.parallel_for(cut.items(), [&](Index item, int slot) {
-    const Index i = item / cut.column_blocks * cut.rows, j = item % cut.column_blocks * cut.columns;
+    // Row blocks follow one another: the weights of a column block are read from memory once for all of them.
+    const Index block = item % cut.row_blocks, i = block * cut.rows, j = item / cut.row_blocks * cut.columns;
     const Index rows = smaller(cut.rows, m - i), columns = smaller(cut.columns, n - j);
-    float* scratch = slots[slot];
-    pack_block(level, w, x.data() + i * x.stride(0), x.stride(0), rows, scratch);
-    Gemm g{scratch, w.weight.get(), rows, n, k, j, columns, y.data() + i * y.stride(0) + (keys ? 0 : j), y.stride(0), scratch + packed};
+    float* scratch = shared ? all_rows + block * place : slots[slot];
+    if (!shared) pack_rows(block, scratch);
+    Gemm g{scratch, w.weight.get(), rows, n, k, j, columns, y.data() + i * y.stride(0) + (keys ? 0 : j), y.stride(0), shared ? slots[slot] : scratch + packed};
     g.bias = w.bias_at(j);
     g.activation = kernel_activation(e.activation);
     if (!e.residual.empty()) g.residual = e.residual.data() + i * e.residual.stride(0) + j, g.ldr = e.residual.stride(0);

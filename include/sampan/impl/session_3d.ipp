@@ -132,28 +132,43 @@ SAMPAN_INLINE Status Session3d::try_click(const Click3d& click, const Progress& 
     SAMPAN_CHECK(detail::check_inside(*state_, click.i, click.j, click.k));
     if (click.label != 0 && click.label != 1)
       return Error(ErrorCode::invalid_argument, cat("label ", click.label, " of a click: 1 (object) or 0 (background) is needed"));
-    if (!state_->has_crop && click.label == 0)
+    if (state_->cubes.empty() && click.label == 0)
       return Error(ErrorCode::invalid_argument, "the first click must be on the object (label 1), or a centre must be set before it");
     return detail::with_volume_network(*state_, [&](const auto& net) -> Status {
-      if (!state_->has_crop) SAMPAN_CHECK(state_->set_centre(net, {click.i, click.j, click.k}, &progress));
+      if (state_->cubes.empty()) SAMPAN_CHECK(state_->set_centre(net, {click.i, click.j, click.k}, &progress));
       return state_->click(net, click, &progress);
     });
   });
 }
 
+SAMPAN_INLINE Result<std::int64_t> Session3d::try_cover(std::int64_t most_cubes, const Progress& progress) noexcept {
+  return detail::guarded([&]() -> Result<std::int64_t> {
+    if (most_cubes < 1 || most_cubes > kMostCubes) return Error(ErrorCode::invalid_argument, cat(most_cubes, " cubes: 1 to ", kMostCubes, " are possible"));
+    if (clicks() == 0) return Error(ErrorCode::invalid_argument, "the object must have been clicked on before it can be followed");
+    return std::visit([&](const auto& net) { return state_->cover(net, most_cubes, &progress); }, state_->model->network);
+  });
+}
+
 SAMPAN_INLINE bool Session3d::undo() noexcept {
   auto& s = *state_;
-  if (s.steps.empty()) return false;
-  s.steps.pop_back();
-  s.mask.clear();
-  if (s.steps.empty()) return true;
+  if (s.cubes.empty() || s.cubes.back().steps.empty()) return false;
+  auto& cube = s.cubes.back();
+  cube.steps.pop_back();
+  cube.mask.clear();
+  if (cube.steps.empty()) {
+    if (s.cubes.size() > 1) s.cubes.pop_back();
+    return true;
+  }
   // The logits made this mask before, in the same memory: it cannot fail again.
-  return detail::guarded([&] { return detail::with_volume_network(s, [&](const auto& net) { return s.make_mask(net.backend); }); }).ok();
+  return detail::guarded([&] { return detail::with_volume_network(s, [&](const auto& net) { return s.make_mask(net.backend, cube); }); }).ok();
 }
 
 SAMPAN_INLINE void Session3d::clear() noexcept {
-  state_->steps.clear();
-  state_->mask.clear();
+  auto& cubes = state_->cubes;
+  if (cubes.empty()) return;
+  cubes.erase(cubes.begin() + 1, cubes.end());
+  cubes[0].steps.clear();
+  cubes[0].mask.clear();
 }
 
 SAMPAN_INLINE Status Session3d::try_mask(std::span<std::uint8_t> out) const noexcept {
@@ -170,22 +185,37 @@ SAMPAN_INLINE Result<std::int64_t> Session3d::try_paint(std::span<std::uint8_t> 
     const auto& s = *state_;
     SAMPAN_CHECK(detail::check_room(s, out.size()));
     std::int64_t count = 0;
-    if (s.mask.empty()) return count;
-    predict::for_voxels_in_crop(s.grid, [&](std::size_t voxel, std::size_t crop) {
-      if (s.mask[crop]) out[voxel] = value, ++count;
-    });
+    const auto taken = [&](const detail::Cube3d& cube, std::size_t crop, std::size_t cubes_before) {  // voxels that an earlier cube has painted are not counted again
+      if (cubes_before == 0) return false;
+      const auto side = std::size_t(cube.grid.side);
+      const std::array<std::int64_t, 3> p{cube.grid.begin[0] + std::int64_t(crop / (side * side)), cube.grid.begin[1] + std::int64_t(crop / side % side), cube.grid.begin[2] + std::int64_t(crop % side)};
+      for (std::size_t n = 0; n < cubes_before; ++n)
+        if (const auto at = detail::Session3dState::voxel_of(s.cubes[n], p); at && !s.cubes[n].mask.empty() && s.cubes[n].mask[*at]) return true;
+      return false;
+    };
+    for (std::size_t n = 0; n < s.cubes.size(); ++n)
+      if (const auto& cube = s.cubes[n]; !cube.mask.empty())
+        predict::for_voxels_in_crop(cube.grid, [&](std::size_t voxel, std::size_t crop) {
+          if (cube.mask[crop] && !taken(cube, crop, n)) out[voxel] = value, ++count;
+        });
     return count;
   });
 }
 
-SAMPAN_INLINE bool Session3d::has_crop() const noexcept { return state_->has_crop; }
-SAMPAN_INLINE std::size_t Session3d::clicks() const noexcept { return state_->steps.size(); }
+SAMPAN_INLINE bool Session3d::has_crop() const noexcept { return !state_->cubes.empty(); }
+SAMPAN_INLINE std::size_t Session3d::cubes() const noexcept { return state_->cubes.size(); }
+SAMPAN_INLINE std::size_t Session3d::clicks() const noexcept {
+  std::size_t n = 0;
+  for (const auto& cube : state_->cubes) n += cube.steps.size();
+  return n;
+}
 SAMPAN_INLINE float Session3d::predicted_iou() const noexcept {
-  return state_->steps.empty() ? std::numeric_limits<float>::quiet_NaN() : state_->steps.back().iou;
+  return clicks() == 0 ? std::numeric_limits<float>::quiet_NaN() : state_->cubes.back().steps.back().iou;
 }
 SAMPAN_INLINE std::span<const float> Session3d::low_res_logits() const noexcept {
-  return state_->steps.empty() ? std::span<const float>() : std::span<const float>(state_->steps.back().logits);
+  return clicks() == 0 ? std::span<const float>() : std::span<const float>(state_->cubes.back().steps.back().logits);
 }
 SAMPAN_INLINE const Timings& Session3d::timings() const noexcept { return state_->timings; }
+SAMPAN_INLINE void Session3d::set_trace(Trace* trace) noexcept { state_->trace = trace; }
 
 }  // namespace sampan::inline SAMPAN_ABI

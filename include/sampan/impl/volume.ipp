@@ -126,6 +126,11 @@ SAMPAN_INLINE bool VolumeSession::undo() noexcept {
   return true;
 }
 
+SAMPAN_INLINE void VolumeSession::forget_slices() noexcept {
+  state_->cache.clear();
+  state_->stats.cache_bytes = 0;
+}
+
 SAMPAN_INLINE Result<bool> VolumeSession::try_mask(int object, std::int64_t slice, std::span<std::uint8_t> out) const noexcept {
   return detail::guarded([&]() -> Result<bool> {
     auto& s = *state_;

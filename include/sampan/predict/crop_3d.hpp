@@ -48,6 +48,16 @@ struct CropGrid {
     for (int a = 0; a < 3; ++a) p[std::size_t(a)] = to_crop(a, v[std::size_t(of_axis[std::size_t(a)])]);
     return p;
   }
+  /// The voxel of the volume at a position of the crop, in fractions.
+  Voxel to_volume(const std::array<std::int64_t, 3>& p) const {
+    Voxel v{};
+    for (std::size_t a = 0; a < 3; ++a) {
+      const std::size_t i = std::size_t(of_axis[a]);
+      const double at = double(begin[a] + p[a]), r = flipped[a] ? double(resampled[i] - 1) - at : at;
+      v[i] = (r - double(resampled[i] - 1) / 2) * ratio[i] + double(size[i] - 1) / 2;
+    }
+    return v;
+  }
 };
 
 /// `to_world`: rows x, y, z of RAS millimetres; columns: steps along i, j, k, and the centre of voxel (0,0,0). The crop still stands at 0; see centre_crop.

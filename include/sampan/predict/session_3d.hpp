@@ -1,8 +1,12 @@
 // Model3d and Session3d: clicks in a volume, a mask on its grid, with a volumetric network (SAM-Med3D). Declarations; impl/session_3d.ipp defines them.
 // Data flow: VolumeSource (planes, read once per crop) -> predict/crop_3d.hpp -> encoder, once per crop -> decoder per click -> mask.
 // The network sees a cube (SAM-Med3D: 192 mm) around the first click; later clicks refine the mask, each with the logits of the one before, as the published pipeline does.
+// Larger objects: a click on the object beyond the last cube opens another one around it, with the mask so far (nearest neighbour, 0 and 1) as its mask prompt and one click in its
+//   middle; masks are joined. That is the published rule for clicks that follow a segmentation (medim_infer.py of SAM-Med3D, branch CVPR25_3DFM), which moves the cube with every click
+//   on the object and hands the mask on through the scan's grid; here it stays in the network's voxels, and clicks inside a cube refine it. try_cover clicks by itself where a mask
+//   leaves its cube. (The sliding window of the same project takes these clicks from the truth.)
 // Coordinates: (i, j, k) in voxels of the volume, centres are whole numbers; i is the fastest axis in memory.
-// Cost on 128^3: 104 GFLOP per crop, 1.5 per click. Deliberately absent: boxes (the network has none), sliding windows, devices other than the processor.
+// Cost on 128^3: 104 GFLOP per crop, 1.5 per click. Deliberately absent: boxes (the network has none), devices other than the processor.
 // In header-only mode include <sampan/sampan.hpp> as well.
 #pragma once
 #include <sampan/predict/predictor.hpp>
@@ -73,12 +77,18 @@ class Session3d {
 
   /// Moves the crop to this voxel, encodes it, and forgets all clicks. Error{invalid_argument}: outside the volume, or nothing in the crop to normalise by.
   Status try_set_centre(double i, double j, double k, const Progress& progress = {}) noexcept;
-  /// Adds a click and segments. The first click of a session without a crop must be on the object and becomes the crop's centre.
-  /// Error{invalid_argument}: outside the volume or the crop, a label other than 0 and 1. A failed click changes nothing.
+  /// Adds a click and segments. The first click of a session without a crop must be on the object and becomes the crop's centre; a later one on the object, beyond the last cube,
+  /// opens another cube.
+  /// Error{invalid_argument}: outside the volume, beside the object and outside the last cube, a label other than 0 and 1. A failed click changes nothing.
   Status try_click(const Click3d& click, const Progress& progress = {}) noexcept;
-  /// Takes the last click back; false if there is none.
+  /// Opens cubes where the object leaves those there are: around the voxel of a cube's face nearest to the middle of those on the object there, until it leaves none or there are
+  /// `most_cubes`. A voxel that several cubes cover is decided by the first of them. Returns how many were opened; each is a click for undo().
+  /// Error{invalid_argument}: no click yet, `most_cubes` below 1 or above kMostCubes; or what encoding a cube can fail with. A failed call opens none.
+  Result<std::int64_t> try_cover(std::int64_t most_cubes = 27, const Progress& progress = {}) noexcept;
+  static constexpr std::int64_t kMostCubes = 1000;
+  /// Takes the last click back, and the cube that it opened; false if there is none.
   bool undo() noexcept;
-  /// Forgets the clicks; the crop stays.
+  /// Forgets the clicks; the first cube stays.
   void clear() noexcept;
 
   /// The mask on the volume's grid, size[0] * size[1] * size[2] bytes of 0 and 1, i fastest; all zeros before the first click.
@@ -87,17 +97,21 @@ class Session3d {
   Result<std::int64_t> try_paint(std::span<std::uint8_t> out, std::uint8_t value) const noexcept;
 
   bool has_crop() const noexcept;
+  std::size_t cubes() const noexcept;
   std::size_t clicks() const noexcept;
-  /// The network's own guess of the mask's quality; NaN before the first click.
+  /// The network's own guess of the mask's quality in the last cube; NaN before the first click.
   float predicted_iou() const noexcept;
-  /// [low_res, low_res, low_res] over the crop, axes right, anterior, superior; empty before the first click.
+  /// [low_res, low_res, low_res] over the last cube, axes right, anterior, superior; empty before the first click.
   std::span<const float> low_res_logits() const noexcept;
   const Timings& timings() const noexcept;
+  /// Records intermediate tensors of later calls, as Session::set_trace does; nullptr stops.
+  void set_trace(Trace* trace) noexcept;
 
 #if SAMPAN_EXCEPTIONS
   static Session3d open(const Model3d& model, const VolumeSource& volume) { return try_open(model, volume).value(); }
   void set_centre(double i, double j, double k, const Progress& progress = {}) { try_set_centre(i, j, k, progress).value(); }
   void click(const Click3d& c, const Progress& progress = {}) { try_click(c, progress).value(); }
+  std::int64_t cover(std::int64_t most_cubes = 27, const Progress& progress = {}) { return try_cover(most_cubes, progress).value(); }
   void mask(std::span<std::uint8_t> out) const { try_mask(out).value(); }
   std::int64_t paint(std::span<std::uint8_t> out, std::uint8_t value) const { return try_paint(out, value).value(); }
 #endif

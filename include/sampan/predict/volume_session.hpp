@@ -2,7 +2,7 @@
 // Data flow: SliceSource (8-bit pictures, read one at a time) -> encoder, once per slice for all objects -> decoder per object -> masks, which also make the next slice's box.
 // Propagation is LiteMedSAM's rule (CVPR24_LiteMedSAM_infer.py): the box of a slice is that of its neighbour's mask, 3 pixels of a 256-pixel input wider; an empty
 //   neighbour hands on the prompt's own box. Outward from each prompted slice, in both directions; between two prompted slices they meet in the middle, or boxes are interpolated.
-// Encoded slices stay in memory up to a limit, and in a folder if one is named: later prompts, undo, and a run after a crash encode nothing twice.
+// Encoded slices stay in memory up to a limit (or as long as they are wanted), and in a folder if one is named: later prompts, undo, and a run after a crash encode nothing twice.
 // Shapes: slices [height, width] or [height, width, 3]; masks one byte per pixel. Cost: one encoding per slice, one decoding per object and slice.
 // Deliberately absent: file formats and planes (examples/medical), 3D networks, label maps: objects are kept apart, so that overlaps are the caller's decision.
 // In header-only mode include <sampan/sampan.hpp> as well.
@@ -28,6 +28,7 @@ struct VolumeOptions {
   std::string cache_folder = {};  ///< exists; one file per encoded slice, named by a digest of pixels, model, precision and instruction set. Empty: none.
   bool interpolate = false;       ///< between two prompted slices: boxes between theirs (both need one), instead of propagation to the middle
   int margin = 3;                 ///< pixels of a 256-pixel input around the neighbour's mask
+  bool keep_all = true;           ///< for later prompts; false: in memory stay only slices that the same propagation wants once more
 };
 
 /// Corners in voxels of the slices: x and y in pixels, z a slice number; the last slice belongs to it.
@@ -64,6 +65,8 @@ class VolumeSession {
   Status try_propagate(const Progress& progress = {}) noexcept;
   /// Takes the last step back; false if there is none.
   bool undo() noexcept;
+  /// Gives back the memory of encoded slices; masks and prompts stay. Later prompts encode anew, or read the folder.
+  void forget_slices() noexcept;
 
   /// The object's mask on a slice, height * width bytes of 0 and 1; false (and zeros) if it has none there.
   Result<bool> try_mask(int object, std::int64_t slice, std::span<std::uint8_t> out) const noexcept;

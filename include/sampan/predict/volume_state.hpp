@@ -142,6 +142,10 @@ struct VolumeState {
       it->second.wanted = wanted;
       ++stats.from_memory;
       ready();
+      if (!wanted && !options.keep_all) {
+        stats.cache_bytes -= floats * sizeof(float);
+        cache.erase(it);
+      }
       return {};
     }
     const double start = now_ms();
@@ -171,6 +175,7 @@ struct VolumeState {
   }
 
   Status keep(std::int64_t z, std::size_t floats, bool wanted) {
+    if (!wanted && !options.keep_all) return {};
     const std::uint64_t bytes = floats * sizeof(float);
     while (!cache.empty() && stats.cache_bytes + bytes > options.cache_bytes) {
       auto victim = cache.begin();
