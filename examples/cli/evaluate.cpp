@@ -1,10 +1,12 @@
 // sampan evaluate: a data set and a model to the numbers of a published protocol. Data flow: DATASET.json -> images, masks -> Evaluator -> journal -> tables, page.
 // Cheap checks come first (words, data set, capabilities of the model); each image is encoded once, or taken from the cache; each mask that is done is in the journal, from which
 // everything is written at the end: masks.csv, report.json, report.html appear complete or not at all. A run that is stopped continues when it is called again.
-// An image that cannot be read is named, the others go on, and the exit code is 7. Deliberately absent: volumes.
+// Scans become slices first (dataset_volumes.hpp); what was found in the slices of one is put together again and scored as a volume (evaluate_volumes.hpp).
+// An image that cannot be read is named, the others go on, and the exit code is 7. Deliberately absent: volumetric networks.
 #include "commands.hpp"
 #include "evaluate_cvpr24.hpp"
 #include "evaluate_html.hpp"
+#include "volumetric.hpp"
 
 #include <sampan/image/mask_codec.hpp>
 
@@ -143,6 +145,17 @@ Report settings_report(const EvaluatePlan& p, const Options& o, const Dataset& d
   return j;
 }
 
+/// Which slices and masks a run is about: truth that changes them makes another run.
+std::string slices_identity(const Dataset& d) {
+  Sha256 sha;
+  for (const ImageEntry& e : d.images) {
+    std::string line = e.name;
+    for (const int v : e.values) line += cat(" ", v);
+    sha.update(as_bytes(line + "\n"));
+  }
+  return sha.hex();
+}
+
 /// A grey picture as numbers [h, w].
 std::vector<std::uint16_t> read_values(const std::string& path, const ImageSize& size) {
   const Image image = must(load_image(path), Source::file);
@@ -160,7 +173,8 @@ std::vector<std::uint16_t> read_values(const std::string& path, const ImageSize&
 }
 
 /// The masks of an image, in the order of its entry: its files, then the values of its label map.
-std::vector<EvaluateTruth> read_truths(const Dataset& d, const ImageEntry& e, const ImageSize& size) {
+std::vector<EvaluateTruth> read_truths(const Dataset& d, const ImageEntry& e, const ImageSize& size, Scans& scans) {
+  if (e.volume) return scans.truths(d, e);
   std::vector<EvaluateTruth> out;
   std::map<std::string, int> seen;
   const auto sp = e.spacing.value_or(std::array<double, 2>{1, 1});
@@ -181,12 +195,17 @@ std::vector<EvaluateTruth> read_truths(const Dataset& d, const ImageEntry& e, co
 }
 
 /// The picture as the model is given it: 8-bit RGB.
-std::vector<std::uint8_t> read_picture(const ImageEntry& e, const Options& o, const EvaluatePlan& p, ImageSize& size) {
-  const Image image = must(load_image(e.image), Source::file);
-  size = {image.size().width, image.size().height, 3};
-  std::vector<std::uint8_t> rgb(std::size_t(size.width * size.height * 3));
-  const auto window = e.window ? e.window : o.window;
-  must(named(to_rgb8(image.view(), window, View<std::uint8_t, 3>(rgb.data(), {Index(size.height), Index(size.width), 3})), cat(e.image, " (\"window\", or --window-preset, says what 16 bits show)")), Source::file);
+std::vector<std::uint8_t> read_picture(const ImageEntry& e, const Options& o, const EvaluatePlan& p, ImageSize& size, Scans& scans) {
+  std::vector<std::uint8_t> rgb;
+  if (e.volume) {
+    rgb = scans.picture(e, size);
+  } else {
+    const Image image = must(load_image(e.image), Source::file);
+    size = {image.size().width, image.size().height, 3};
+    rgb.resize(std::size_t(size.width * size.height * 3));
+    const auto window = e.window ? e.window : o.window;
+    must(named(to_rgb8(image.view(), window, View<std::uint8_t, 3>(rgb.data(), {Index(size.height), Index(size.width), 3})), cat(e.image, " (\"window\", or --window-preset, says what 16 bits show)")), Source::file);
+  }
   if (p.quirk("rescale-max")) {
     const double most = *std::max_element(rgb.begin(), rgb.end());
     for (auto& v : rgb) v = most > 0 ? std::uint8_t(double(v) / most * 255) : v;
@@ -214,15 +233,14 @@ class Course {
 };
 
 struct FailedImage {
-  std::size_t image;
-  std::string message;
+  std::string image, message;
 };
 
-void evaluate_image(std::size_t i, const Dataset& d, const Options& o, const EvaluatePlan& p, const ModelInfo& m, Session& session, Evaluator& evaluator, EmbeddingCache& cache, Journal& journal, Course& course) {
+void evaluate_image(std::size_t i, const Dataset& d, const Options& o, const EvaluatePlan& p, const ModelInfo& m, Session& session, Evaluator& evaluator, EmbeddingCache& cache, Journal& journal, Course& course, Scans& scans) {
   const ImageEntry& e = d.images[i];
   ImageSize size;
-  const auto rgb = read_picture(e, o, p, size);
-  auto truths = read_truths(d, e, size);
+  const auto rgb = read_picture(e, o, p, size, scans);
+  auto truths = read_truths(d, e, size, scans);
   Mask any{size.width, size.height, std::vector<std::uint8_t>(std::size_t(size.width * size.height))};
   for (const auto& t : truths)
     for (std::size_t k = 0; k < any.data.size(); ++k) any.data[k] |= t.mask.data[k];
@@ -283,9 +301,10 @@ Report skipped_report(const std::vector<EvaluateResult>& results, const Dataset&
 
 void run_evaluate(const Options& o) {
   EvaluatePlan plan = read_words(o);
+  if (takes_volumes(o.model)) usage(cat(o.model, " holds a volumetric network, evaluate prompts slices: segment with sampan volume, then score with sampan metrics"));
   if (plan.profile && plan.prompts.empty()) return run_cvpr24(o, plan);
   if (!o.evaluate.truth.empty()) usage("--truth belongs to --protocol cvpr24-laptop; a data set names its masks");
-  const Dataset dataset = [&] {
+  Dataset dataset = [&] {
     const auto file = must(MappedFile::open(o.image), Source::file);
     return parse_dataset(as_text(file.bytes()), o.image);
   }();
@@ -294,7 +313,17 @@ void run_evaluate(const Options& o) {
   const ModelInfo info = model.info();
   fit_to_model(plan, o, info);
   const Report engine = run_report(o, model, t, Report::array());
-  const Report settings = settings_report(plan, o, dataset, engine);
+  Scans scans(o);
+  std::vector<FailedImage> failed;
+  const std::size_t scan_count = std::size_t(std::count_if(dataset.images.begin(), dataset.images.end(), [](const ImageEntry& e) { return e.volume.has_value(); }));
+  scans.expand(dataset, [&](const ImageEntry& e, const std::string& why) {
+    if (plan.one_stream) throw Failure{Exit::bad_file, why};
+    failed.push_back({e.name, why});
+  });
+  if (dataset.images.empty()) throw Failure{Exit::bad_file, failed[0].message};
+  const std::size_t asked = dataset.images.size() + failed.size();
+  Report settings = settings_report(plan, o, dataset, engine);
+  if (scan_count > 0) settings["slices"] = slices_identity(dataset);
   const ScoreNames names(plan.compare);
 
   std::error_code error;
@@ -305,12 +334,12 @@ void run_evaluate(const Options& o) {
   outputs.input(o.image);
   outputs.input(o.model);
   for (const char* name : {"masks.csv", "report.json", "report.html"}) outputs.output("-o", path(name));
+  if (scan_count > 0) outputs.output("-o", path("objects.csv"));
   EmbeddingCache cache(o.evaluate.cache, byte_size("--cache-limit", o.evaluate.cache_limit), cat(settings["model"].dump(), settings["device"].dump(), settings["isa"].dump(), settings["precision"].dump(), SAMPAN_VERSION));
   Journal journal(path("journal.jsonl"), settings, o.evaluate.restart, dataset.images.size(), names.all.size());
 
   const std::size_t before = journal.results().size(), images_before = journal.images();
   if (before > 0) note(o, cat(path("journal.jsonl"), " holds ", before, " masks of ", images_before, " finished images: the run continues"));
-  std::vector<FailedImage> failed;
   Session session(model);
   ThreadPool pool(o.load.threads);
   Evaluator evaluator(session, info, plan, pool);
@@ -321,10 +350,10 @@ void run_evaluate(const Options& o) {
       if (journal.image_done(i)) continue;
       stop_if_interrupted();
       try {
-        evaluate_image(i, dataset, o, plan, info, session, evaluator, cache, journal, course);
+        evaluate_image(i, dataset, o, plan, info, session, evaluator, cache, journal, course, scans);
       } catch (const Failure& f) {
         if (f.code != Exit::bad_file || plan.one_stream) throw;  // a stream of random numbers goes through all images: none can be stepped over
-        failed.push_back({i, f.message});
+        failed.push_back({dataset.images[i].name, f.message});
       }
       course.next();
     }
@@ -349,21 +378,27 @@ void run_evaluate(const Options& o) {
   report["dataset"] = {{"name", dataset.name}, {"file", fs::path(o.image).filename().string()}, {"sha256", dataset.sha256}, {"images", dataset.images.size()}, {"patients", patients.size()}, {"masks", results.size()}};
   report["skipped"] = skipped_report(results, dataset);
   report["failed"] = Report::array();
-  for (const FailedImage& f : failed) report["failed"].push_back({{"image", dataset.images[f.image].name}, {"why", f.message}});
+  for (const FailedImage& f : failed) report["failed"].push_back({{"image", f.image}, {"why", f.message}});
   report["encode_ms"] = {{"images", journal.encode_ms().size()}, {"median", journal.encode_ms().empty() ? Report(nullptr) : Report(median(journal.encode_ms()))}};
   OutputFiles files;
   const auto put = [&](const char* name, const std::string& text) { files.bytes(path(name), as_bytes(text)); };
-  const auto picture = [&](std::size_t i, ImageSize& size) { return read_picture(dataset.images[i], o, plan, size); };
+  const auto picture = [&](std::size_t i, ImageSize& size) { return read_picture(dataset.images[i], o, plan, size, scans); };
   const auto truth = [&](std::size_t i, const std::string& label, int instance, const ImageSize& size) {
-    for (auto& m : read_truths(dataset, dataset.images[i], size))
+    for (auto& m : read_truths(dataset, dataset.images[i], size, scans))
       if (m.label == label && m.instance == instance) return std::move(m.mask);
     throw Failure{Exit::bad_file, cat(dataset.images[i].said, ": its masks changed while the run was stopped; --restart begins anew")};
   };
+  std::vector<ObjectScore> objects;
   try {
     report["results"] = results_report(groups, results, dataset, plan, names);
     put("masks.csv", csv_of(results, dataset, names));
+    if (scan_count > 0) {
+      objects = score_objects(results, dataset, plan, scans, pool);
+      report["objects"] = objects_report(objects, plan, names);
+      put("objects.csv", objects_csv(objects, dataset, names));
+    }
     put("report.json", report.dump(1, ' ', false, Report::error_handler_t::replace) + "\n");
-    put("report.html", evaluate_page(report, groups, results, dataset, plan, names, picture, truth));
+    put("report.html", evaluate_page(report, groups, results, objects, dataset, plan, names, picture, truth));
     files.commit();
   } catch (const Cancelled&) {
     throw Cancelled{"all masks are done; the same command writes the tables"};
@@ -371,10 +406,10 @@ void run_evaluate(const Options& o) {
   if (o.json) {
     print(report);
   } else {
-    const std::string table = terminal_table(groups, results, dataset, plan, names);
+    const std::string table = terminal_table(groups, results, dataset, plan, names) + objects_table(objects, plan, names);
     if (std::fwrite(table.data(), 1, table.size(), stdout) != table.size() || std::fflush(stdout) != 0) throw Failure{Exit::bad_file, "cannot write to stdout"};
   }
-  if (!failed.empty()) throw Failure{Exit::partly, cat(failed.size(), " of ", dataset.images.size(), " images could not be evaluated, the rest is in ", o.output, "; the first: ", failed[0].message)};
+  if (!failed.empty()) throw Failure{Exit::partly, cat(failed.size(), " of ", asked, " images could not be evaluated, the rest is in ", o.output, "; the first: ", failed[0].message)};
 }
 
 }  // namespace sampan::cli

@@ -7,54 +7,22 @@
 #pragma once
 #include "commands.hpp"
 #include "evaluate_tables.hpp"
-
-#include "examples/medical/npz.hpp"
+#include "npz_labels.hpp"
 
 namespace sampan::cli {
 namespace cvpr24 {
-
-struct Labels {
-  std::array<Index, 3> shape{1, 1, 1};
-  bool flat = false;
-  std::vector<std::uint16_t> voxels;
-  std::array<double, 3> spacing{1, 1, 1};  ///< as it is stored
-};
-
-/// Member `name` of an npz, [D, H, W] or [H, W]; nothing if it has none. Throws Failure{bad_file | refused}.
-inline std::optional<Labels> read_labels(const std::string& path, const char* name) {
-  const auto file = must(MappedFile::open(path), Source::file);
-  const medical::VolumeLimits limits;
-  const auto zip = must(tools::ZipArchive::open(file.bytes(), path, {.max_members = 1000, .max_inflated_bytes = limits.max_bytes + 65536, .max_ratio = 1100}), Source::file);
-  auto member = must(medical::detail::npz_member(zip, name), Source::file);
-  if (!member) return std::nullopt;
-  const auto shape = member->array.shape;
-  const std::size_t axes = shape.size();
-  if (member->array.object || axes < 2 || axes > 3 || (member->array.fortran && axes != 3)) throw Failure{Exit::bad_file, cat(path, ": ", name, " must be (D,H,W) or (H,W)")};
-  Labels out;
-  out.flat = axes == 2;
-  for (std::size_t i = 0; i < axes; ++i) out.shape[3 - axes + i] = shape[i];
-  medical::Volume v;
-  v.grid.size = {out.shape[2], out.shape[1], out.shape[0]};
-  v.type = member->array.type;
-  v.data = must(medical::detail::npz_voxels(std::move(*member)), Source::file);
-  auto labels = medical::to_labels(v);
-  if (!labels) throw Failure{Exit::bad_file, cat(path, ": ", name, ": ", labels.error().message())};
-  out.voxels = std::move(labels->voxels);
-  if (const auto spacing = must(medical::detail::npz_member(zip, "spacing"), Source::file); spacing && !spacing->array.object && spacing->array.count == 3)
-    for (std::size_t c = 0; c < 3; ++c) out.spacing[c] = spacing->array.at(c);
-  return out;
-}
 
 struct CaseScores {
   double dsc = metrics::kUndefined, nsd = metrics::kUndefined;
 };
 
-inline CaseScores score(const Labels& seg, Labels truth, const std::string& path, const EvaluatePlan& plan, ThreadPool& pool) {
+inline CaseScores score(const NpzLabels& seg, NpzLabels truth, const std::string& path, const EvaluatePlan& plan, ThreadPool& pool) {
   if (seg.voxels.size() != truth.voxels.size() || seg.shape != truth.shape) throw Failure{Exit::bad_file, cat(path, ": the truth has another shape than the segmentation")};
   // [H, W] as a volume whose last axis has one voxel: its surface has a top and a bottom, all of it within reach.
   if (truth.flat && plan.quirk("flat-as-volume")) truth.shape = {truth.shape[1], truth.shape[2], 1};
   metrics::Grid grid{truth.flat && !plan.quirk("flat-as-volume") ? 2 : 3, {1, 1, 1}};
-  if (!truth.flat) grid.spacing = plan.quirk("spacing-as-stored") ? truth.spacing : std::array<double, 3>{truth.spacing[2], truth.spacing[1], truth.spacing[0]};
+  const std::array<double, 3> stored = truth.spacing.value_or(std::array<double, 3>{1, 1, 1});
+  if (!truth.flat) grid.spacing = plan.quirk("spacing-as-stored") ? stored : std::array<double, 3>{stored[2], stored[1], stored[0]};
   const int labels = truth.voxels.empty() ? 0 : *std::max_element(truth.voxels.begin(), truth.voxels.end());
   if (labels == 0) return {};
   std::vector<std::uint8_t> p(seg.voxels.size()), g(p);
@@ -138,8 +106,8 @@ inline void run_cvpr24(const Options& o, const EvaluatePlan& plan) {
         const double seconds = (now_ms() - start) / 1000;
         cvpr24::CaseScores s;
         const std::string truth_path = w.truth.empty() ? c.image : (fs::path(w.truth) / names[i]).string();
-        if (auto truth = cvpr24::read_labels(truth_path, "gts")) {
-          s = cvpr24::score(*cvpr24::read_labels(c.output, "segs"), std::move(*truth), truth_path, plan, pool);
+        if (auto truth = read_npz_labels(truth_path, "gts")) {
+          s = cvpr24::score(*read_npz_labels(c.output, "segs"), std::move(*truth), truth_path, plan, pool);
         } else if (!w.truth.empty()) {
           throw Failure{Exit::bad_file, cat(truth_path, ": has no member gts.npy")};
         }

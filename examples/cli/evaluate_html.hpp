@@ -2,7 +2,7 @@
 // Plots: Dice of every mask by label; against how much a box was moved; against clicks. Below them the worst masks with truth and prediction, tables, settings.
 // Deliberately absent: anything that report.json does not hold, except the pictures.
 #pragma once
-#include "evaluate_tables.hpp"
+#include "evaluate_volumes.hpp"
 
 #include "examples/evaluate/page.hpp"
 
@@ -74,6 +74,19 @@ inline std::string rule_table(const std::vector<EvaluateGroup>& groups, const Da
     s += cat("<tr><td>", prompt_cell(g, last), "</td>");
     for (const Rule r : kShown) s += cat("<td>", decimal(row.at(r)), "</td>");
     s += "</tr>";
+  }
+  return s + "</tbody></table></div>";
+}
+
+/// Means over objects in 3D: a line per prompt.
+inline std::string object_table(const std::vector<ObjectScore>& objects, const EvaluatePlan& plan, const ScoreNames& names) {
+  std::string s = "<div class=\"wide\"><table><thead><tr><th>prompt</th><th>objects</th><th>Dice, mean and 95&nbsp;% interval</th><th>median</th><th>NSD</th><th>HD95</th><th>Dice &lt; 0.5</th></tr></thead><tbody>";
+  for (const auto& [prompt, list] : objects_by_prompt(objects, plan)) {
+    const auto dice = evaluate::summarize(object_scores(list, names.find("dice")), plan.bootstrap);
+    const auto mean = [&names, &l = list](const char* name) { return evaluate::summarize(object_scores(l, names.find(name)), {0, 0, 0.95}).mean; };
+    const auto failures = std::count_if(list.begin(), list.end(), [](const ObjectScore* o) { return o->scores[0] < kFailureDice; });
+    s += cat("<tr><td>", escaped(prompt), "</td><td>", list.size(), "</td><td>", decimal(dice.mean), interval_text(dice.interval), "</td><td>", decimal(dice.median), "</td><td>", decimal(mean("nsd")), "</td><td>", decimal(mean("hd95"), 1), "</td><td",
+             failures ? " class=\"bad\"" : "", ">", decimal(100 * double(failures) / double(list.size()), 0), "&nbsp;%</td></tr>");
   }
   return s + "</tbody></table></div>";
 }
@@ -256,8 +269,8 @@ inline std::string definition(const std::string& name, const std::string& value)
 
 /// picture(image, size&) -> RGB bytes; truth(image, label, instance, size) -> Mask. Throws what they throw.
 template <class Picture, class Truth>
-std::string evaluate_page(const Report& report, const std::vector<EvaluateGroup>& groups, const std::vector<EvaluateResult>& results, const Dataset& d, const EvaluatePlan& plan, const ScoreNames& names,
-                          const Picture& picture, const Truth& truth) {
+std::string evaluate_page(const Report& report, const std::vector<EvaluateGroup>& groups, const std::vector<EvaluateResult>& results, const std::vector<ObjectScore>& objects, const Dataset& d, const EvaluatePlan& plan,
+                          const ScoreNames& names, const Picture& picture, const Truth& truth) {
   using namespace detail;
   const std::string title = cat(d.name.empty() ? report["dataset"]["file"].get<std::string>() : d.name);
   const std::string model = report["model"]["name"].get<std::string>();
@@ -274,6 +287,7 @@ std::string evaluate_page(const Report& report, const std::vector<EvaluateGroup>
   const std::size_t skipped = report["skipped"].size(), failed = report["failed"].size();
   if (skipped + failed > 0) s += cat("<p class=\"bad\">", skipped, " masks were left out, ", failed, " images could not be read; the settings below say which.</p>\n");
   s += cat("<h2>All masks</h2><p class=\"soft\">NSD within ", short_text(plan.compare.tolerance), d.millimetres ? " mm; HD95 in mm" : " pixels; HD95 in pixels", ", over masks that have one. ", report["dataset"]["patients"] == 1 ? "One patient says nothing about others: there are no intervals." : "Intervals come from drawing patients with replacement.", plan.multimask ? cat(" Of the masks of a prompt the rule &ldquo;", evaluate::to_string(plan.headline()), "&rdquo; picks one.") : std::string(), "</p>", overall_table(groups, d, plan, names), "\n");
+  if (!objects.empty()) s += cat("<h2>Whole objects</h2><p class=\"soft\">The masks of an object's slices put together and compared as volumes; pixels of slices that were left out count as missed.</p>", object_table(objects, plan, names), "\n");
   if (std::any_of(groups.begin(), groups.end(), [](const EvaluateGroup& g) { return g.rule == Rule::first; }))
     s += cat("<h2>Mean Dice by rule</h2><p class=\"soft\">All rules pick from the same forward pass: oracle takes the best Dice, which nobody knows; iou the network's own guess; first the first mask.</p>", rule_table(groups, d, plan), "\n");
   if (!shown.empty()) {

@@ -278,7 +278,9 @@ constexpr const char* kEvaluateFooter = R"(
 DATASET.json, paths relative to it ("spacing" in millimetres, x and y, for all images or none; a label map holds several objects):
   {"name": "abdomen", "labels": {"1": "liver", "2": "spleen"}, "images": [
     {"image": "a.png", "patient": "p1", "modality": "CT", "spacing": [0.8, 0.8], "masks": [{"file": "a_liver.png", "label": "liver"}]},
-    {"image": "b.png", "patient": "p2", "modality": "CT", "spacing": [0.8, 0.8], "label_map": "b_labels.png"}]}
+    {"image": "b.png", "patient": "p2", "modality": "CT", "spacing": [0.8, 0.8], "label_map": "b_labels.png"},
+    {"volume": "c.nii.gz", "patient": "p3", "modality": "CT", "label_map": "c_labels.nii.gz", "plane": "axial", "slices": "all", "window": "soft-tissue"}]}
+A scan (NIfTI, NRRD, npz, DICOM) is evaluated slice by slice where it holds a label ("slices": "all", "every:N", or each label's "largest"), and its objects as volumes: objects.csv.
 FOLDER gets masks.csv (one line per mask, prompt and rule), report.json (settings, hashes, summaries), report.html (plots, the worst cases) and journal.jsonl, from which a
 stopped run continues. Rules pick among the masks of one forward pass: oracle (best Dice), iou, first, stability, largest; single where the model gives one.
 Intervals are 95 %, by drawing patients with replacement.
@@ -327,6 +329,7 @@ Options parse_arguments(int argc, const char* const* argv) {
   segment.add_option("--variance-map", o.variance_map, "where the answers differ: variance of the probability, black 0 to white 0.25 (one object)")->type_name("V.png")->group("Ensemble");
   segment.add_option("-o", o.output, "the mask, or the label map of several objects")->type_name("OUT.png")->group("Output");
   segment.add_flag("--labels", o.labels, "a label map for one object too")->group("Output");
+  segment.add_option("--label-names", o.label_names, "names and colours of labels or classes, for --overlay and --json: {\"labels\": {\"1\": {\"name\": \"liver\", \"colour\": [221, 130, 101]}}}")->type_name("FILE.json")->group("Output");
   segment.add_option("--overlay", o.overlay, "the image with contours of the masks")->type_name("O.png")->group("Output");
   segment.add_option("--dump", o.dump, "image_embedding, low_res_logits, iou_predictions in f32")->type_name("D.safetensors")->group("Output");
   add_report(segment, o, r);
@@ -358,6 +361,7 @@ Options parse_arguments(int argc, const char* const* argv) {
   volume.add_flag("--fill-holes", w.fill_holes, "holes in each object, in three dimensions")->group("Result");
   volume.add_option("--min-size", w.min_size, "components below this volume go")->type_name("ML")->group("Result");
   volume.add_option("-o", o.output, "the labels; .dcm is a segmentation of a DICOM scan")->type_name("OUT.nii.gz|.nii|.nrrd|.npz|.dcm")->group("Output");
+  volume.add_option("--label-names", o.label_names, "names and colours of labels, for .nrrd and .dcm outputs, provenance and --json, as in segment")->type_name("FILE.json")->group("Output");
   volume.add_option("--provenance", w.provenance, "how the labels were made; default OUT.json beside OUT")->type_name("FILE.json | none")->group("Output");
   volume.add_option("--montage", w.montage, "a picture of up to 24 slices with their labels")->type_name("M.png")->group("Output");
   volume.add_option("--animation", w.animation, "all labelled slices one after another, as an animated PNG for browsers")->type_name("A.png")->group("Output");
@@ -397,7 +401,7 @@ Options parse_arguments(int argc, const char* const* argv) {
   info.footer(kInfoFooter);
 
   auto& metrics = *app.add_subcommand("metrics", "how well a label map agrees with another: Dice, surface distances");
-  metrics.add_option("PREDICTION", o.metrics.prediction, "grey picture (8 or 16 bits) or scan (NIfTI, NRRD, DICOM) of labels")->type_name("");
+  metrics.add_option("PREDICTION", o.metrics.prediction, "grey picture (8 or 16 bits) or scan (NIfTI, NRRD, DICOM, npz with segs or gts) of labels")->type_name("");
   metrics.add_option("TRUTH", o.metrics.truth, "the same for the ground truth, on the same grid")->type_name("");
   metrics.add_option("--tolerance", r.tolerance, "of nsd, in millimetres (scans) or pixels (pictures); default 2")->type_name("T");
   metrics.add_option("--spacing", r.spacing, "size of a pixel or voxel instead of what the file says; a picture says 1,1")->type_name("X,Y[,Z]");

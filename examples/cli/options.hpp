@@ -68,6 +68,7 @@ struct Options {
   // output
   std::string output;  ///< segment: mask or label map; encode: embedding
   bool labels = false;
+  std::string label_names;  ///< segment, volume
   std::string overlay, dump;
   std::optional<TraceRequest> trace;
   bool json = false, quiet = false;

@@ -4,6 +4,7 @@
 // Objects go through in small groups: only what is written is kept of them (label map, overlay, numbers; logits if --dump asks).
 #include "commands.hpp"
 #include "ensemble.hpp"
+#include "label_names.hpp"
 #include "segment_classes.hpp"
 
 #include <sampan/image/mask_codec.hpp>
@@ -44,7 +45,7 @@ std::string numbered(const std::string& path, std::size_t i) { return cat(path.s
 /// What remains of the objects: composed while they are decoded, written at the end.
 class Results {
  public:
-  Results(const Options& o, const std::vector<ObjectPrompt>& objects, const Image* image, ImageSize size) : o_(o), objects_(objects), size_(size) {
+  Results(const Options& o, const std::vector<ObjectPrompt>& objects, const LabelNames& names, const Image* image, ImageSize size) : o_(o), objects_(objects), names_(names), size_(size) {
     const std::size_t pixels = std::size_t(size.width * size.height);
     files_ = o.output.empty() ? 0 : o.select == Masks::all ? 3 : 1;
     map_.assign(files_, std::vector<std::uint16_t>(pixels, 0));
@@ -64,7 +65,8 @@ class Results {
       for (const auto& c : p.candidates) iou_.push_back(c.predicted_iou);
       candidates_ = std::int64_t(p.candidates.size()), side_ = p.low_res;
     }
-    report_.push_back(object_report(label(i), objects_[i].name, p));
+    report_.push_back(object_report(label(i), name(i), p));
+    if (const auto c = names_.colour(label(i))) report_.back()["colour"] = *c;
     if (i < 10) notes_.push_back(summary(i, p));
     if (i == 10) notes_.push_back(cat("... ", objects_.size() - 10, " more"));
   }
@@ -118,22 +120,25 @@ class Results {
       std::array<OverlayObject, std::size(kOverlayColours)> row{};
       OverlayObject& mine = row[(i * masks + m) % row.size()];
       mine.mask = {written(p, m).mask.data.data(), {Index(size_.height), Index(size_.width)}};
+      if (masks == 1) mine.colour = names_.colour(label(i));  // candidates of one object stay apart
       if (m == 0) mine.box = said.prompt.box, mine.points = points;
       must(draw_overlay(overlay_view(), row), Source::arguments);
     }
   }
 
+  std::string name(std::size_t i) const { return names_.name(label(i), objects_[i].name); }
   std::string summary(std::size_t i, const Prediction& p) const {
     const std::string who = objects_.size() == 1 ? std::string("object") : cat("object ", label(i));
-    const std::string name = objects_[i].name.empty() ? std::string() : cat(" (", objects_[i].name, ")");
-    if (p.best().area == 0) return cat(who, name, ": empty mask: no pixel is above the threshold");
+    const std::string called = name(i).empty() ? std::string() : cat(" (", name(i), ")");
+    if (p.best().area == 0) return cat(who, called, ": empty mask: no pixel is above the threshold");
     char numbers[64];
     std::snprintf(numbers, sizeof numbers, "predicted IoU %.3f, stability %.3f", double(p.best().predicted_iou), double(p.best().stability));
-    return cat(who, name, ": ", p.best().area, " pixels, ", numbers);
+    return cat(who, called, ": ", p.best().area, " pixels, ", numbers);
   }
 
   const Options& o_;
   const std::vector<ObjectPrompt>& objects_;
+  const LabelNames& names_;
   ImageSize size_;
   std::size_t files_ = 0;
   std::vector<std::vector<std::uint16_t>> map_;  // one per written file
@@ -187,7 +192,7 @@ void decode_all(Session& session, const Options& o, const std::vector<ObjectProm
 }
 
 void plan_files(OutputPlan& plan, const Options& o, const std::vector<ObjectPrompt>& objects) {
-  for (const std::string& path : {o.image, o.model, o.embedding, o.prompts_file}) plan.input(path);
+  for (const std::string& path : {o.image, o.model, o.embedding, o.prompts_file, o.label_names}) plan.input(path);
   for (const auto& p : objects) plan.input(p.mask_file);
   if (o.select == Masks::all) {
     for (std::size_t f = 0; f < 3; ++f) plan.png("-o", o.output.size() < 4 ? o.output : numbered(o.output, f));
@@ -205,6 +210,7 @@ void plan_files(OutputPlan& plan, const Options& o, const std::vector<ObjectProm
 
 void run_segment(const Options& o) {
   std::vector<ObjectPrompt> objects = read_objects(o);
+  const LabelNames names = LabelNames::read(o.label_names);
   OutputPlan plan;
   plan_files(plan, o, objects);
 
@@ -240,14 +246,14 @@ void run_segment(const Options& o) {
       throw Failure{Exit::bad_file, cat(o.embedding, ": encoded from an image of ", size.width, "x", size.height, " pixels, ", o.image, " is ", image->size().width, "x", image->size().height)};
     for (auto& p : objects) resolve_recist(p, size), check_geometry(p, size);
   }
-  if (classes) return segment_classes(o, model, session, image ? &*image : nullptr, t);
+  if (classes) return segment_classes(o, model, session, image ? &*image : nullptr, names, t);
   if ((!o.mean_map.empty() || !o.variance_map.empty()) && objects.size() != 1) usage(cat("--mean-map and --variance-map show one object, there are ", objects.size()));
   Ensemble ensemble;
   std::optional<Results> results;
   for (int n = 0; n < o.repeat; ++n) {
     if (o.embedding.empty()) encode_image(session, *image, o, n, t);
     const bool last = n + 1 == o.repeat;
-    if (last) results.emplace(o, objects, image ? &*image : nullptr, session.image_size());
+    if (last) results.emplace(o, objects, names, image ? &*image : nullptr, session.image_size());
     o.ensemble ? decode_ensembles(session, o, objects, t, last ? &*results : nullptr, ensemble) : decode_all(session, o, objects, t, last ? &*results : nullptr);
   }
 

@@ -1,5 +1,5 @@
 // sampan segment with a model of classes (SAMed): no prompts, a class for each pixel. Data flow: segment.cpp -> here -> Session::class_map -> label map, overlay, report.
-// Classes are numbers: a checkpoint does not say their names. Deliberately absent: --dump (there is no predicted IoU).
+// Classes are numbers: a checkpoint does not say their names, --label-names does. Deliberately absent: --dump (there is no predicted IoU).
 #include "segment_classes.hpp"
 
 #include <sampan/image/mask_codec.hpp>
@@ -22,7 +22,7 @@ std::vector<Box> extents_of(const ClassMap& m) {
   return boxes;
 }
 
-std::vector<std::uint8_t> overlay_png(const ClassMap& m, const Image& image, const Options& o) {
+std::vector<std::uint8_t> overlay_png(const ClassMap& m, const Image& image, const LabelNames& names, const Options& o) {
   std::vector<std::uint8_t> rgb(m.labels.size() * 3), mask(m.labels.size()), png;
   const View<std::uint8_t, 3> canvas(rgb.data(), {Index(m.height), Index(m.width), 3});
   must(to_rgb8(image.view(), o.window, canvas), Source::arguments);
@@ -30,7 +30,9 @@ std::vector<std::uint8_t> overlay_png(const ClassMap& m, const Image& image, con
     if (m.areas[c] == 0) continue;
     std::transform(m.labels.begin(), m.labels.end(), mask.begin(), [&](std::uint8_t v) { return std::uint8_t(v == c); });
     std::array<OverlayObject, std::size(kOverlayColours)> row{};  // colours go by position
-    row[(c - 1) % row.size()].mask = {mask.data(), {Index(m.height), Index(m.width)}};
+    OverlayObject& mine = row[(c - 1) % row.size()];
+    mine.mask = {mask.data(), {Index(m.height), Index(m.width)}};
+    mine.colour = names.colour(int(c));
     must(draw_overlay(canvas, row), Source::arguments);
   }
   must(encode_png({rgb.data(), {m.width, m.height, 3}, PixelType::u8}, png), Source::arguments);
@@ -39,7 +41,8 @@ std::vector<std::uint8_t> overlay_png(const ClassMap& m, const Image& image, con
 
 }  // namespace
 
-void segment_classes(const Options& o, const Model& model, Session& session, const Image* image, Times& t) {
+void segment_classes(const Options& o, const Model& model, Session& session, const Image* image, const LabelNames& names, Times& t) {
+  if (const int most = int(model.info().classes) - 1; names.largest() > most) usage(cat("--label-names: label ", names.largest(), " has a name, ", model.info().name, " gives classes 1 to ", most));
   ClassMap m;
   for (int n = 0; n < o.repeat; ++n) {
     stop_if_interrupted();
@@ -56,15 +59,21 @@ void segment_classes(const Options& o, const Model& model, Session& session, con
     must(encode_labels_png(View<const std::uint16_t, 2>(wide.data(), {Index(m.height), Index(m.width)}), png), Source::arguments);
     files.bytes(o.output, png);
   }
-  if (!o.overlay.empty()) files.bytes(o.overlay, overlay_png(m, *image, o));
+  if (!o.overlay.empty()) files.bytes(o.overlay, overlay_png(m, *image, names, o));
   files.commit();
   t.write = now_ms() - start;
   Report objects = Report::array();
   const auto boxes = extents_of(m);
-  for (std::size_t c = 1; c < m.areas.size(); ++c)
-    objects.push_back({{"label", c}, {"box", m.areas[c] ? Report::array({boxes[c].x0, boxes[c].y0, boxes[c].x1, boxes[c].y1}) : Report(nullptr)}, {"area", m.areas[c]}});
+  for (std::size_t c = 1; c < m.areas.size(); ++c) {
+    Report j = {{"label", c}};
+    if (const auto name = names.name(int(c), ""); !name.empty()) j["name"] = name;
+    j["box"] = m.areas[c] ? Report::array({boxes[c].x0, boxes[c].y0, boxes[c].x1, boxes[c].y1}) : Report(nullptr);
+    j["area"] = m.areas[c];
+    if (const auto colour = names.colour(int(c))) j["colour"] = *colour;
+    objects.push_back(std::move(j));
+  }
   if (o.json) print(run_report(o, model, t, objects));
-  for (std::size_t c = 1; c < m.areas.size(); ++c) note(o, cat("class ", c, ": ", m.areas[c], " pixels"));
+  for (std::size_t c = 1; c < m.areas.size(); ++c) note(o, cat("class ", c, names.name(int(c), "").empty() ? std::string() : cat(" (", names.name(int(c), ""), ")"), ": ", m.areas[c], " pixels"));
 }
 
 }  // namespace sampan::cli

@@ -4,6 +4,7 @@
 // Memory: the scan in its own type (or mapped), 4 bytes per voxel for labels, the mask at work and the file that is written, 4 more with --overlap confident, the model, and encoded slices in what is left.
 // The provenance file holds how the labels were made and nothing about whom: no names of files, no patient.
 #include "commands.hpp"
+#include "label_names.hpp"
 #include "report.hpp"
 #include "volume_clicks.hpp"
 #include "volume_prompts.hpp"
@@ -293,7 +294,7 @@ struct Marks {
 
 /// Masks -> labels, files, reports.
 void write_result(const Options& o, const Options& with_rest, const Plan& plan, const Scan& scan, const medical::Recipe& recipe,
-                  const std::vector<VolumeObjectPrompt>& objects, const Network& network, const Times& t, const Marks& marks) {
+                  const std::vector<VolumeObjectPrompt>& objects, const LabelNames& names, const Network& network, const Times& t, const Marks& marks) {
   const auto& grid = scan.volume.grid;
   // Objects one by one into the label map.
   medical::LabelMap labels{grid, std::vector<std::uint16_t>(medical::voxel_count(grid.size), 0), {}};
@@ -321,7 +322,7 @@ void write_result(const Options& o, const Options& with_rest, const Plan& plan, 
       }
       labels.voxels[i] = label;
     }
-    labels.segments.push_back({label, objects[n].name, medical::label_colour(label)});
+    labels.segments.push_back({label, objects[n].name, names.colour(label).value_or(medical::label_colour(label))});
   }
   std::vector<std::int64_t> counts(65536, 0);
   for (const std::uint16_t v : labels.voxels) ++counts[v];
@@ -335,6 +336,7 @@ void write_result(const Options& o, const Options& with_rest, const Plan& plan, 
     Report j;
     j["label"] = objects[n].label;
     if (!objects[n].name.empty()) j["name"] = objects[n].name;
+    if (const auto colour = names.colour(objects[n].label)) j["colour"] = *colour;
     j["voxels"] = f.voxels, j["ml"] = double(f.voxels) * mm3 / 1000, j["slices"] = f.slices;
     j["predicted_iou"] = std::isfinite(f.iou) ? Report(f.iou) : Report(nullptr);
     if (clean.largest || clean.min_voxels > 0) j["components"] = f.cleaned.components, j["removed_voxels"] = f.cleaned.removed;
@@ -409,8 +411,9 @@ void write_result(const Options& o, const Options& with_rest, const Plan& plan, 
 
 void run_volume(const Options& o) {
   const Plan plan = read_words(o);
+  const LabelNames names = LabelNames::read(o.label_names);
   OutputPlan outputs;
-  for (const std::string& path : {o.image, o.model, o.prompts_file}) outputs.input(path);
+  for (const std::string& path : {o.image, o.model, o.prompts_file, o.label_names}) outputs.input(path);
   outputs.output("-o", o.output);
   if (!plan.provenance.empty()) outputs.output("--provenance", plan.provenance);
   if (o.trace) outputs.output("--trace", o.trace->path);
@@ -428,6 +431,10 @@ void run_volume(const Options& o) {
   Options with_rest = o;
   with_rest.load.max_memory = budget_without_scan(o, plan, scan);
   std::vector<VolumeObjectPrompt> objects = read_prompts(o, scan, true);  // what does not fit is told before the weights are read
+  const auto give_names = [&] {
+    for (auto& object : objects) object.name = names.name(object.label, object.name);
+  };
+  give_names();
   Times t;
   Network network;
   if (volumetric) {
@@ -439,7 +446,7 @@ void run_volume(const Options& o) {
     network.clicked = std::make_unique<ClickedObjects>(network.take(read_model_3d(with_rest, t)), scan.volume);
     const double loaded = now_ms();
     network.clicked->segment(objects, o);
-    return write_result(o, with_rest, plan, scan, recipe, objects, network, t, {start, loaded, now_ms()});
+    return write_result(o, with_rest, plan, scan, recipe, objects, names, network, t, {start, loaded, now_ms()});
   }
   const Model model = read_model(with_rest, t);
   network.take(model);
@@ -448,7 +455,7 @@ void run_volume(const Options& o) {
     std::filesystem::create_directories(o.volume.cache, error);
     if (error || !std::filesystem::is_directory(o.volume.cache, error)) throw Failure{Exit::bad_file, cat("--cache ", o.volume.cache, ": not a folder that can be made or used")};
   }
-  if (scan.npz && !model.info().points) objects = read_prompts(o, scan, false);
+  if (scan.npz && !model.info().points) objects = read_prompts(o, scan, false), give_names();
   const double loaded = now_ms();
 
   // One session per plane; what the limit leaves is shared between their caches.
@@ -481,7 +488,7 @@ void run_volume(const Options& o) {
     stats.encoded += s.encoded, stats.from_memory += s.from_memory, stats.from_folder += s.from_folder, stats.decoded += s.decoded;
     stats.read_ms += s.read_ms, stats.encode_ms += s.encode_ms, stats.decode_ms += s.decode_ms;
   }
-  write_result(o, with_rest, plan, scan, recipe, objects, network, t, {start, loaded, now_ms()});
+  write_result(o, with_rest, plan, scan, recipe, objects, names, network, t, {start, loaded, now_ms()});
 }
 
 }  // namespace sampan::cli

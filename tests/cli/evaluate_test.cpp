@@ -1,7 +1,10 @@
 // sampan evaluate: numbers equal to those of segment and metrics, rules from one forward pass, a run that continues to the same bytes, every protocol; and what it refuses.
 #include "cli/program.hpp"
 
+#include "examples/medical/nifti.hpp"
 #include "examples/medical/npz.hpp"
+
+#include <sampan/image/rle.hpp>
 
 #include <nlohmann/json.hpp>
 
@@ -246,6 +249,134 @@ TEST_CASE("evaluate: the laptop challenge's cases, segmented, scored and timed")
   CHECK(r.code == 7);
   CHECK_MESSAGE(r.err.find("1 of 3 cases failed, the rest is in part; the first: cases/2DBox_CT_0.npz") != std::string::npos, r.err);
   CHECK(table(read_text(f / "part/cases.csv")).size() == 2);
+}
+
+TEST_CASE("evaluate: the slices of a scan as pictures, and put together as volumes") {
+  Folder f;
+  f.model("m.safetensors", tiny_sam({.image = 64}), 3);
+  // 40 x 32 x 6 voxels, x to the left and slices downward: pictures and files do not run the same way.
+  medical::Grid grid;
+  grid.size = {40, 32, 6};
+  grid.affine.m = {{{-0.5, 0, 0, 9}, {0, 0.75, 0, 4}, {0, 0, -3, 7}}};
+  const auto voxel = [](std::int64_t x, std::int64_t y, std::int64_t z) { return std::size_t((z * 32 + y) * 40 + x); };
+  const auto pixels = phantom_gray(32, 40);
+  std::vector<std::uint16_t> image(40 * 32 * 6), truth(image);
+  for (std::int64_t z = 0; z < 6; ++z)
+    for (std::int64_t y = 0; y < 32; ++y)
+      for (std::int64_t x = 0; x < 40; ++x) {
+        image[voxel(x, y, z)] = std::uint16_t(pixels[std::size_t(y * 40 + x)] * 4 + z);
+        if (z > 0 && (x - 14 - z) * (x - 14 - z) + (y - 12) * (y - 12) < 40 + 9 * z) truth[voxel(x, y, z)] = 1;
+        if (z > 2 && x > 27 && x < 36 && y > 18 && y < 20 + 2 * z) truth[voxel(x, y, z)] = 2;
+        if (x > 37) truth[voxel(x, y, z)] = 5;  // has no name
+      }
+  truth[voxel(3, 3, 0)] = 2;  // a slice with one pixel
+  const auto write = [&](const char* name, const std::vector<std::uint16_t>& v) {
+    AtomicFile out = AtomicFile::create((f / name).string()).value();
+    REQUIRE(medical::write_nifti_labels(out, true, {grid, v, {}}).ok());
+    REQUIRE(out.commit().ok());
+  };
+  write("ct.nii.gz", image);
+  write("truth.nii.gz", truth);
+  const std::string head = R"({"labels": {"1": "liver", "2": "spleen"}, "images": [{"volume": "ct.nii.gz", "label_map": "truth.nii.gz", "patient": "p", "recipe": "full")";
+  write_text(f / "d.json", head + "}]}");
+  const Words call = {"--prompts", "box,box-jitter:10%x2", "--masks", "single", "--min-area", "4"};
+  f.ok(evaluate("out", call));
+  const auto rows = table(read_text(f / "out/masks.csv"));
+  CHECK(rows.size() == 3 * (5 + 3));
+  const auto report = nlohmann::json::parse(read_text(f / "out/report.json"));
+  CHECK(report["skipped"].size() == 1);
+  CHECK(report["skipped"][0]["image"] == "ct.nii.gz axial 5");  // the highest slice is the file's first
+  CHECK(report["settings"]["unit"] == "mm");
+
+  // The same pictures and masks by hand, slice 0 of the pictures (z = 5 of the file): the same boxes, the same numbers.
+  std::vector<std::uint8_t> gray, mask;
+  for (std::int64_t y = 31; y >= 0; --y)  // posterior is down
+    for (std::int64_t x = 0; x < 40; ++x) gray.push_back(std::uint8_t(double(image[voxel(x, y, 5)] - *std::min_element(image.begin(), image.end())) / (*std::max_element(image.begin(), image.end()) - *std::min_element(image.begin(), image.end())) * 255)), mask.push_back(truth[voxel(x, y, 5)] == 1);
+  f.png("0.png", {gray.data(), {40, 32, 1}, PixelType::u8});
+  f.png("0_liver.png", {mask.data(), {40, 32, 1}, PixelType::u8});
+  write_text(f / "flat.json", R"({"images": [{"image": "0.png", "patient": "p", "spacing": [0.5, 0.75], "masks": [{"file": "0_liver.png", "label": "liver"}]}]})");
+  f.ok({"evaluate", "flat.json", "--model", "m.safetensors", "-o", "flat", "--prompts", "box", "--masks", "single"});
+  const auto flat = table(read_text(f / "flat/masks.csv")).at(0);
+  const auto& same = *std::find_if(rows.begin(), rows.end(), [](const auto& w) { return w.at("image") == "ct.nii.gz axial 0" && w.at("label") == "liver" && w.at("prompt") == "box"; });
+  for (const char* key : {"given", "dice", "nsd", "hd95", "predicted_iou", "area"}) CHECK(flat.at(key) == same.at(key));
+
+  // Whole objects: masks of the journal into a volume, scored by `sampan metrics`.
+  const auto objects = table(read_text(f / "out/objects.csv"));
+  CHECK(objects.size() == 2 * 3);
+  for (const auto& [label, value] : {std::pair("liver", 1), std::pair("spleen", 2)}) {
+    std::vector<std::uint16_t> pred(truth.size()), only(truth.size());
+    for (std::size_t i = 0; i < truth.size(); ++i) only[i] = truth[i] == value;
+    std::istringstream lines(read_text(f / "out/journal.jsonl"));
+    for (std::string line; std::getline(lines, line);) {
+      const auto j = nlohmann::json::parse(line);
+      if (j.value("label", "") != label || !j.contains("rows")) continue;
+      const std::int64_t slice = 5 - std::int64_t(j["image"]);
+      for (const auto& row : j["rows"])
+        if (row[0] == "box") {
+          const auto p = mask_of(*from_coco_text(row[10].get<std::string>(), 32, 40));
+          for (std::int64_t y = 0; y < 32; ++y)
+            for (std::int64_t x = 0; x < 40; ++x)
+              if ((*p)[std::size_t(y * 40 + x)]) pred[voxel(x, 31 - y, slice)] = 1;
+        }
+    }
+    write("pred.nii.gz", pred);
+    write("only.nii.gz", only);
+    const auto m = nlohmann::json::parse(f.ok({"metrics", "pred.nii.gz", "only.nii.gz", "--json"}).out)["labels"][0];
+    const auto& o = *std::find_if(objects.begin(), objects.end(), [&, l = std::string(label)](const auto& w) { return w.at("label") == l && w.at("prompt") == "box"; });
+    for (const char* key : {"dice", "nsd", "hd95", "assd", "volume_gt"}) CHECK(std::stod(o.at(key)) == doctest::Approx(m[key].get<double>()).epsilon(1e-12));
+    CHECK(o.at("slices_left_out") == (value == 2 ? "1" : "0"));
+  }
+  CHECK(report["objects"][0]["labels"]["liver"]["dice"]["count"] == 1);
+  CHECK(read_text(f / "out/report.html").find("Whole objects") != std::string::npos);
+
+  // Continued to the same bytes; which slices; another truth is another run.
+  const std::string want = read_text(f / "out/objects.csv");
+  f.ok(evaluate("out", call));
+  CHECK(read_text(f / "out/objects.csv") == want);
+  for (const auto& [rule, count] : {std::pair("largest", 2), std::pair("every:2", 5), std::pair("every:100", 2)}) {
+    write_text(f / "d.json", head + ", \"slices\": \"" + rule + "\"}]}");
+    f.ok(evaluate("few", {"--prompts", "box", "--masks", "single", "--restart"}));
+    CHECK(int(table(read_text(f / "few/masks.csv")).size()) == count);
+    const auto few = table(read_text(f / "few/objects.csv"));
+    CHECK((few.size() == 2 && !few[0].at("dice").empty() && few[0].at("nsd").empty() && few[0].at("hd95").empty()));  // slices apart have no surface in 3D
+  }
+  write_text(f / "d.json", head + ", \"plane\": \"sagittal\", \"slices\": \"largest\"}]}");
+  f.ok(evaluate("side", {"--prompts", "box"}));
+  truth[voxel(3, 3, 1)] = 2;
+  write("truth.nii.gz", truth);
+  write_text(f / "d.json", head + "}]}");
+  f.ok(evaluate("again", call));
+  truth[voxel(3, 3, 2)] = 2;
+  write("truth.nii.gz", truth);
+  check_refused(f.run(evaluate("again", call)), 2, "another slices");
+
+  // Labels on another grid are told, the rest is done; where nothing is left the reason is the only answer.
+  grid.affine.m[2][3] = 8;
+  write("moved.nii.gz", truth);
+  fs::copy_file(f / "ct.nii.gz", f / "second.nii.gz");
+  write_text(f / "d.json", R"({"images": [{"volume": "second.nii.gz", "label_map": "moved.nii.gz", "recipe": "full"}, {"volume": "ct.nii.gz", "label_map": "truth.nii.gz", "recipe": "full", "slices": "every:100"}]})");
+  const Ran r = f.run(evaluate("part", {"--prompts", "box", "--quiet"}));
+  CHECK(r.code == 7);
+  CHECK_MESSAGE(r.err.find("1 of 2 images could not be evaluated, the rest is in part; the first: second.nii.gz and moved.nii.gz: their voxels lie at different places") != std::string::npos, r.err);
+  const auto alone = [&](const std::string& entry) {
+    write_text(f / "d.json", R"({"images": [{"volume": )" + entry + "}]}");
+    return f.run(evaluate("alone", {"--prompts", "box", "--quiet"}));
+  };
+  check_refused(alone(R"("ct.nii.gz", "label_map": "truth.nii.gz")"), 3, "say what they are (\"window\", \"recipe\" or \"modality\" in the data set)");
+  check_refused(alone(R"("ct.nii.gz", "recipe": "full")"), 3, "\"label_map\" is missing");
+  check_refused(alone(R"("3D.npz")"), 3, "3D.npz");
+  fs::copy_file(fs::path(SAMPAN_TEST_DIR) / "unit/volume_fixtures/cvpr24_3D.npz", f / "3D.npz");
+  write_text(f / "d.json", R"({"images": [{"volume": "3D.npz"}]})");  // it holds its truth
+  f.ok(evaluate("npz", {"--prompts", "box", "--masks", "single"}));
+  CHECK(table(read_text(f / "npz/objects.csv")).size() == 2);
+  check_refused(alone(R"("3D.npz", "label_map": "truth.nii.gz")"), 3, "their sizes differ");
+}
+
+TEST_CASE("evaluate: a volumetric network is not asked about slices") {
+  Folder f;
+  f.model("v.safetensors", tiny_med3d());
+  write_text(f / "d.json", R"({"images": [{"image": "a.png", "label_map": "b.png"}]})");
+  check_refused(f.run({"evaluate", "d.json", "--model", "v.safetensors", "-o", "out"}), 2, "holds a volumetric network, evaluate prompts slices");
 }
 
 TEST_CASE("evaluate: what it refuses, and images that cannot be read") {

@@ -2,6 +2,8 @@
 #include "cli/program.hpp"
 
 #include "examples/medical/nifti.hpp"
+#include "examples/medical/npz.hpp"
+#include "examples/medical/nrrd.hpp"
 
 #include <sampan/image/mask_codec.hpp>
 #include <sampan/metrics/compare.hpp>
@@ -102,6 +104,39 @@ TEST_CASE("metrics: nothing but background is no error") {
   write_png(f, "e.png", std::vector<std::uint16_t>(std::size_t(kH * kW)));
   CHECK(f.ok({"metrics", "e.png", "e.png"}).out.find("background only") != std::string::npos);
   CHECK(nlohmann::json::parse(f.ok({"metrics", "e.png", "e.png", "--json"}).out)["labels"].empty());
+}
+
+TEST_CASE("metrics: NRRD, and npz with its segs or gts") {
+  Folder f;
+  const auto p = discs(2), g = discs(0);
+  write_scan(f, "p.nii.gz", p);
+  write_scan(f, "g.nii.gz", g);
+  const auto want = nlohmann::json::parse(f.ok({"metrics", "p.nii.gz", "g.nii.gz", "--json"}).out);
+  CHECK((want["unit"] == "mm" && want["timings_ms"]["metrics"] > 0 && want["threads"] > 0));
+  medical::Grid grid;
+  grid.size = {kW, kH, 1};
+  grid.affine.m = {{{0.5, 0, 0, 0}, {0, 0.75, 0, 0}, {0, 0, 3, 0}}};
+  for (const auto& [name, v] : {std::pair("p.nrrd", &p), std::pair("g.nrrd", &g)}) {
+    AtomicFile out = AtomicFile::create((f / name).string()).value();
+    REQUIRE(medical::write_nrrd_labels(out, {grid, *v, {}}).ok());
+    REQUIRE(out.commit().ok());
+  }
+  for (const auto& [name, member, v] : {std::tuple("p.npz", "segs", &p), std::tuple("g.npz", "gts", &g)}) {
+    AtomicFile out = AtomicFile::create((f / name).string()).value();
+    REQUIRE(medical::write_npz(out, member, medical::VoxelType::u16, {1, std::int64_t(kH), std::int64_t(kW)}, as_bytes(std::string_view(reinterpret_cast<const char*>(v->data()), v->size() * 2))).ok());
+    REQUIRE(out.commit().ok());
+  }
+  for (const Words& files : {Words{"p.nrrd", "g.nrrd"}, {"p.nii.gz", "g.nrrd"}, {"p.npz", "g.nrrd"}, {"p.nii.gz", "g.npz"}}) {
+    const auto j = nlohmann::json::parse(f.ok({"metrics", files[0], files[1], "--json"}).out);
+    CHECK((j["labels"] == want["labels"] && j["unit"] == "mm"));
+  }
+  CHECK(nlohmann::json::parse(f.ok({"metrics", "p.npz", "g.npz", "--json"}).out)["unit"] == "voxel");
+  write_png(f, "p.png", p);
+  check_refused(f.run({"metrics", "p.npz", "p.png"}), 3, "a scan and a picture cannot be compared");
+  AtomicFile out = AtomicFile::create((f / "no.npz").string()).value();
+  REQUIRE(medical::write_npz(out, "other", medical::VoxelType::u16, {1, 1, 1}, as_bytes(std::string_view("ab"))).ok());
+  REQUIRE(out.commit().ok());
+  check_refused(f.run({"metrics", "no.npz", "p.npz"}), 3, "has neither segs.npy nor gts.npy");
 }
 
 TEST_CASE("metrics: what cannot be compared is refused with a code and one line") {

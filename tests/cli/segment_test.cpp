@@ -2,6 +2,7 @@
 // Models are tiny and random; that their numbers are right is the business of tests/parity.
 #include "cli/program.hpp"
 
+#include <sampan/image/overlay.hpp>
 #include <sampan/models/zoo.hpp>
 #include <sampan/sampan.hpp>
 
@@ -302,6 +303,38 @@ TEST_CASE("a model that takes no prompts gives one mask, and info says where it 
   for (const char* part : {"prompts       none", "1 per object", "not cuda, which has no prompt generator"}) CHECK_MESSAGE(text.find(part) != std::string::npos, text);
   CHECK(Document::parse(f.ok({"info", "alone.safetensors", "--json"}).out)["devices"] == Document::array({"cpu", "reference"}));
   CHECK(Document::parse(f.ok({"info", "m.safetensors", "--json"}).out)["devices"] == Document::array({"cpu", "reference", "cuda"}));
+}
+
+TEST_CASE("--label-names: names and colours in the report and on the overlay, for boxes and for classes") {
+  const Folder& f = folder();
+  write_text(f / "names.json", R"({"labels": {"1": "liver", "2": {"name": "spleen", "colour": [250, 10, 20]}, "7": {"colour": [1, 2, 3]}}})");
+  write_text(f / "two.json", R"({"objects": [{"label": 1, "name": "kidney", "box": [4, 4, 20, 20]}, {"label": 2, "box": [30, 20, 50, 40]}, {"label": 9, "box": [10, 30, 25, 44]}]})");
+  const Words call = segment({"--prompts", "two.json", "--overlay", "named.png", "--json"});
+  const Document j = Document::parse(f.ok(call + Words{"--label-names", "names.json"}).out);
+  CHECK((j["objects"][0]["name"] == "kidney" && j["objects"][1]["name"] == "spleen" && !j["objects"][2].contains("name")));
+  CHECK((j["objects"][1]["colour"] == Document::array({250, 10, 20}) && !j["objects"][0].contains("colour")));
+  const auto has = [&](const char* name, std::array<std::uint8_t, 3> colour) {
+    const Image image = f.image(name);
+    for (std::size_t i = 0; i + 2 < image.bytes(); i += 3)
+      if (std::equal(colour.begin(), colour.end(), image.data() + i)) return true;
+    return false;
+  };
+  CHECK((has("named.png", {250, 10, 20}) && has("named.png", overlay_colour(0)) && !has("named.png", overlay_colour(1))));
+  f.ok(call);
+  CHECK((has("named.png", overlay_colour(1)) && !has("named.png", {250, 10, 20})));
+  write_text(f / "classes.json", R"({"labels": {"1": "liver", "2": {"colour": [250, 10, 20]}, "3": "aorta", "4": {"name": "spleen", "colour": [250, 10, 20]}}})");
+  const Words classes{"segment", "a.png", "--model", "classes.safetensors", "--overlay", "named.png", "--json", "--label-names"};
+  const Ran r = f.ok(classes + Words{"classes.json"});
+  CHECK(r.err.find("class 3 (aorta): ") != std::string::npos);
+  const Document c = Document::parse(r.out);
+  CHECK((c["objects"][0]["name"] == "liver" && !c["objects"][1].contains("name") && c["objects"][1]["colour"][0] == 250));
+  if (c["objects"][1]["area"] > 0) CHECK(has("named.png", {250, 10, 20}));
+  check_refused(f.run(classes + Words{"names.json"}), 2, "label 7 has a name");
+  for (const auto& [text, words] : {std::pair("{}", "{\"labels\": {"), std::pair(R"({"labels": {"0": "a"}})", "labels: 0: a whole number from 1"), std::pair(R"({"labels": {"1": 3}})", "labels: 1: a name is needed"), std::pair(R"({"labels": {"1": {"color": [1, 2, 3]}}})", "unknown key \"color\"; known: name, colour"),
+                                    std::pair(R"({"labels": {"1": {"colour": [1, 2, 256]}}})", "colour: [red, green, blue]"), std::pair(R"({"labels": {"1": "a", "1": "b"}})", "key \"1\" is given twice")}) {
+    write_text(f / "bad.json", text);
+    check_refused(f.run(segment({"--box", "4,4,20,20", "-o", "no.png", "--label-names", "bad.json"})), 3, words);
+  }
 }
 
 TEST_CASE("--ensemble: the mean of moved prompts, and heat maps of mean and variance") {

@@ -197,6 +197,16 @@ TEST_CASE("volume: the three planes, fused, and every output format agree with t
   CHECK(equal);
 }
 
+TEST_CASE("volume: --label-names go into NRRD, provenance and report") {
+  const Folder& f = folder();
+  write_text(f / "names.json", R"({"labels": {"1": {"name": "liver", "colour": [255, 0, 51]}}})");
+  const auto j = Document::parse(f.ok(volume(kFull + kBox + Words{"--label-names", "names.json", "-o", "named.nrrd", "--json"})).out);
+  CHECK((j["objects"][0]["name"] == "liver" && j["objects"][0]["colour"] == Document::array({255, 0, 51})));
+  const std::string header = read_text(f / "named.nrrd").substr(0, 4000);
+  for (const char* line : {"Segment0_Name:=liver\n", "Segment0_Color:=1 0 0.2\n"}) CHECK_MESSAGE(header.find(line) != std::string::npos, header);
+  CHECK(Document::parse(read_text(f / "named.nrrd.json"))["objects"][0]["name"] == "liver");
+}
+
 TEST_CASE("volume: prompts in voxels, millimetres of both spaces, CSV and lines mean the same object") {
   const Folder& f = folder();
   f.ok(volume(kFull + kBox + Words{"-o", "straight.nii"}));

@@ -1,7 +1,8 @@
-// Fuzz target: any bytes as a prompts file of the command line, and as a data set of `sampan evaluate`, which is read by the same rules.
-// Data flow: bytes -> examples/cli/prompts.hpp (parse_prompts, check_geometry) -> check(Prompt, ImageSize) of the library; bytes -> examples/cli/dataset.hpp.
+// Fuzz target: any bytes as a prompts file of the command line, as a data set of `sampan evaluate` and as names of labels, which are read by the same rules.
+// Data flow: bytes -> examples/cli/prompts.hpp (parse_prompts, check_geometry) -> check(Prompt, ImageSize) of the library; bytes -> examples/cli/dataset.hpp, label_names.hpp.
 // Allowed outcomes: objects that hold the promises of the format, or a Failure with one of the documented codes that names the file. Anything else traps.
 #include "examples/cli/dataset.hpp"
+#include "examples/cli/label_names.hpp"
 #include "examples/cli/prompts.hpp"
 #include "tests/fuzz/require.hpp"
 
@@ -20,10 +21,21 @@ void read_dataset(std::string_view text) {
     require(!d.images.empty() && d.images.size() <= cli::kMaxDatasetImages);
     for (const auto& [value, name] : d.labels) require(value >= 1 && value <= cli::kMaxLabel && !name.empty());
     for (const auto& e : d.images) {
-      require(!e.image.empty() && !e.name.empty() && !e.scan.empty() && !e.patient.empty() && (!e.masks.empty() || !e.label_map.empty()));
-      require(e.spacing.has_value() == d.millimetres && e.said.rfind("f: image ", 0) == 0);
+      require(!e.image.empty() && !e.name.empty() && !e.scan.empty() && !e.patient.empty() && (!e.masks.empty() || !e.label_map.empty() || e.volume));
+      require((e.spacing || e.volume) == d.millimetres && (!e.volume || (!e.spacing && e.masks.empty() && e.volume->step >= 1)) && e.said.rfind("f: image ", 0) == 0);
       for (const auto& m : e.masks) require(!m.file.empty() && !m.label.empty() && (!m.value || (*m.value >= 1 && *m.value <= cli::kMaxLabel)));
     }
+  } catch (const cli::Failure& f) {
+    require(f.message.rfind("f: ", 0) == 0 && (f.code == cli::Exit::bad_file || f.code == cli::Exit::refused));
+    require(cli::one_line(f.message).find('\n') == std::string::npos);
+  }
+}
+
+void read_names(std::string_view text) {
+  try {
+    const cli::LabelNames names = cli::LabelNames::parse(text, "f");
+    require(names.given() && names.largest() >= 0 && names.largest() <= cli::kMaxLabel);
+    require(names.name(names.largest(), "x") == "x");
   } catch (const cli::Failure& f) {
     require(f.message.rfind("f: ", 0) == 0 && (f.code == cli::Exit::bad_file || f.code == cli::Exit::refused));
     require(cli::one_line(f.message).find('\n') == std::string::npos);
@@ -35,6 +47,7 @@ void read_dataset(std::string_view text) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
   read_dataset(text);
+  read_names(text);
   try {
     const auto objects = cli::parse_prompts(text, "f");
     require(!objects.empty() && objects.size() <= cli::kMaxObjects);

@@ -297,7 +297,7 @@ TEST_CASE("data set: everything it can say") {
 }
 
 TEST_CASE("data set: refusals name the file and the key") {
-  const std::string one = R"({"images": [{"image": "x.png", )", end = "}]}";
+  const std::string one = R"({"images": [{"image": "x.png", )", scan = R"({"images": [{"volume": "x.nii", )", end = "}]}";
   const std::pair<std::string, const char*> rows[] = {
       {"", "line 1, column 1: not JSON"},
       {"[]", "holds a array"},
@@ -329,6 +329,15 @@ TEST_CASE("data set: refusals name the file and the key") {
       {one + R"("label_map": "l.png", "pateint": "p")" + end, "unknown key \"pateint\"; known: image, case, patient"},
       {one + R"("label_map": "l.png")" + "}, {\"image\": \"x.png\", \"label_map\": \"l.png\"}]}", "image 2 (x.png): this image is given twice"},
       {one + R"("label_map": "l.png", "spacing": [1, 1])" + "}, {\"image\": \"y.png\", \"label_map\": \"l.png\"}]}", "\"spacing\" is given for 1 of 2 images"},
+      {one + R"("volume": "x.nii")" + end, "\"image\" and \"volume\" both name the picture"},
+      {one + R"("label_map": "l.png", "plane": "axial")" + end, "unknown key \"plane\"; known: image, case"},
+      {scan + R"("plane": "up")" + end, "plane: axial, coronal or sagittal"},
+      {scan + R"("slices": "some")" + end, "slices: all, largest or every:N"},
+      {scan + R"("slices": "every:0")" + end, "slices: every:N needs a whole number from 1"},
+      {scan + R"("recipe": "ct")" + end, "recipe: auto, as-is"},
+      {scan + R"("recipe": "full", "window": "lung")" + end, "\"window\" and \"recipe\" both say"},
+      {scan + R"("spacing": [1, 1])" + end, "unknown key \"spacing\"; known: volume, case"},
+      {scan + R"("label_map": "l.nii")" + "}, {\"image\": \"y.png\", \"label_map\": \"l.png\"}]}", "\"spacing\" is given for 1 of 2 images (a scan has one)"},
       {R"({"labels": {"0": "a"}})", "labels: key \"0\": a whole number from 1"},
       {R"({"labels": {"01": "a"}})", "labels: key \"01\""},
       {R"({"labels": {"a": "a"}})", "labels: key \"a\""},

@@ -93,6 +93,9 @@ TEST_CASE("objects get different colours, in order, and fills never cover contou
   CHECK(s.at(2, 2) == overlay_colour(0));
   CHECK(s.at(11, 9) == overlay_colour(0));  // inside the second object
   CHECK(s.at(17, 17) == overlay_colour(1));
+  const OverlayObject own[] = {{.mask = s.mask_view(), .colour = Rgb{1, 2, 3}}, {.mask = View<const std::uint8_t, 2>(second.data(), {20, 20})}};
+  CHECK(draw_overlay(s.image(), own).ok());
+  CHECK((s.at(2, 2) == Rgb{1, 2, 3} && s.at(17, 17) == overlay_colour(1)));  // the other one keeps that of its place
   for (std::size_t i = 0; i < 7; ++i)
     for (std::size_t j = 0; j < i; ++j) CHECK(overlay_colour(i) != overlay_colour(j));
   CHECK(overlay_colour(7) == overlay_colour(0));

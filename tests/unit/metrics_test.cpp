@@ -140,6 +140,53 @@ TEST_CASE("metrics: distances between borders by brute force, anisotropic, any n
   }
 }
 
+TEST_CASE("metrics: near and far distances, deep volumes, long rows: brute force again") {
+  test::Rng rng(test::Seed{5});
+  // One element in `sparse` belongs to a mask: from distances of a few samples to those that only envelopes reach; more than 255 slices; an object far from the other.
+  struct Row {
+    std::array<Index, 3> shape;
+    Index sparse;
+    std::array<double, 3> spacing;
+  };
+  for (const Row& row : {Row{{2, 70, 90}, 40, {3, 0.5, 0.8}}, Row{{1, 120, 300}, 2000, {1, 1, 1}}, Row{{300, 4, 5}, 60, {0.5, 2, 1}}, Row{{4, 60, 70}, 0, {2, 1, 0.25}}, Row{{6, 40, 300}, 3000, {1, 7, 0.1}}}) {
+    const auto& n = row.shape;
+    const Grid grid{n[0] == 1 ? 2 : 3, row.spacing};
+    MaskData a{n, std::vector<std::uint8_t>(std::size_t(n[0] * n[1] * n[2]))}, b = a;
+    for (std::size_t i = 0; i < a.v.size(); ++i) {
+      const Index y = Index(i) / n[2] % n[1], x = Index(i) % n[2];
+      a.v[i] = row.sparse ? rng.below(row.sparse) == 0 : x < 6 && y < 50;
+      b.v[i] = row.sparse ? rng.below(row.sparse) == 0 : x > 60 && y > 10;
+    }
+    ThreadPool pool(2);
+    const Border p = corner_border(a.view(), grid.rank, pool), q = corner_border(b.view(), grid.rank, pool);
+    std::vector<std::array<double, 3>> from, to;
+    for (const auto& [border, list] : {std::pair(&p, &from), std::pair(&q, &to)})
+      for (Index r = 0; r < border->rows(); ++r)
+        for (Index x = 0; x < border->extent[2]; ++x)
+          if (border->is_border(border->row(r)[x])) list->push_back({double(r / border->extent[1]) * row.spacing[0], double(r % border->extent[1]) * row.spacing[1], double(x) * row.spacing[2]});
+    REQUIRE((Index(from.size()) == p.size() && !to.empty() && !from.empty()));
+    const auto d = border_distances(p, q, grid, pool);
+    REQUIRE(d.size() == from.size());
+    std::size_t wrong = 0;
+    for (std::size_t i = 0; i < d.size(); ++i) {
+      double least = 1e300;
+      for (const auto& t : to) least = std::min(least, (from[i][0] - t[0]) * (from[i][0] - t[0]) + (from[i][1] - t[1]) * (from[i][1] - t[1]) + (from[i][2] - t[2]) * (from[i][2] - t[2]));
+      wrong += !(std::fabs(d[i] - std::sqrt(least)) <= 1e-12 * (1 + std::sqrt(least)));
+    }
+    CHECK(wrong == 0);
+  }
+}
+
+TEST_CASE("metrics: long lists are sorted as short ones") {
+  test::Rng rng(test::Seed{6});
+  std::vector<SurfaceElement> v(20000);
+  for (std::size_t i = 0; i < v.size(); ++i) v[i] = {i % 7 == 0 ? std::numeric_limits<double>::infinity() : std::sqrt(double(rng.below(500))) * (i % 3 ? 1e-6 : 1e6), double(i)};
+  auto want = v;
+  std::stable_sort(want.begin(), want.end(), [](const auto& x, const auto& y) { return x.distance < y.distance; });
+  metrics::detail::sort_by_distance(v, [](const SurfaceElement& e) { return e.distance; });
+  for (std::size_t i = 0; i < v.size(); ++i) REQUIRE((v[i].distance == want[i].distance && v[i].size == want[i].size));
+}
+
 TEST_CASE("metrics: exchanging the masks exchanges the directions; volumes and counts") {
   test::Rng rng(test::Seed{4});
   const MaskData a = random_mask(rng, {6, 8, 9}, 4), b = random_mask(rng, {6, 8, 9}, 5);

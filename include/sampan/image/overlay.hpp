@@ -20,19 +20,20 @@ struct OverlayPoint {
   int label = 1;
 };
 
-/// One object and what it was asked with; each part may be missing (an empty mask view, no box, no points).
+using Rgb = std::array<std::uint8_t, 3>;
+
+/// One object and what it was asked with; each part may be missing (an empty mask view, no box, no points). Without a colour its place among the objects gives one.
 struct OverlayObject {
   View<const std::uint8_t, 2> mask = {};
   std::optional<Box> box = {};
   std::span<const OverlayPoint> points = {};
+  std::optional<Rgb> colour = {};
 };
 
 struct OverlayStyle {
   double fill = 0.25;  ///< share of the object's colour inside the mask, 0 to 1
   int line = 0;        ///< contour width in pixels; 0: the longer side / 400, at least 1
 };
-
-using Rgb = std::array<std::uint8_t, 3>;
 
 /// Colours that stay apart for colour-blind readers (Okabe and Ito 2008), in an order that begins with those that stand out on grey and on red tissue.
 inline constexpr Rgb kOverlayColours[] = {{86, 180, 233}, {230, 159, 0}, {0, 158, 115}, {240, 228, 66}, {204, 121, 167}, {213, 94, 0}, {0, 114, 178}};
@@ -96,6 +97,7 @@ inline Status draw_overlay(View<std::uint8_t, 3> image, std::span<const OverlayO
     for (const OverlayPoint& p : o.points) finite = finite && std::isfinite(p.at.x) && std::isfinite(p.at.y);
     if (!finite) return Error(ErrorCode::invalid_argument, "draw_overlay: a coordinate is not finite");
   }
+  const auto colour_of = [&](std::size_t i) { return objects[i].colour.value_or(overlay_colour(i)); };
   detail::Canvas canvas(image);
   const Index longer = h > w ? h : w, line = style.line ? style.line : longer / 400 > 1 ? longer / 400 : 1, thin = line > 2 ? line / 2 : 1;
   for (std::size_t i = 0; i < objects.size(); ++i) {
@@ -103,7 +105,7 @@ inline Status draw_overlay(View<std::uint8_t, 3> image, std::span<const OverlayO
     if (mask.empty() || style.fill == 0) continue;
     for (Index y = 0; y < h; ++y)
       for (Index x = 0; x < w; ++x)
-        if (mask(y, x)) canvas.blend(y, x, overlay_colour(i), style.fill);
+        if (mask(y, x)) canvas.blend(y, x, colour_of(i), style.fill);
   }
   for (std::size_t i = 0; i < objects.size(); ++i) {
     const auto& mask = objects[i].mask;
@@ -111,15 +113,15 @@ inline Status draw_overlay(View<std::uint8_t, 3> image, std::span<const OverlayO
     const auto inside = [&](Index y, Index x) { return y >= 0 && x >= 0 && y < h && x < w && mask(y, x); };
     for (Index y = 0; y < h; ++y)
       for (Index x = 0; x < w; ++x)
-        if (mask(y, x) && !(inside(y - 1, x) && inside(y + 1, x) && inside(y, x - 1) && inside(y, x + 1))) canvas.dot(y, x, line, overlay_colour(i));
+        if (mask(y, x) && !(inside(y - 1, x) && inside(y + 1, x) && inside(y, x - 1) && inside(y, x + 1))) canvas.dot(y, x, line, colour_of(i));
   }
   constexpr Rgb white = {255, 255, 255}, black = {0, 0, 0};
   for (std::size_t i = 0; i < objects.size(); ++i) {
-    if (objects[i].box) canvas.rectangle(*objects[i].box, thin, overlay_colour(i));
+    if (objects[i].box) canvas.rectangle(*objects[i].box, thin, colour_of(i));
     for (const OverlayPoint& p : objects[i].points) {
       const Index y = detail::Canvas::pixel(p.at.y, h), x = detail::Canvas::pixel(p.at.x, w), size = 6 * line + 1;
       canvas.dot(y, x, size + 2 * thin, white);
-      canvas.dot(y, x, size, p.label == 0 ? black : overlay_colour(i));
+      canvas.dot(y, x, size, p.label == 0 ? black : colour_of(i));
     }
   }
   return {};

@@ -29,14 +29,17 @@ inline Result<Scores> compare(const MaskView& pred, const MaskView& gt, const Gr
   SAMPAN_CHECK(check(pred, gt, grid));
   if (!(o.tolerance >= 0 && o.tolerance < 1e12)) return Error(ErrorCode::invalid_argument, cat("tolerance ", o.tolerance, ": a distance from 0 is needed"));
   Scores s;
-  s.counts = overlap(pred, gt);
+  // Outside the box around both there is nothing to count and no surface.
+  const Region box = bounds(pred, gt, pool);
+  const MaskView p = box.empty() ? pred : crop(pred, box), g = box.empty() ? gt : crop(gt, box);
+  s.counts = overlap(p, g, pool);
   s.volume_pred = double(s.counts.pred) * sample_size(grid);
   s.volume_gt = double(s.counts.gt) * sample_size(grid);
   s.dice = s.counts.dice();
   s.iou = s.counts.iou();
   s.relative_volume_difference = s.counts.relative_volume_difference();
   if (o.surfaces) {
-    const SurfaceDistances d = surface_distances(pred, gt, grid, pool);
+    const SurfaceDistances d = surface_distances(p, g, grid, pool);
     const AverageDistances a = average_distances(d);
     s.nsd = surface_dice(d, o.tolerance);
     s.hd = robust_hausdorff(d, 100);
@@ -44,7 +47,7 @@ inline Result<Scores> compare(const MaskView& pred, const MaskView& gt, const Gr
     s.asd_gt_to_pred = a.gt_to_pred, s.asd_pred_to_gt = a.pred_to_gt, s.assd = a.symmetric;
   }
   if (o.published_variants) {
-    const VoxelDistances d = voxel_distances(pred, gt, grid, pool);
+    const VoxelDistances d = voxel_distances(p, g, grid, pool);
     const VoxelAverages monai = averages_monai(d), medpy = averages_medpy(d);
     s.hd95_monai = hausdorff_monai(d, 95), s.hd_monai = hausdorff_monai(d, 0), s.nsd_monai = surface_dice_monai(d, o.tolerance);
     s.asd_monai = monai.pred_to_gt, s.assd_monai = monai.symmetric;

@@ -1,14 +1,14 @@
 // Exact Euclidean distances to the nearest element of a set, where they are asked for: separable, threaded, anisotropic.
-// Data flow: Border (border.hpp) or a mask -> here -> sorted surface distances (surface.hpp, voxel_surface.hpp), centres of objects (prompt simulators).
-// Method: Felzenszwalb and Huttenlocher 2012 (lower envelope of parabolas), one axis after another: z by two running minima for the whole volume, then per slice
-//   y column by column and x row by row, both only where a wanted element lies. Squares are summed in the order z, y, x, as scipy's distance_transform_edt does.
-// Cost: about 25 operations per element of wanted slices. Memory: 2 or 4 bytes per element, and two slices of doubles per thread.
+// Data flow: Border (border.hpp) or a mask -> here -> surface distances (surface.hpp, voxel_surface.hpp), centres of objects (prompt simulators).
+// Method: z by two running minima for the whole volume; in the slices, what is wanted and near by a search in small windows (near_search.hpp), the rest by Felzenszwalb and
+//   Huttenlocher 2012 (lower envelope of parabolas): y column by column, then x row by row. Squares are summed in the order z, y, x, as scipy's distance_transform_edt does.
+// Cost: a few byte operations per element; about 25 operations per element of slices with far places. Memory: 1, 2 or 4 bytes per element (by depth), a slice of doubles per thread.
 // Deliberately absent: which element is the nearest; distances beyond the grid (nothing wraps).
 #pragma once
-#include <sampan/metrics/border.hpp>
+#include <sampan/metrics/near_search.hpp>
 
-#include <cmath>
-#include <limits>
+#include <memory>
+#include <optional>
 
 namespace sampan::inline SAMPAN_ABI::metrics {
 namespace detail {
@@ -54,104 +54,143 @@ class Envelope {
   double step_ = 1;
 };
 
-/// Steps along z to the nearest element in the same column; the largest K where the column has none.
+/// One row of column_steps(), downward: `before` is the row of the slice before, nullptr for the first. The functions stand alone for border.hpp's reason.
 template <class K>
-std::vector<K> column_steps(const Border& set, ThreadPool& pool) {
-  constexpr K none = std::numeric_limits<K>::max();
+void steps_after(const std::uint8_t* code, std::uint8_t full, const K* before, K none, Index n, K* __restrict to) {
+  const auto border = [full](std::uint8_t c) { return std::uint8_t(c - 1) < std::uint8_t(full - 1); };
+  if (!before) {
+    for (Index x = 0; x < n; ++x) to[x] = border(code[x]) ? K(0) : none;
+    return;
+  }
+  for (Index x = 0; x < n; ++x) {
+    const K k = K(before[x] + (before[x] < none));
+    to[x] = border(code[x]) ? K(0) : k;
+  }
+}
+template <class K>
+void steps_before(const K* behind, K none, Index n, K* __restrict to) {
+  for (Index x = 0; x < n; ++x) {
+    const K k = K(behind[x] + (behind[x] < none));
+    to[x] = k < to[x] ? k : to[x];
+  }
+}
+
+/// Steps along z to the nearest element in the same column; the depth where the column has none. K must hold it.
+template <class K>
+std::unique_ptr<K[]> column_steps(const Border& set, ThreadPool& pool) {
   const auto [depth, height, width] = set.extent;
   const Index plane = height * width;
-  std::vector<K> steps(std::size_t(depth * plane));
-  pool.parallel_for(height, [&, depth = depth, width = width](Index y, int) {
-    const auto row = [&](Index z) { return steps.data() + z * plane + y * width; };
-    for (Index z = 0; z < depth; ++z) {
-      const std::uint8_t* c = set.row(z * set.extent[1] + y);
-      K* to = row(z);
-      for (Index x = 0; x < width; ++x) {
-        const K before = z ? to[x - plane] : none;
-        to[x] = set.is_border(c[x]) ? K(0) : K((before < none ? before : K(none - 1)) + 1);
-      }
-    }
-    for (Index z = depth - 2; z >= 0; --z) {
-      K* to = row(z);
-      for (Index x = 0; x < width; ++x) {
-        const K behind = K((to[x + plane] < none ? to[x + plane] : K(none - 1)) + 1);
-        to[x] = behind < to[x] ? behind : to[x];
-      }
-    }
+  auto steps = std::make_unique_for_overwrite<K[]>(std::size_t(depth * plane));
+  pool.parallel_for(height, [&, depth = depth, height = height, width = width](Index y, int) {
+    const auto row = [&](Index z) { return steps.get() + z * plane + y * width; };
+    for (Index z = 0; z < depth; ++z) steps_after(set.row(z * height + y), set.full, z ? row(z - 1) : nullptr, K(depth), width, row(z));
+    for (Index z = depth - 2; z >= 0; --z) steps_before(row(z + 1), K(depth), width, row(z));
   });
   return steps;
 }
 
-/// The passes over y and x. Wanted: bool any(row), void each(row, f(x, out)) with growing x, where row counts (z, y) rows.
-template <class K, class Wanted>
-void plane_passes(const std::vector<K>& steps, const Border& set, const Grid& grid, const Wanted& wanted, ThreadPool& pool, double* out) {
-  constexpr double kNothing = std::numeric_limits<double>::infinity();
-  constexpr Index kBlock = 16;  // columns gathered together: two cache lines of doubles per row
-  const auto [depth, height, width] = set.extent;
-  const Index plane = height * width, longest = height > width ? height : width;
-  struct Scratch {
-    Envelope envelope;
-    std::vector<double> columns, slice;
-  };
-  std::vector<Scratch> scratch;
-  for (int t = 0; t < pool.threads(); ++t) scratch.push_back({Envelope(longest), std::vector<double>(std::size_t(kBlock * height)), std::vector<double>(std::size_t(plane))});
-  pool.parallel_for(depth, [&, height = height, width = width](Index z, int slot) {
-    auto& s = scratch[std::size_t(slot)];
-    bool needed = false;
-    for (Index y = 0; y < height && !needed; ++y) needed = wanted.any(z * height + y);
-    if (!needed) return;
-    const K* from = steps.data() + z * plane;
-    for (Index x0 = 0; x0 < width; x0 += kBlock) {
-      const Index n = width - x0 < kBlock ? width - x0 : kBlock;
-      for (Index y = 0; y < height; ++y)
+/// The passes over y and x of one slice. Reused by one thread.
+template <class K>
+class PlanePasses {
+ public:
+  PlanePasses(const std::array<Index, 3>& extent, const Grid& grid)
+      : depth_(extent[0]), height_(extent[1]), width_(extent[2]), grid_(grid), envelope_((std::max)(height_, width_)), columns_(std::size_t(kBlock * height_)), slice_(std::size_t(height_ * width_)) {}
+
+  /// each(y, f) calls f(x, to) for the wanted places of row y, x growing; any(y) says whether there are some.
+  template <class Any, class Each>
+  void run(const K* steps, const Any& any, const Each& each, double* out) {
+    for (Index x0 = 0; x0 < width_; x0 += kBlock) {
+      const Index n = width_ - x0 < kBlock ? width_ - x0 : kBlock;
+      for (Index y = 0; y < height_; ++y)
         for (Index i = 0; i < n; ++i) {
-          const K k = from[y * width + x0 + i];
-          const double d = double(k) * grid.spacing[0];
-          s.columns[std::size_t(i * height + y)] = k < std::numeric_limits<K>::max() ? d * d : kNothing;
+          const K k = steps[y * width_ + x0 + i];
+          const double d = double(k) * grid_.spacing[0];
+          columns_[std::size_t(i * height_ + y)] = Index(k) < depth_ ? d * d : kNothing;
         }
       for (Index i = 0; i < n; ++i) {
-        const bool any = s.envelope.build(s.columns.data() + i * height, height, grid.spacing[1]);
-        for (Index y = 0; y < height; ++y) s.slice[std::size_t(y * width + x0 + i)] = any ? s.envelope.value(y) : kNothing;
+        const bool some = envelope_.build(columns_.data() + i * height_, height_, grid_.spacing[1]);
+        for (Index y = 0; y < height_; ++y) slice_[std::size_t(y * width_ + x0 + i)] = some ? envelope_.value(y) : kNothing;
       }
     }
-    for (Index y = 0; y < height; ++y) {
-      const Index row = z * height + y;
-      if (!wanted.any(row)) continue;
-      const bool any = s.envelope.build(s.slice.data() + y * width, width, grid.spacing[2]);
-      wanted.each(row, [&](Index x, Index to) { out[to] = any ? std::sqrt(s.envelope.value(x)) : kNothing; });
+    for (Index y = 0; y < height_; ++y) {
+      if (!any(y)) continue;
+      const bool some = envelope_.build(slice_.data() + y * width_, width_, grid_.spacing[2]);
+      each(y, [&](Index x, Index to) { out[to] = some ? std::sqrt(envelope_.value(x)) : kNothing; });
     }
+  }
+
+ private:
+  static constexpr double kNothing = std::numeric_limits<double>::infinity();
+  static constexpr Index kBlock = 16;  // columns gathered together: two cache lines of doubles per row
+  Index depth_, height_, width_;
+  Grid grid_;
+  Envelope envelope_;
+  std::vector<double> columns_, slice_;
+};
+
+/// What a thread needs for slices; made when it meets the first one that needs it.
+template <class K>
+struct SliceWork {
+  std::optional<NearSearch<K>> near;
+  std::optional<PlanePasses<K>> passes;
+  std::vector<Wanted> row, far;  ///< far: raster order
+  std::vector<Index> far_from;   ///< far places before row y
+};
+
+template <class K>
+void border_slices(const Border& from, const Border& to, const Grid& grid, ThreadPool& pool, double* out) {
+  const auto steps = column_steps<K>(to, pool);
+  const Index height = to.extent[1], plane = height * to.extent[2];
+  std::vector<SliceWork<K>> work(std::size_t(pool.threads()));
+  pool.parallel_for(to.extent[0], [&](Index z, int slot) {
+    if (from.first[std::size_t(z * height)] == from.first[std::size_t((z + 1) * height)]) return;
+    SliceWork<K>& w = work[std::size_t(slot)];
+    if (!w.near) w.near.emplace(to.extent, grid);
+    w.far.clear();
+    w.far_from.assign(1, 0);
+    w.near->begin_slice(steps.get() + z * plane);
+    for (Index y = 0; y < height; ++y) {
+      w.row.clear();
+      from.each(z * height + y, [&](Index x, Index i) { w.row.push_back({x, i}); });
+      if (!w.row.empty()) w.near->row(y, w.row, out);
+      w.far.insert(w.far.end(), w.row.begin(), w.row.end());
+      w.far_from.push_back(Index(w.far.size()));
+    }
+    if (w.far.empty()) return;
+    if (!w.passes) w.passes.emplace(to.extent, grid);
+    const auto range = [&w](Index y) { return std::pair{w.far_from[std::size_t(y)], w.far_from[std::size_t(y) + 1]}; };
+    w.passes->run(
+        steps.get() + z * plane, [&](Index y) { return range(y).first != range(y).second; },
+        [&](Index y, const auto& f) {
+          for (Index i = range(y).first; i < range(y).second; ++i) f(w.far[std::size_t(i)].x, w.far[std::size_t(i)].to);
+        },
+        out);
   });
 }
 
-/// The border elements of a set.
-struct WantedBorder {
-  const Border& b;
-  bool any(Index row) const { return b.first[std::size_t(row)] != b.first[std::size_t(row) + 1]; }
-  template <class F>
-  void each(Index row, F&& f) const {
-    Index to = b.first[std::size_t(row)];
-    const std::uint8_t* c = b.row(row);
-    for (Index x = 0; x < b.extent[2]; ++x)
-      if (b.is_border(c[x])) f(x, to++);
-  }
-};
-/// Every element.
-struct WantedAll {
-  Index width;
-  bool any(Index) const { return true; }
-  template <class F>
-  void each(Index row, F&& f) const {
-    for (Index x = 0; x < width; ++x) f(x, row * width + x);
-  }
-};
+template <class K>
+void all_slices(const Border& set, const Grid& grid, ThreadPool& pool, double* out) {
+  const auto steps = column_steps<K>(set, pool);
+  const Index height = set.extent[1], width = set.extent[2];
+  std::vector<std::optional<PlanePasses<K>>> work(std::size_t(pool.threads()));
+  pool.parallel_for(set.extent[0], [&](Index z, int slot) {
+    auto& w = work[std::size_t(slot)];
+    if (!w) w.emplace(set.extent, grid);
+    w->run(
+        steps.get() + z * height * width, [](Index) { return true; },
+        [&](Index y, const auto& f) {
+          for (Index x = 0; x < width; ++x) f(x, (z * height + y) * width + x);
+        },
+        out);
+  });
+}
 
-template <class Wanted>
-void nearest(const Border& set, const Grid& grid, const Wanted& wanted, ThreadPool& pool, double* out) {
-  if (set.extent[0] < 65535) {
-    plane_passes(column_steps<std::uint16_t>(set, pool), set, grid, wanted, pool, out);
-  } else {
-    plane_passes(column_steps<std::uint32_t>(set, pool), set, grid, wanted, pool, out);
-  }
+/// f with a type that holds the depth.
+template <class F>
+void with_steps(Index depth, const F& f) {
+  if (depth <= 0xff) f(std::uint8_t());
+  else if (depth <= 0xffff) f(std::uint16_t());
+  else f(std::uint32_t());
 }
 
 }  // namespace detail
@@ -159,7 +198,8 @@ void nearest(const Border& set, const Grid& grid, const Wanted& wanted, ThreadPo
 /// For each border element of `from`, in raster order, the distance to the nearest border element of `to`; infinite if `to` has none. Equal extents.
 inline std::vector<double> border_distances(const Border& from, const Border& to, const Grid& grid, ThreadPool& pool) {
   std::vector<double> d(std::size_t(from.size()));
-  if (!d.empty()) detail::nearest(to, grid, detail::WantedBorder{from}, pool, d.data());
+  if (to.size() == 0) std::fill(d.begin(), d.end(), std::numeric_limits<double>::infinity());
+  else if (!d.empty()) detail::with_steps(to.extent[0], [&](auto k) { detail::border_slices<decltype(k)>(from, to, grid, pool, d.data()); });
   return d;
 }
 
@@ -173,7 +213,7 @@ inline std::vector<double> distance_transform(const MaskView& m, const Grid& gri
   for (Index r = 0; r < outside.rows(); ++r)
     for (Index x = 0; x < n; ++x) outside.code[std::size_t(r * n + x)] = m(r / m.extent(1), r % m.extent(1), x) == 0;
   std::vector<double> d(outside.code.size());
-  detail::nearest(outside, grid, detail::WantedAll{n}, pool, d.data());
+  detail::with_steps(outside.extent[0], [&](auto k) { detail::all_slices<decltype(k)>(outside, grid, pool, d.data()); });
   return d;
 }
 

@@ -4,10 +4,12 @@
 // Deliberately absent: orientation and origin (both masks lie on the same grid; whoever resamples does it before).
 #pragma once
 #include <sampan/core/error.hpp>
+#include <sampan/core/thread_pool.hpp>
 #include <sampan/core/view.hpp>
 
 #include <array>
 #include <cstdint>
+#include <vector>
 
 namespace sampan::inline SAMPAN_ABI::metrics {
 
@@ -51,29 +53,51 @@ struct Region {
   bool empty() const { return count[0] == 0; }
 };
 
-/// The smallest region that holds every object sample of both masks. One pass; rows without an object are only compared with zero.
-inline Region bounds(const MaskView& a, const MaskView& b) {
-  std::array<Index, 3> low = a.extents(), high = {-1, -1, -1};
-  for (Index z = 0; z < a.extent(0); ++z)
-    for (Index y = 0; y < a.extent(1); ++y) {
-      const std::uint8_t *p = &a(z, y, 0), *q = &b(z, y, 0);
-      const Index n = a.extent(2), sp = a.stride(2), sq = b.stride(2);
-      const auto object = [&](Index x) { return (p[x * sp] | q[x * sq]) != 0; };
-      unsigned any = 0;
-      for (Index x = 0; x < n; ++x) any |= unsigned(p[x * sp] | q[x * sq]);
-      if (!any) continue;
-      Index first = 0, last = n - 1;
-      while (!object(first)) ++first;
-      while (!object(last)) --last;
-      const std::array<Index, 3> from = {z, y, first}, to = {z, y, last};
+namespace detail {
+
+/// The bytes of a row joined by or, so that rows without an object cost one pass at the speed of memory.
+inline bool any_in_row(const std::uint8_t* p, Index sp, const std::uint8_t* q, Index sq, Index n) {
+  std::uint8_t any = 0;
+  if (sp == 1 && sq == 1) {
+    for (Index x = 0; x < n; ++x) any = std::uint8_t(any | p[x] | q[x]);
+  } else {
+    for (Index x = 0; x < n; ++x) any = std::uint8_t(any | p[x * sp] | q[x * sq]);
+  }
+  return any != 0;
+}
+
+}  // namespace detail
+
+/// The smallest region that holds every object sample of both masks. One pass.
+inline Region bounds(const MaskView& a, const MaskView& b, ThreadPool& pool) {
+  struct Corners {
+    std::array<Index, 3> low, high{-1, -1, -1};
+    void include(const std::array<Index, 3>& from, const std::array<Index, 3>& to) {
       for (std::size_t i = 0; i < 3; ++i) {
         low[i] = low[i] < from[i] ? low[i] : from[i];
         high[i] = high[i] > to[i] ? high[i] : to[i];
       }
     }
+  };
+  std::vector<Corners> slices(std::size_t(a.extent(0)), Corners{a.extents()});
+  pool.parallel_for(a.extent(0), [&](Index z, int) {
+    const Index n = a.extent(2), sp = a.stride(2), sq = b.stride(2);
+    for (Index y = 0; y < a.extent(1); ++y) {
+      const std::uint8_t *p = &a(z, y, 0), *q = &b(z, y, 0);
+      if (!detail::any_in_row(p, sp, q, sq, n)) continue;
+      const auto object = [&](Index x) { return (p[x * sp] | q[x * sq]) != 0; };
+      Index first = 0, last = n - 1;
+      while (!object(first)) ++first;
+      while (!object(last)) --last;
+      slices[std::size_t(z)].include({z, y, first}, {z, y, last});
+    }
+  });
+  Corners all{a.extents()};
+  for (const Corners& c : slices)
+    if (c.high[0] >= 0) all.include(c.low, c.high);
   Region r;
-  if (high[0] < 0) return r;
-  for (std::size_t i = 0; i < 3; ++i) r.first[i] = low[i], r.count[i] = high[i] - low[i] + 1;
+  if (all.high[0] < 0) return r;
+  for (std::size_t i = 0; i < 3; ++i) r.first[i] = all.low[i], r.count[i] = all.high[i] - all.low[i] + 1;
   return r;
 }
 

@@ -7,8 +7,7 @@
 #pragma once
 #include <sampan/metrics/distance_transform.hpp>
 #include <sampan/metrics/overlap.hpp>
-
-#include <algorithm>
+#include <sampan/metrics/sort_distances.hpp>
 
 namespace sampan::inline SAMPAN_ABI::metrics {
 
@@ -21,12 +20,11 @@ struct VoxelDistances {
 
 /// Both views must have passed check().
 inline VoxelDistances voxel_distances(const MaskView& pred, const MaskView& gt, const Grid& grid, ThreadPool& pool) {
-  const Region r = bounds(pred, gt);
+  const Region r = bounds(pred, gt, pool);
   if (r.empty()) return {};
   const Border p = voxel_border(crop(pred, r), grid.rank, pool), g = voxel_border(crop(gt, r), grid.rank, pool);
   VoxelDistances d{border_distances(p, g, grid, pool), border_distances(g, p, grid, pool)};
-  std::sort(d.pred_to_gt.begin(), d.pred_to_gt.end());
-  std::sort(d.gt_to_pred.begin(), d.gt_to_pred.end());
+  for (auto* list : {&d.pred_to_gt, &d.gt_to_pred}) detail::sort_by_distance(*list, [](double v) { return v; });
   return d;
 }
 
