@@ -52,6 +52,14 @@ struct Scan {
 
 Click3d click_of(const nlohmann::json& c) { return {c[0], c[1], c[2], c[3]}; }
 
+/// The golden's network in a file.
+std::string write_network(const Golden& g, const TempFolder& folder) {
+  const std::string path = folder.file("model.safetensors");
+  const Status written = write_model(path, med3d_contract(g.meta("config")), g.meta("seed").get<std::uint64_t>(), g.weight_shapes());
+  REQUIRE_MESSAGE(written, written.error().what());
+  return path;
+}
+
 }  // namespace
 
 TEST_CASE("parity: the crop of a scan, voxel by voxel") {
@@ -93,11 +101,9 @@ TEST_CASE("parity: the crop of a scan, voxel by voxel") {
 TEST_CASE("parity: two clicks in a scan, masks on its grid") {
   const Golden g = Golden::committed("sam_med3d_pipeline64");
   const Scan s(g);
-  const auto config = g.meta("config"), clicks = g.meta("clicks"), prompts = g.meta("prompts");
+  const auto clicks = g.meta("clicks"), prompts = g.meta("prompts");
   TempFolder folder;
-  const std::string path = folder.file("model.safetensors");
-  const Status written = write_model(path, med3d_contract(config), g.meta("seed").get<std::uint64_t>(), g.weight_shapes());
-  REQUIRE_MESSAGE(written, written.error().what());
+  const std::string path = write_network(g, folder);
   const std::size_t voxels = s.voxels.size();
   for (const Place& place : places(false)) {
     CAPTURE(place.name);
@@ -150,11 +156,9 @@ std::int64_t differing(const Golden& g, const std::string& name, const Scan& s, 
 TEST_CASE("parity: an object larger than the cube, by clicks beyond it and by following it") {
   const Golden g = Golden::committed("sam_med3d_beyond64");
   const Scan s(g);
-  const auto config = g.meta("config"), clicks = g.meta("clicks"), prompts = g.meta("prompts");
+  const auto clicks = g.meta("clicks"), prompts = g.meta("prompts");
   TempFolder folder;
-  const std::string path = folder.file("model.safetensors");
-  const Status written = write_model(path, med3d_contract(config), g.meta("seed").get<std::uint64_t>(), g.weight_shapes());
-  REQUIRE_MESSAGE(written, written.error().what());
+  const std::string path = write_network(g, folder);
   auto model = Model3d::try_load(path);
   REQUIRE_MESSAGE(model, model.error().what());
   auto session = Session3d::try_open(*model, s.source);
