@@ -240,7 +240,6 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
   SAMPAN_TRY(mlp, in.extent("mask_decoder.transformer.layers.0.mlp.lin1.weight", 2, 0));
   SAMPAN_TRY(hidden, in.extent("mask_decoder.iou_prediction_head.layers.0.weight", 2, 0));
   SAMPAN_TRY(tokens, in.extent("mask_decoder.mask_tokens.weight", 2, 0));
-  SAMPAN_TRY(sets, in.extent("mask_decoder.iou_token.weight", 2, 0));
   n.out_channels = channels, n.decoder_mlp = mlp, n.iou_hidden = hidden;
   for (int l = 0; l < NetworkSizes::kDecoderDepth; ++l) {
     const std::string adapter = cat("mask_decoder.transformer.layers.", l, ".MLP_Adapter.D_fc1.weight");
@@ -257,8 +256,10 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
   if (in.has("mask_decoder.hf_token.weight")) n.decoder = DecoderKind::hq;
   else if (in.has("mask_decoder2.mask_tokens.weight")) n.decoder = DecoderKind::guided;
   else if (in.has("mask_decoder.pimm.seg_outputs.1.weight")) n.decoder = DecoderKind::decoupled;
-  else if (n.prompt_source == PromptSource::positions) n.decoder = DecoderKind::class_sets, n.class_sets = sets;
-  else if (bottlenecks) n.decoder = DecoderKind::later_classes;
+  else if (n.prompt_source == PromptSource::positions) {
+    SAMPAN_TRY(sets, in.extent("mask_decoder.iou_token.weight", 2, 0));
+    n.decoder = DecoderKind::class_sets, n.class_sets = sets;
+  } else if (bottlenecks) n.decoder = DecoderKind::later_classes;
   else if (tokens != 4) n.decoder = DecoderKind::classes;
   n.mask_tokens = n.class_sets ? tokens / n.class_sets : tokens;
   SAMPAN_CHECK(check_sizes(n));
