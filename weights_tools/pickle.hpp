@@ -1,7 +1,7 @@
 // A restricted unpickler: reads the object tree of a torch checkpoint without being able to call anything.
 // Data flow: data.pkl of a .pth zip, or the stream of a legacy file -> here -> torch_file.hpp turns persistent storages and tensors into bytes.
 // examples/medical/npy.hpp reads numpy's object arrays with it: lists and dicts of plain numbers.
-// Globals are looked up in one allow-list (kAllowedGlobals) and become data; everything else is refused by name, with opcode and byte offset. Nothing is imported,
+// Globals are looked up in an allow-list (kAllowedGlobals; object arrays have a shorter one) and become data; everything else is refused by name, with opcode and byte offset. Nothing is imported,
 // nothing is executed; the machine is a loop over opcodes, not recursive, with caps on values, stack, marks, memo and bytes (PickleLimits).
 // Source: CPython Lib/pickletools.py (protocols 2 to 5), torch/_utils.py, torch/serialization.py. Cost: a few tens of ns per opcode, about 90 bytes per value.
 // Deliberately absent: protocols 0 and 1, sets, extension codes, out-of-band buffers, objects of unknown classes.
@@ -22,6 +22,7 @@ struct PickleLimits {
   std::size_t max_marks = 256;  ///< nesting depth of containers under construction
   std::size_t max_memo = 2'000'000;
   std::size_t max_rank = 8;  ///< axes of a tensor
+  bool arrays_only = false;  ///< of the allowed names only those of numpy's object arrays (AllowedGlobal::in_arrays)
 };
 
 /// What an allowed global stands for.
@@ -38,6 +39,7 @@ struct AllowedGlobal {
   std::string_view module, name;
   GlobalKind kind;
   DType dtype = DType::f32;  ///< for storage
+  bool in_arrays = false;    ///< on the second list as well: what numpy's object arrays are made of
 };
 
 inline constexpr AllowedGlobal kAllowedGlobals[] = {
@@ -66,13 +68,13 @@ inline constexpr AllowedGlobal kAllowedGlobals[] = {
     {"builtins", "list", GlobalKind::skip},
     {"__builtin__", "dict", GlobalKind::skip},
     {"__builtin__", "list", GlobalKind::skip},
-    {"_codecs", "encode", GlobalKind::skip},
-    {"numpy", "dtype", GlobalKind::skip},
-    {"numpy", "ndarray", GlobalKind::skip},
-    {"numpy.core.multiarray", "scalar", GlobalKind::skip},
-    {"numpy.core.multiarray", "_reconstruct", GlobalKind::skip},
-    {"numpy._core.multiarray", "scalar", GlobalKind::skip},
-    {"numpy._core.multiarray", "_reconstruct", GlobalKind::skip},
+    {"_codecs", "encode", GlobalKind::skip, DType::f32, true},
+    {"numpy", "dtype", GlobalKind::skip, DType::f32, true},
+    {"numpy", "ndarray", GlobalKind::skip, DType::f32, true},
+    {"numpy.core.multiarray", "scalar", GlobalKind::skip, DType::f32, true},
+    {"numpy.core.multiarray", "_reconstruct", GlobalKind::skip, DType::f32, true},
+    {"numpy._core.multiarray", "scalar", GlobalKind::skip, DType::f32, true},
+    {"numpy._core.multiarray", "_reconstruct", GlobalKind::skip, DType::f32, true},
 };
 
 enum class PickleKind : std::uint8_t { none, boolean, integer, big_integer, real, text, bytes, list, tuple, dict, global, storage, tensor, opaque };
@@ -258,7 +260,7 @@ class Unpickler {
   // ---- globals ----
   Status push_global(std::string_view module, std::string_view name) {
     for (std::size_t i = 0; i < std::size(kAllowedGlobals); ++i)
-      if (kAllowedGlobals[i].module == module && kAllowedGlobals[i].name == name) return push_integer(static_cast<std::int64_t>(i), PickleKind::global);
+      if (kAllowedGlobals[i].module == module && kAllowedGlobals[i].name == name && (kAllowedGlobals[i].in_arrays || !limits_.arrays_only)) return push_integer(static_cast<std::int64_t>(i), PickleKind::global);
     const std::string full = cat(module.substr(0, 120), ".", name.substr(0, 120));
     for (std::string_view p : {"torch.nn", "segment_anything", "models.", "networks", "__main__"})
       if (module.substr(0, p.size()) == p)

@@ -1,7 +1,7 @@
 // NpyArray: one array of numpy, from the bytes of a .npy file, and its header for writing.
 // Data flow: npz.hpp (a member of the zip) -> parse_npy -> numbers, or the tree of an object array; write: npy_header in front of raw voxels.
 // Source: numpy/lib/format.py (versions 1.0 to 3.0). The header is a Python literal; it is read by a grammar of exactly its three keys, never evaluated.
-// Object arrays are pickles: they pass through the restricted unpickler (weights_tools/pickle.hpp), which cannot call anything.
+// Object arrays are pickles: they pass through the restricted unpickler (weights_tools/pickle.hpp), which cannot call anything, with an allow-list of their own.
 // Deliberately absent: structured types, text, dates, complex, float16 and 128-bit floats: clear errors.
 #pragma once
 #include "volume.hpp"
@@ -175,7 +175,7 @@ class NpyObjects {
  public:
   static Result<NpyObjects> read(const NpyArray& a, const std::string& label) {
     NpyObjects o;
-    SAMPAN_TRY(pickle, tools::Unpickler::read(a.data, label, {.max_bytes = std::size_t(16) << 20, .max_values = 500'000, .max_stack = 500'000, .max_marks = 32, .max_memo = 500'000}));
+    SAMPAN_TRY(pickle, tools::Unpickler::read(a.data, label, {.max_bytes = std::size_t(16) << 20, .max_values = 500'000, .max_stack = 500'000, .max_marks = 32, .max_memo = 500'000, .arrays_only = true}));
     o.pickle_ = std::move(pickle);
     // ndarray: _reconstruct(ndarray, (0,), b'b') with the state (version, shape, dtype, fortran, list of elements)
     const auto* state = o.state_of(o.pickle_.top(), "_reconstruct", 5);

@@ -221,6 +221,7 @@ TEST_CASE("npz: hostile cases") {
       {"a box without z_max", with("boxes.npy", object_npy(pk::dict({{"z_min", pk::integer(0)}}), 1)), bad, "box 1 is no dict of z_min, z_max"},
       {"a box that is a number", with("boxes.npy", object_npy(pk::integer(3), 1)), bad, "box 1 is no dict"},
       {"objects that run code", with("boxes.npy", npy(literal("|O", "(1,)"), pk::file(pk::global("os", "system") + pk::text("x") + pk::tuple1 + pk::reduce))), bad, "os.system, which is not on the list"},
+      {"objects of a checkpoint", with("boxes.npy", object_npy(pk::global("torch", "Size") + pk::tuple_of({1}) + pk::tuple1 + pk::reduce, 1)), bad, "torch.Size, which is not on the list"},
       {"objects that are no array", with("boxes.npy", npy(literal("|O", "(1,)"), pk::file(pk::integer(1)))), bad, "not an array of plain objects"},
       {"fewer objects than the shape", with("boxes.npy", object_npy(pk::none, 2)), bad, "holds 1 objects, its shape needs 2"},
       {"deep nesting", with("boxes.npy", object_npy(deep, 1)), limit, "nested deeper than 32"},
