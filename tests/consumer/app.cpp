@@ -11,13 +11,8 @@
 #define TEXT2(...) #__VA_ARGS__
 #define TEXT(...) TEXT2(__VA_ARGS__)
 
-#if defined(ONE_FILE)  // for ways that are not about two files
-const char* second_abi() { return TEXT(SAMPAN_ABI); }
-std::string second_segment(const char* path, float& score, long& area) { return segment(path, score, area); }
-#else
 const char* second_abi();
 std::string second_segment(const char* path, float& score, long& area);
-#endif
 
 namespace {
 
