@@ -144,6 +144,13 @@ inline Result<Recognised> recognise(const Checkpoint& c) {
   auto network = weights::identify(shapes);
   if (!network) return std::move(network).error().at(c.label);
   r.network = std::move(*network);
+  if (r.layout == weights::SourceLayout::medical_sam_adapter) {  // its names tell what its shapes do not
+    if (r.network.sizes.sam_vit.hook != weights::HookKind::bottleneck || r.network.sizes.decoder != weights::DecoderKind::sam)
+      return Error(ErrorCode::unsupported, cat(c.label, ": a Medical SAM Adapter without adapters of its own kind (Space_Adapter, MLP_Adapter), or with another decoder"));
+    r.network.sizes.sam_vit.pads = weights::WindowPads::before_norm;
+    r.network.family = weights::find_family("medical_sam_adapter");
+    r.network.twins.clear();
+  }
   return r;
 }
 

@@ -175,6 +175,39 @@ TEST_CASE("the light networks' files, by their publishers' names") {
   }
 }
 
+TEST_CASE("Medical SAM Adapter: known by the names of its tables, which also tell where its windows are cut") {
+  const TempDir dir;
+  auto n = sam_sizes({});
+  n.sam_vit.hook = weights::HookKind::bottleneck, n.sam_vit.hook_hidden = 8;
+  for (int i = 0; i < n.sam_vit.depth; ++i) n.sam_vit.hook_blocks.push_back(i);
+  auto specs = specs_of(n);
+  const std::size_t count = specs.size();
+  write_checkpoint(dir.path("finetune"), specs);
+  for (auto& s : specs)
+    if (const auto at = s.name.find("rel_pos_"); at != std::string::npos) s.name.replace(at, 8, "rel_");
+  specs.push_back({"image_encoder.blocks.0.Depth_Adapter.D_fc1.weight", DType::f32, {8, n.sam_vit.embed_dim}});
+  write_checkpoint(dir.path("in"), specs);
+  const auto r = convert({dir.path("in"), dir.path("out"), ""});
+  REQUIRE_MESSAGE(r, r.error().message());
+  CHECK(r->tensors == count);
+  CHECK(r->contract.family == "medical_sam_adapter");
+  CHECK(r->contract.network.sam_vit.pads == weights::WindowPads::before_norm);
+  CHECK(verify_model(dir.path("out")));
+  const auto other = convert({dir.path("finetune"), dir.path("out2"), ""});  // SAM's names: finetune-SAM's order
+  REQUIRE_MESSAGE(other, other.error().message());
+  CHECK(other->contract.network.sam_vit.pads == weights::WindowPads::after_norm);
+  CHECK_FALSE(convert({dir.path("in"), dir.path("no"), "sam"}));
+  CHECK_FALSE(convert({dir.path("finetune"), dir.path("no"), "medical_sam_adapter"}));
+  n.sam_vit.hook = weights::HookKind::none, n.sam_vit.hook_hidden = 0, n.sam_vit.hook_blocks.clear();
+  specs = specs_of(n);
+  for (auto& s : specs)
+    if (const auto at = s.name.find("rel_pos_"); at != std::string::npos) s.name.replace(at, 8, "rel_");
+  write_checkpoint(dir.path("bare"), specs);
+  const auto bare = convert({dir.path("bare"), dir.path("no"), ""});
+  REQUIRE_FALSE(bare);
+  CHECK(bare.error().code() == ErrorCode::unsupported);
+}
+
 TEST_CASE("refused conversions leave no file") {
   const TempDir dir, out;
   const auto expect = [&](const ConvertOptions& o, ErrorCode code, std::string_view says) {

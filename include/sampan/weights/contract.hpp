@@ -58,7 +58,7 @@ enum class UpsampleKind {
   trilinear_input,        ///< of volumes: low-res logits -> input size, then compare; the mask goes back to the original grid by nearest neighbour
   low_argmax_zoom,        ///< classes: largest class of the low-res logits, nearest pixel of the original by scipy's zoom
 };
-enum class SourceLayout { meta_sam, hf_sam, tiny_vit_sam, efficient_sam, efficientvit_sam, edge_sam };
+enum class SourceLayout { meta_sam, hf_sam, tiny_vit_sam, efficient_sam, efficientvit_sam, edge_sam, medical_sam_adapter };
 
 namespace detail {
 #define SAMPAN_NAMES(E, ...)                                     \
@@ -77,7 +77,7 @@ SAMPAN_NAMES(PadOrder, "normalise_then_pad", "pad_then_normalise");
 SAMPAN_NAMES(CoordinateKind, "scale_per_axis", "truncate_single_factor", "crop_voxels");
 SAMPAN_NAMES(MaskSelect, "iou", "first", "stability", "largest");
 SAMPAN_NAMES(UpsampleKind, "input_crop_original", "crop_low_original", "sigmoid_then_original", "input_argmax_zoom", "bicubic_original", "trilinear_input", "low_argmax_zoom");
-SAMPAN_NAMES(SourceLayout, "meta_sam", "hf_sam", "tiny_vit_sam", "efficient_sam", "efficientvit_sam", "edge_sam");
+SAMPAN_NAMES(SourceLayout, "meta_sam", "hf_sam", "tiny_vit_sam", "efficient_sam", "efficientvit_sam", "edge_sam", "medical_sam_adapter");
 #undef SAMPAN_NAMES
 }  // namespace detail
 

@@ -177,6 +177,23 @@ inline constexpr FamilyRow kFamilies[] = {
      {.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::low_argmax_zoom, .threshold = 0},
      DecoderKind::later_classes},
 
+    // SAM with adapters in its encoder, whose windows are cut before the norm; an image in [0, 1], stretched; SAM's prompts. One slice at a time.
+    {"medical_sam_adapter",
+     "Medical SAM Adapter",
+     "GPL-3.0 (code); weights are the user's own",
+     EncoderKind::sam_vit,
+     {},
+     detail::kSamEps,
+     {.resize = ResizeKind::pillow_bilinear,
+      .keep_aspect = false,
+      .pad = PadKind::none,
+      .order = PadOrder::normalise_then_pad,
+      .normalise = NormaliseKind::mean_std,
+      .mean = {0, 0, 0},
+      .std = {255, 255, 255}},
+     detail::kSamPrompt,
+     detail::kSamMask},
+
     // SAM with a prompt from the image's high frequencies before each block, and no other prompt: one mask.
     {"sam_adapter",
      "SAM-Adapter",
@@ -294,7 +311,7 @@ inline bool fits(const FamilyRow& f, const NetworkSizes& n) {
   const auto one_of = [&](std::initializer_list<DecoderKind> alike) { return std::find(alike.begin(), alike.end(), f.decoder) != alike.end() && std::find(alike.begin(), alike.end(), n.decoder) != alike.end(); };
   const bool decoder = f.decoder == n.decoder || one_of({DecoderKind::classes, DecoderKind::later_classes}) || (n.mask_tokens == 4 && one_of({DecoderKind::sam, DecoderKind::classes, DecoderKind::later_classes}));
   const bool hook = (f.key == "sam_adapter") == (n.sam_vit.hook == HookKind::frequency_prompt) && (f.key == "samus" || f.key == "autosamus") == (n.sam_vit.hook == HookKind::side_branch) &&
-                    (f.key == "autosamus") == (n.prompt_source == PromptSource::generator);
+                    (f.key == "autosamus") == (n.prompt_source == PromptSource::generator) && (f.key == "medical_sam_adapter") == (n.sam_vit.pads == WindowPads::before_norm);
   return f.encoder == n.encoder && decoder && hook && (n.encoder != EncoderKind::tiny_vit || f.stem == n.tiny_vit.stem);
 }
 

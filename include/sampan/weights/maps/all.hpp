@@ -7,6 +7,7 @@
 #include <sampan/weights/maps/efficientvit_sam.hpp>
 #include <sampan/weights/maps/hf_sam.hpp>
 #include <sampan/weights/maps/lite_medsam.hpp>
+#include <sampan/weights/maps/medical_sam_adapter.hpp>
 #include <sampan/weights/maps/meta_sam.hpp>
 #include <sampan/weights/network_shapes.hpp>
 
@@ -24,6 +25,7 @@ inline constexpr KeyMap kKeyMaps[] = {
     {SourceLayout::efficient_sam, "prompt_encoder.bbox_top_left_embeddings.", kEfficientSamRows},
     {SourceLayout::efficientvit_sam, "image_encoder.backbone.stages.", kEfficientVitSamRows},
     {SourceLayout::edge_sam, "image_encoder.features.", kEdgeSamRows},
+    {SourceLayout::medical_sam_adapter, ".attn.rel_h", kMedicalSamAdapterRows},
     {SourceLayout::meta_sam, "image_encoder.patch_embed.proj.", kMetaSamRows},
 };
 
