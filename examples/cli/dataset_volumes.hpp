@@ -4,6 +4,7 @@
 #pragma once
 #include "dataset.hpp"
 #include "evaluate_run.hpp"
+#include "npz_labels.hpp"
 
 #include "examples/medical/read_volume.hpp"
 
@@ -95,12 +96,8 @@ class Scans {
     if (options_.load.max_memory) o.limits.max_bytes = options_.load.max_memory;
     Open s;
     s.file = e.image;
-    const auto is_npz = [](const std::string& path) {
-      std::error_code ignored;
-      return !std::filesystem::is_directory(path, ignored) && medical::looks_like_npz(must(MappedFile::open(path), Source::file).bytes());
-    };
     const std::string& labels = e.label_map.empty() ? e.image : e.label_map;
-    if (is_npz(labels)) {
+    if (is_npz_file(labels)) {
       auto c = must(medical::read_npz(labels, o.limits), Source::file);
       if (!c.truth) throw Failure{Exit::bad_file, cat(labels, ": has no member gts.npy", e.label_map.empty() ? "; \"label_map\" names another file" : "")};
       s.truth = std::move(*c.truth);

@@ -52,8 +52,7 @@ LabelFile read_npz(const std::string& path) {
 }
 
 LabelFile read_scan(const std::string& path) {
-  std::error_code ignored;
-  if (!std::filesystem::is_directory(path, ignored) && medical::looks_like_npz(must(MappedFile::open(path), Source::file).bytes())) return read_npz(path);
+  if (is_npz_file(path)) return read_npz(path);
   const medical::Volume v = must(medical::read_volume(path), Source::file);
   if (v.components != 1) throw Failure{Exit::bad_file, cat(path, ": ", v.components, " values per voxel; a label map has one")};
   LabelFile f;

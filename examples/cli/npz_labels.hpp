@@ -5,7 +5,15 @@
 
 #include "examples/medical/npz.hpp"
 
+#include <filesystem>
+
 namespace sampan::cli {
+
+/// Does the file at `path` begin as an npz does? A folder (of DICOM files) does not. Throws Failure{bad_file}.
+inline bool is_npz_file(const std::string& path) {
+  std::error_code ignored;
+  return !std::filesystem::is_directory(path, ignored) && medical::looks_like_npz(must(MappedFile::open(path), Source::file).bytes());
+}
 
 struct NpzLabels {
   std::array<Index, 3> shape{1, 1, 1};

@@ -50,29 +50,14 @@ inline constexpr ImageContract kMed2dEvalImage{.resize = ResizeKind::cv2_nearest
                                                .mean = {123.675, 116.28, 103.53},
                                                .std = {58.395, 57.12, 57.375},
                                                .channels = ImageChannels::bgr};
-inline constexpr ImageContract kStretchedImage{.resize = ResizeKind::pillow_bilinear,
-                                               .keep_aspect = false,
-                                               .pad = PadKind::none,
-                                               .order = PadOrder::normalise_then_pad,
-                                               .normalise = NormaliseKind::mean_std,
-                                               .mean = {123.675, 116.28, 103.53},
-                                               .std = {58.395, 57.12, 57.375}};
-inline constexpr ImageContract kUltrasoundImage{.resize = ResizeKind::pillow_bilinear,
-                                                .keep_aspect = false,
-                                                .pad = PadKind::none,
-                                                .order = PadOrder::normalise_then_pad,
-                                                .normalise = NormaliseKind::mean_std,
-                                                .mean = {0, 0, 0},
-                                                .std = {255, 255, 255},
-                                                .channels = ImageChannels::gray};
-inline constexpr ImageContract kZoomedImage{.resize = ResizeKind::scipy_zoom_224,
-                                            .keep_aspect = false,
-                                            .pad = PadKind::none,
-                                            .order = PadOrder::normalise_then_pad,
-                                            .normalise = NormaliseKind::mean_std,
-                                            .mean = {0, 0, 0},
-                                            .std = {255, 255, 255},
-                                            .channels = ImageChannels::gray};
+/// An image that is stretched to the network's square.
+constexpr ImageContract stretched(ResizeKind resize, NormaliseKind normalise, const std::array<double, 3>& mean, const std::array<double, 3>& std, ImageChannels channels = ImageChannels::rgb) {
+  return {.resize = resize, .keep_aspect = false, .pad = PadKind::none, .order = PadOrder::normalise_then_pad, .normalise = normalise, .mean = mean, .std = std, .channels = channels};
+}
+inline constexpr std::array<double, 3> kZeros{0, 0, 0}, kBytes{255, 255, 255};  // x / 255
+inline constexpr ImageContract kStretchedImage = stretched(ResizeKind::pillow_bilinear, NormaliseKind::mean_std, kSamImage.mean, kSamImage.std);
+inline constexpr ImageContract kUltrasoundImage = stretched(ResizeKind::pillow_bilinear, NormaliseKind::mean_std, kZeros, kBytes, ImageChannels::gray);
+inline constexpr ImageContract kZoomedImage = stretched(ResizeKind::scipy_zoom_224, NormaliseKind::mean_std, kZeros, kBytes, ImageChannels::gray);
 inline constexpr PromptContract kNoPrompt{.coordinates = CoordinateKind::scale_per_axis, .points = false, .boxes = false, .mask_input = false};
 inline constexpr MaskContract kSamMask{.single = true, .multimask = true, .select = MaskSelect::iou, .upsample = UpsampleKind::input_crop_original, .threshold = 0};
 inline constexpr MaskContract kThreeMasks{.single = false, .multimask = true, .select = MaskSelect::iou, .upsample = UpsampleKind::input_crop_original, .threshold = 0};
@@ -184,13 +169,7 @@ inline constexpr FamilyRow kFamilies[] = {
      EncoderKind::sam_vit,
      {},
      detail::kSamEps,
-     {.resize = ResizeKind::pillow_bilinear,
-      .keep_aspect = false,
-      .pad = PadKind::none,
-      .order = PadOrder::normalise_then_pad,
-      .normalise = NormaliseKind::mean_std,
-      .mean = {0, 0, 0},
-      .std = {255, 255, 255}},
+     detail::stretched(ResizeKind::pillow_bilinear, NormaliseKind::mean_std, detail::kZeros, detail::kBytes),
      detail::kSamPrompt,
      detail::kSamMask},
 
@@ -212,13 +191,7 @@ inline constexpr FamilyRow kFamilies[] = {
      EncoderKind::sam_vit,
      {},
      detail::kSamEps,
-     {.resize = ResizeKind::torch_bilinear_256,
-      .keep_aspect = false,
-      .pad = PadKind::none,
-      .order = PadOrder::normalise_then_pad,
-      .normalise = NormaliseKind::min_max,
-      .mean = {0, 0, 0},
-      .std = {1, 1, 1}},
+     detail::stretched(ResizeKind::torch_bilinear_256, NormaliseKind::min_max, detail::kZeros, {1, 1, 1}),
      detail::kNoPrompt,
      {.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::low_argmax_zoom, .threshold = 0},
      DecoderKind::class_sets},
