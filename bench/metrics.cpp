@@ -7,6 +7,9 @@
 #include "harness.hpp"
 
 #include <sampan/metrics/compare.hpp>
+#include <sampan/metrics/distance_transform.hpp>
+
+#include <cmath>
 
 #include "support/rng.hpp"
 

@@ -37,5 +37,5 @@ if [ -z "${SAMPAN_LITEMEDSAM:-}" ] && [ -e demo-output/lite_medsam.safetensors ]
 fi
 jobs=$(nproc 2>/dev/null || echo 2)
 cmake -B build
-cmake --build build -j "$jobs"
+cmake --build build -j "$jobs" --target sampan_tests  # all but the benches that no test runs
 ctest --test-dir build -j "$jobs" --output-on-failure "$@"

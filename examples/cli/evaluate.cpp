@@ -74,7 +74,7 @@ class EmbeddingCache {
   std::string identity_, path_;
 };
 
-EvaluatePlan read_words(const Options& o) {
+EvaluatePlan evaluate_plan(const Options& o) {
   const EvaluateWords& w = o.evaluate;
   EvaluatePlan p;
   p.compare.published_variants = w.published;
@@ -300,7 +300,7 @@ Report skipped_report(const std::vector<EvaluateResult>& results, const Dataset&
 }  // namespace
 
 void run_evaluate(const Options& o) {
-  EvaluatePlan plan = read_words(o);
+  EvaluatePlan plan = evaluate_plan(o);
   if (takes_volumes(o.model)) usage(cat(o.model, " holds a volumetric network, evaluate prompts slices: segment with sampan volume, then score with sampan metrics"));
   if (plan.profile && plan.prompts.empty()) return run_cvpr24(o, plan);
   if (!o.evaluate.truth.empty()) usage("--truth belongs to --protocol cvpr24-laptop; a data set names its masks");

@@ -9,6 +9,8 @@
 #include "evaluate_tables.hpp"
 #include "npz_labels.hpp"
 
+#include <sampan/metrics/surface.hpp>
+
 namespace sampan::cli {
 namespace cvpr24 {
 

@@ -9,6 +9,8 @@
 #include "npz_labels.hpp"
 #include "report.hpp"
 
+#include "examples/medical/nifti.hpp"
+#include "examples/medical/nrrd.hpp"
 #include "examples/medical/read_volume.hpp"
 
 #include <sampan/image/codec_stb.hpp>

@@ -45,7 +45,7 @@ struct Plan {
 
 std::optional<std::size_t> optional_number(std::string_view option, const std::string& text) { return text.empty() ? std::nullopt : std::optional(std::size_t(whole_number(option, text, 0, 1'000'000))); }
 
-Plan read_words(const Options& o) {
+Plan volume_plan(const Options& o) {
   const VolumeWords& w = o.volume;
   Plan p;
   if (w.plane == "axial") p.planes = {Plane::axial};
@@ -410,7 +410,7 @@ void write_result(const Options& o, const Options& with_rest, const Plan& plan, 
 }  // namespace
 
 void run_volume(const Options& o) {
-  const Plan plan = read_words(o);
+  const Plan plan = volume_plan(o);
   const LabelNames names = LabelNames::read(o.label_names);
   OutputPlan outputs;
   for (const std::string& path : {o.image, o.model, o.prompts_file, o.label_names}) outputs.input(path);

@@ -3,6 +3,9 @@
 // medical_copy DICOM_DIR OUT.dcm --segments LABELS.nii.gz writes a DICOM segmentation of a scan; patient data go along only with --keep-patient.
 // Voxels keep their type; a slope and intercept go along where the format has them (NIfTI), else values are stored as float64. --labels: a label map with names.
 #include "dicom_seg.hpp"
+#include "nifti.hpp"
+#include "npz.hpp"
+#include "nrrd.hpp"
 #include "read_volume.hpp"
 #include "slices.hpp"
 

@@ -1,38 +1,18 @@
 // One way in and one way out for whole scans: the content decides how a file is read, the ending of its name how one is written.
 // Data flow: path -> read_volume -> Volume; LabelMap -> write_labels -> AtomicFile.
-// Deliberately absent: guessing. What is neither NIfTI, NRRD, npz nor DICOM is an error that lists what is read.
+// Defined in read_volume.cpp (target sampan_medical), since the readers of all formats together take half a minute to compile. Deliberately absent: guessing. What is neither NIfTI, NRRD, npz nor DICOM is an error that lists what is read.
 #pragma once
 #include "dicom_series.hpp"
-#include "nifti.hpp"
-#include "npz.hpp"
-#include "nrrd.hpp"
-#if defined(SAMPAN_GDCM)
-#  include "dicom_gdcm.hpp"
-#endif
 
 namespace sampan::inline SAMPAN_ABI::medical {
 
 enum class FileFormat { nifti, nifti_gz, nrrd, npz };
 
 /// The format that the ending names (any case): .nii, .nii.gz, .nrrd, .npz. Error{invalid_argument} lists them.
-inline Result<FileFormat> format_of_name(const std::string& path) {
-  const std::string s = detail::lower(path);
-  const auto ends = [&](std::string_view e) { return s.size() > e.size() && s.compare(s.size() - e.size(), e.size(), e) == 0; };
-  if (ends(".nii")) return FileFormat::nifti;
-  if (ends(".nii.gz")) return FileFormat::nifti_gz;
-  if (ends(".nrrd")) return FileFormat::nrrd;
-  if (ends(".npz")) return FileFormat::npz;
-  return Error(ErrorCode::invalid_argument, cat(path, ": the name must end in .nii, .nii.gz, .nrrd or .npz"));
-}
+Result<FileFormat> format_of_name(const std::string& path);
 
 /// GDCM's decoder in builds that have it, else none.
-inline FrameDecoder default_decoder() {
-#if defined(SAMPAN_GDCM)
-  return gdcm_decoder();
-#else
-  return {};
-#endif
-}
+FrameDecoder default_decoder();
 
 struct ReadOptions {
   VolumeLimits limits;
@@ -42,39 +22,9 @@ struct ReadOptions {
 };
 
 /// NIfTI, NRRD, npz or DICOM (a file or a folder) by content; of an npz case only the image. Error{io | bad_file | limit | unsupported | invalid_argument | out_of_memory}.
-inline Result<Volume> read_volume(const std::string& path, const ReadOptions& o = {}) {
-  const auto dicom = [&]() -> Result<Volume> {
-    SeriesOptions d = o.dicom;
-    d.limits = o.limits;
-    if (!d.decoder.decode) d.decoder = default_decoder();
-    SAMPAN_TRY(v, read_dicom_volume(path, o.series, d));
-    return std::move(v.image);
-  };
-  std::error_code ignored;
-  if (std::filesystem::is_directory(path, ignored)) return dicom();
-  Bytes bytes;
-  {
-    SAMPAN_TRY(file, MappedFile::open(path));
-    bytes = file.bytes();
-    if (looks_like_npz(bytes)) {
-      SAMPAN_TRY(c, read_npz(path, o.limits));
-      return std::move(c.image);
-    }
-    if (looks_like_nrrd(bytes)) return read_nrrd(path, {o.limits});
-    if (looks_like_dicom(bytes)) return dicom();
-    if (!ByteStream::is_gzip(bytes) && !looks_like_nifti(bytes)) return Error(ErrorCode::bad_file, cat(path, ": neither NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), npz nor DICOM"));
-  }
-  return read_nifti(path, {o.limits, o.frame});
-}
+Result<Volume> read_volume(const std::string& path, const ReadOptions& o = {});
 
 /// Not committed. An .npz keeps no place; NIfTI and NRRD do.
-inline Status write_labels(AtomicFile& out, FileFormat format, const LabelMap& labels, bool flat = false) {
-  switch (format) {
-    case FileFormat::nifti:
-    case FileFormat::nifti_gz: return write_nifti_labels(out, format == FileFormat::nifti_gz, labels);
-    case FileFormat::nrrd: return write_nrrd_labels(out, labels);
-    default: return write_npz_labels(out, labels, flat);
-  }
-}
+Status write_labels(AtomicFile& out, FileFormat format, const LabelMap& labels, bool flat = false);
 
 }  // namespace sampan::inline SAMPAN_ABI::medical

@@ -65,6 +65,11 @@ inline std::string real_text(double v) {
   const auto r = std::to_chars(digits, digits + sizeof digits, v);
   return {digits, r.ptr};
 }
+inline std::string lower(std::string_view s) {
+  std::string out(s);
+  for (char& c : out) c = c >= 'A' && c <= 'Z' ? char(c - 'A' + 'a') : c;
+  return out;
+}
 }  // namespace detail
 
 // ---- sizes -------------------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 #include "cli/program.hpp"
 
 #include "examples/medical/dicom_seg.hpp"
+#include "examples/medical/npz.hpp"
 #include "examples/medical/read_volume.hpp"
 #include "support/dicom_files.hpp"
 

@@ -237,7 +237,7 @@ std::vector<float> attend_in(const Cpu& b, const Heads& s, int threads, float po
   Arena arena;
   auto call = [&](Context<Cpu>& ctx) {
     auto scope = ctx.arena.scope();
-    cpu::AttendJob job(b.kernels(), b.precision, {s.h, s.w, s.heads, s.d, s.window, 1.0f / std::sqrt(float(s.d))}, detail::split_qkv(View<const float, 2>(qkv.data(), {n, 3 * c}), s.heads, QkvLayout::split),
+    cpu::AttendJob job(b.kernels(), b.precision, {s.h, s.w, s.heads, s.d, s.window, 1.0f / std::sqrt(float(s.d))}, sampan::detail::split_qkv(View<const float, 2>(qkv.data(), {n, 3 * c}), s.heads, QkvLayout::split),
                        View<float, 3>(out.data(), {n, s.heads, s.d}));
     if (s.pads) job.minus_pad_k = pad.data(), job.minus_pad_v = pad.data() + c, job.plus_pad_v = pad.data() + c;
     const cpu::BiasSize size = cpu::bias_size(job.level, bias, job.ww);

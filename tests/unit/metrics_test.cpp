@@ -2,6 +2,9 @@
 #include "support/rng.hpp"
 
 #include <sampan/metrics/compare.hpp>
+#include <sampan/metrics/surface.hpp>
+#include <sampan/metrics/surface_tables.hpp>
+#include <sampan/metrics/voxel_surface.hpp>
 
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>

@@ -40,7 +40,7 @@ TEST_CASE("stored and deflated members, zip64 or not, with a comment or not") {
       CHECK(as_text(a->bytes) == "hello");
       CHECK(a->owned.empty());  // a view into the file
       CHECK(a->bytes.data() > as_bytes(file).data());
-      Blob moved = std::move(*z->read(*z->find("z")));
+      tools::Blob moved = std::move(*z->read(*z->find("z")));
       CHECK(as_text(moved.bytes) == big);
       CHECK(z->read(*z->find("empty"))->bytes.empty());
       CHECK(z->read(*z->find("deflated-empty"))->bytes.empty());

@@ -157,29 +157,30 @@ class Loader {
 
   template <class P>
   auto pack(const P& p) const {
-    return packed<decltype(sampan::pack(backend(), p))>([&] { return sampan::pack(backend(), p); });
+    using sampan::pack;  // unqualified calls, here and below: the overload of a backend that is included behind this header is found as well
+    return packed<decltype(pack(backend(), p))>([&] { return pack(backend(), p); });
   }
   PackedLinear<B> pack(const LinearParams& p) const {
-    return packed<PackedLinear<B>>([&] { return sampan::pack(backend(), p, NormParams{}); });
+    return packed<PackedLinear<B>>([&] { using sampan::pack; return pack(backend(), p, NormParams{}); });
   }
   PackedConv<B> pack_conv(const ConvParams& p) const {
-    return packed<PackedConv<B>>([&] { return sampan::pack_conv(backend(), p); });
+    return packed<PackedConv<B>>([&] { using sampan::pack_conv; return pack_conv(backend(), p); });
   }
   PackedDepthwise<B> pack_depthwise(const ConvParams& p) const {
-    return packed<PackedDepthwise<B>>([&] { return sampan::pack_depthwise(backend(), p); });
+    return packed<PackedDepthwise<B>>([&] { using sampan::pack_depthwise; return pack_depthwise(backend(), p); });
   }
   PackedConvTranspose<B> pack_conv_transpose(const ConvParams& p) const {
-    return packed<PackedConvTranspose<B>>([&] { return sampan::pack_conv_transpose(backend(), p); });
+    return packed<PackedConvTranspose<B>>([&] { using sampan::pack_conv_transpose; return pack_conv_transpose(backend(), p); });
   }
   PackedConv3d<B> pack_conv3d(const Conv3dParams& p) const
     requires VolumeBackend<B>
   {
-    return packed<PackedConv3d<B>>([&] { return sampan::pack_conv3d(backend(), p); });
+    return packed<PackedConv3d<B>>([&] { using sampan::pack_conv3d; return pack_conv3d(backend(), p); });
   }
   PackedConvTranspose3d<B> pack_conv_transpose3d(const Conv3dParams& p) const
     requires VolumeBackend<B>
   {
-    return packed<PackedConvTranspose3d<B>>([&] { return sampan::pack_conv_transpose3d(backend(), p); });
+    return packed<PackedConvTranspose3d<B>>([&] { using sampan::pack_conv_transpose3d; return pack_conv_transpose3d(backend(), p); });
   }
   /// A copy in the memory of the backend, or of another one that is named.
   template <class Where = B, int R>

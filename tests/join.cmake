@@ -1,0 +1,30 @@
+# Writes one unit out of several test files, so that what their headers define is compiled once for all of them (a third to a half of the build's time).
+# Usage: cmake -DOUT=FILE -DFILES=A_test.cpp:B_test.cpp -DROOTS=FOLDER:FOLDER -P join.cmake      (called by CMakeLists.txt here)
+# Every header of the files comes first, at global scope; then each file in a namespace of its own, where it meets no name of another one. Its own includes are then
+# read already (#pragma once). So a file must not define anything in a namespace of somebody else; one that forgets an include is found by a build without
+# joining (SAMPAN_JOIN=OFF, as in preset dev).
+string(REPLACE ":" ";" files "${FILES}")
+string(REPLACE ":" ";" roots "${ROOTS}")
+set(heads)
+set(bodies "")
+foreach(file IN LISTS files)
+  get_filename_component(folder ${file} DIRECTORY)
+  get_filename_component(name ${file} NAME_WE)
+  file(STRINGS ${file} lines REGEX "^#include ")
+  foreach(line IN LISTS lines)
+    if(line MATCHES "^#include \"([^\"]+)\"")  # beside the file, or below one of the roots
+      foreach(root IN LISTS folder roots)
+        if(EXISTS ${root}/${CMAKE_MATCH_1})
+          set(line "#include \"${root}/${CMAKE_MATCH_1}\"")
+          break()
+        endif()
+      endforeach()
+    endif()
+    string(REGEX REPLACE ">.*$" ">" line "${line}")
+    list(APPEND heads "${line}")
+  endforeach()
+  string(APPEND bodies "namespace joined_${name} {\n#include \"${file}\"\n}\n")
+endforeach()
+list(REMOVE_DUPLICATES heads)
+string(REPLACE ";" "\n" heads "${heads}")
+file(WRITE ${OUT} "${heads}\n\n${bodies}")
