@@ -1,6 +1,6 @@
 """One JSON and one Markdown table of what tests/gpu/run.sh ran. Licence: Apache-2.0 (own code of the project).
 
-How:  report.py FOLDER; reads FOLDER/steps.tsv (step, outcome, seconds) and FOLDER/<step>.json, writes FOLDER/gpu.json and FOLDER/gpu.md.
+How:  report.py FOLDER; reads FOLDER/parts/steps.tsv (step, outcome, seconds) and FOLDER/parts/<step>.json, writes FOLDER/gpu.json and FOLDER/gpu.md.
       gpu.json: {"device", "commit", "steps": [...], "parts": {step: what the program wrote}}; parts that are missing or no JSON are steps that say so.
 Percent of peak and of the roof as bench/README.md has them; the roofs are each program's own, measured in its run.
 Targets that have a number here are compared in a column of their own (H100 or H200; other devices are no evidence).
@@ -8,13 +8,13 @@ Targets that have a number here are compared in a column of their own (H100 or H
 import json, os, sys
 
 KERNELS, PEERS = "kernels", "peers"
-# name begins with, name contains, precision, column, bound: at least for percentages and images per second, at most for milliseconds
+# step, name begins with, name contains, precision, column, bound; at least for shares, at most for milliseconds
 TARGETS = [
-    ("sam_vit_b attend", "global", "bf16", "of_peak", 0.35),
-    ("sam_vit_b attend", "window 14", "bf16", "of_roof", 0.60),
-    ("sam_vit_b", "", "bf16", "ms", 6.0),
-    ("sam_vit_b, batch 8", "", "bf16", "ms", 8 / 350 * 1e3),
-    ("sam_vit_b decoder, 1 box", "", "f32", "ms", 1.0),
+    ("attention", "sam_vit_b attend", "global", "bf16", "of_peak", 0.35),
+    ("attention", "sam_vit_b attend", "window 14", "bf16", "of_roof", 0.60),
+    ("encoder", "sam_vit_b", "", "bf16", "ms", 6.0),
+    ("encoder_batch", "sam_vit_b", "", "bf16", "ms", 8 / 350 * 1e3),  # eight images
+    ("decoder", "sam_vit_b decoder, 1 box", "", "f32", "ms", 1.0),
 ]
 
 
@@ -36,9 +36,8 @@ def rows_of(step, part):
 
 
 def target(step, row):
-    for begins, has, precision, column, bound in TARGETS:
-        exact = not has and row["name"] != begins  # whole networks and decoders by their names
-        if step in (KERNELS, PEERS) or exact or not row["name"].startswith(begins) or has not in row["name"] or row["precision"] != precision or row[column] is None:
+    for where, begins, has, precision, column, bound in TARGETS:
+        if where != step or not row["name"].startswith(begins) or has not in row["name"] or row["precision"] != precision or row[column] is None:
             continue
         good = row[column] <= bound if column == "ms" else row[column] >= bound
         return ("met" if good else "missed") + (f": at most {bound:.3g} ms" if column == "ms" else f": at least {bound * 100:.0f}% of the {column[3:]}")
@@ -47,11 +46,11 @@ def target(step, row):
 
 def main():
     folder = sys.argv[1]
-    with open(os.path.join(folder, "steps.tsv")) as f:
+    with open(os.path.join(folder, "parts", "steps.tsv")) as f:
         steps = [dict(zip(("step", "outcome", "seconds"), line.rstrip("\n").split("\t"))) for line in f]
     parts = {}
     for s in steps:
-        path = os.path.join(folder, s["step"] + ".json")
+        path = os.path.join(folder, "parts", s["step"] + ".json")
         if not os.path.exists(path):
             continue
         try:
