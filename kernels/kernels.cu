@@ -17,6 +17,7 @@
 #include "patch_gather.cuh"
 #include "rel_pos.cuh"
 #include "scatter_taps.cuh"
+#include "tiled/attention.cuh"
 #include "window_partition.cuh"
 
 namespace sampan::inline SAMPAN_ABI::kernels {
@@ -108,6 +109,14 @@ Status launch_attention_global(const AttentionGlobalParams& p, Element t, int he
     });
   };
   return t == Element::f16 ? go(F16{}) : t == Element::bf16 ? go(BF16{}) : cudaErrorInvalidValue;
+}
+
+Status launch_attention_tiled(const AttentionGlobalParams& p, Element t, int head_dim, Stream s) {
+  if (p.height < 1 || p.width < 1 || p.heads < 1 || (p.row == nullptr) != (p.column == nullptr) || t != Element::f32) return cudaErrorInvalidValue;
+  return with_head_dim(head_dim, [&](auto d) {
+    constexpr int kD = decltype(d)::value;
+    return run(attention_tiled_kernel<float, kD>, dim3(blocks((long long)p.height * p.width, kTiledQueries), unsigned(p.heads)), kTiledQueries, kTiledSharedBytes<kD>, of(s), p);
+  });
 }
 
 Status launch_attention_window(const AttentionWindowParams& p, Element t, int head_dim, int window, Stream s) {
