@@ -117,8 +117,9 @@ struct Grid {
 };
 
 std::string attend_name(const OpShape& o) {
-  return cat(o.network, " attend ", o.at("planes", 0) ? cat(o.at("planes"), "x") : std::string(), o.at("h"), "x", o.at("w"), ", ", o.at("heads"), " heads of ", o.at("d"), o.at("window") ? cat(", window ", o.at("window")) : std::string(", global"),
-             o.at("rel") ? ", rel-pos" : o.at("table") ? ", bias table" : "", " (", o.name, ")");
+  const std::string depth = o.at("planes", 0) ? cat(o.at("planes"), "x") : "", where = o.at("window") ? cat(", window ", o.at("window")) : ", global";
+  return cat(o.network, " attend ", depth, o.at("h"), "x", o.at("w"), ", ", o.at("heads"), " heads of ", o.at("d"), where, o.at("rel") ? ", rel-pos" : o.at("table") ? ", bias table" : "", " (",
+             o.name, ")");
 }
 
 void run_attend(Harness& h, const OpShape& o) {
@@ -218,7 +219,7 @@ struct DeviceGrid {
   cuda::Matrix rel_h, rel_w, table;
   std::vector<cuda::Matrix> qkv, out;
   DeviceGrid(const OpShape& o, const std::string& precision, std::size_t copies)
-      : host(o, 1), type(precision == "f16" ? cuda::Element::f16 : precision == "bf16" ? cuda::Element::bf16 : cuda::Element::f32) {
+      : host(o, 1), type(cuda::element_of(device_precision(precision))) {
     const AttendShape& s = host.s;
     const Index n = s.tokens(), c = s.heads * s.d;
     for (float* x = host.qkv.at(0); x != host.qkv.at(0) + n * 3 * c; ++x) *x = rounded(*x, type);
@@ -233,7 +234,10 @@ struct DeviceGrid {
           float* to = &rows[std::size_t(i * 3 * c + head * s.d + e)];
           to[0] = in.q(i, head, e), to[c] = in.k(i, head, e), to[2 * c] = in.v(i, head, e);
         }
-    for (std::size_t i = 0; i < copies; ++i) qkv.push_back(cuda::Matrix::of(View<const float, 2>(rows.data(), {n, 3 * c}), type)), out.push_back(cuda::Matrix::of(View<const float, 2>(rows.data(), {n, c}), type));
+    for (std::size_t i = 0; i < copies; ++i) {
+      qkv.push_back(cuda::Matrix::of(View<const float, 2>(rows.data(), {n, 3 * c}), type));
+      out.push_back(cuda::Matrix::of(View<const float, 2>(rows.data(), {n, c}), type));
+    }
     rel_h = cuda::Matrix::of(host.bias.rel_h, cuda::Element::f32), rel_w = cuda::Matrix::of(host.bias.rel_w, cuda::Element::f32);
     const auto spread = tensor_cores && !host.table.empty() ? cuda::spread_table(host.bias.table, s.window) : host.table;
     table = cuda::Matrix::of(View<const float, 1>(spread.data(), {Index(spread.size())}), cuda::Element::f32);
@@ -255,7 +259,8 @@ struct DeviceGrid {
     const void* in = qkv[turn % qkv.size()].data();
     void* to = const_cast<void*>(out[turn % out.size()].data());
     const auto stream = cuda::stream_of(ctx);
-    const float *t = table.rows ? table.floats() : nullptr, *r = terms ? row : nullptr, *col = terms ? column : nullptr, *rh = rel ? rel_h.floats() : nullptr, *rw = rel ? rel_w.floats() : nullptr;
+    const float *t = table.rows ? table.floats() : nullptr, *rh = rel ? rel_h.floats() : nullptr, *rw = rel ? rel_w.floats() : nullptr;
+    const float *r = terms ? row : nullptr, *col = terms ? column : nullptr;
     if (!tensor_cores) return cuda::ran(ctx, "attention_naive", kernels::launch_attention_naive({in, to, h, w, heads, d, window, s.scale, rh, rw, nullptr, t}, type, stream));
     if (terms) cuda::ran(ctx, "rel_pos", kernels::launch_rel_pos({in, h, w, heads, d, window, rh, rw, row, column}, type, stream));
     if (window == 0) return cuda::ran(ctx, "attention_global", kernels::launch_attention_global({in, to, h, w, heads, s.scale, r, col}, type, d, stream));

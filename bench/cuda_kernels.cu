@@ -141,15 +141,18 @@ int main(int argc, char** argv) {
     rows.push_back(attention_row(c));
   {
     const int side = 32, tokens = side * side, heads = 12, d = 64, width = heads * d;
-    Device qkv(std::size_t(tokens * 3 * width) * 4), out(std::size_t(tokens * width) * 4), tables(std::size_t((2 * side - 1) * d) * 4), row(std::size_t(tokens * heads * side) * 4), column(std::size_t(tokens * heads * side) * 4), g(std::size_t(width) * 4);
-    const double flop = 4.0 * tokens * tokens * width, operands = 4.0 * tokens * width;
-    const float *r = row.as<float>(), *c = column.as<float>(), *t = tables.as<float>();
-    rows.push_back({"ladder: global attention 32x32, naive, f32", time_of([&](int) { return launch_attention_naive({qkv.as<void>(), out.as<void>(), side, side, heads, d, 0, 0.125f, t, t, nullptr}, Element::f32, nullptr); }), flop, 4 * operands});
-    rows.push_back({"ladder: global attention 32x32, tiled, f32", time_of([&](int) { return launch_attention_tiled({qkv.as<void>(), out.as<void>(), side, side, heads, 0.125f, r, c}, Element::f32, d, nullptr); }), flop, 4 * operands});
-    rows.push_back({"ladder: global attention 32x32, tensor cores, bf16", time_of([&](int) { return launch_attention_global({qkv.as<void>(), out.as<void>(), side, side, heads, 0.125f, r, c}, Element::bf16, d, nullptr); }), flop, 2 * operands});
+    Device qkv(std::size_t(tokens * 3 * width) * 4), out(std::size_t(tokens * width) * 4), tables(std::size_t((2 * side - 1) * d) * 4), g(std::size_t(width) * 4);
+    Device row(std::size_t(tokens * heads * side) * 4), column(std::size_t(tokens * heads * side) * 4);
+    const double flop = 4.0 * tokens * tokens * width, operands = 4.0 * tokens * width, moved = 8.0 * tokens * width;
+    const float* t = tables.as<float>();
+    const AttentionGlobalParams one{qkv.as<void>(), out.as<void>(), side, side, heads, 0.125f, row.as<float>(), column.as<float>()};
     const LayerNormParams norm{qkv.as<float>(), out.as<void>(), g.as<float>(), g.as<float>(), tokens, width, 1e-6f, width, width};
-    rows.push_back({"ladder: layer_norm 1024x768, naive", time_of([&](int) { return launch_layer_norm_naive(norm, Element::f32, nullptr); }), 8.0 * tokens * width, 8.0 * tokens * width});
-    rows.push_back({"ladder: layer_norm 1024x768, a warp per row", time_of([&](int) { return launch_layer_norm(norm, Element::f32, nullptr); }), 8.0 * tokens * width, 8.0 * tokens * width});
+    const auto add = [&](const char* name, double work, double bytes, auto&& launch) { rows.push_back({name, time_of([&](int) { return launch(); }), work, bytes}); };
+    add("ladder: global attention 32x32, naive, f32", flop, 4 * operands, [&] { return launch_attention_naive({one.qkv, one.out, side, side, heads, d, 0, 0.125f, t, t, nullptr}, Element::f32, nullptr); });
+    add("ladder: global attention 32x32, tiled, f32", flop, 4 * operands, [&] { return launch_attention_tiled(one, Element::f32, d, nullptr); });
+    add("ladder: global attention 32x32, tensor cores, bf16", flop, 2 * operands, [&] { return launch_attention_global(one, Element::bf16, d, nullptr); });
+    add("ladder: layer_norm 1024x768, naive", moved, moved, [&] { return launch_layer_norm_naive(norm, Element::f32, nullptr); });
+    add("ladder: layer_norm 1024x768, a warp per row", moved, moved, [&] { return launch_layer_norm(norm, Element::f32, nullptr); });
   }
   {
     const int tokens = 4096, width = 768;

@@ -14,6 +14,8 @@ namespace bench {
 
 #if defined(SAMPAN_CUDA)
 
+inline Precision device_precision(const std::string& word) { return word == "f16" ? Precision::f16 : word == "bf16" ? Precision::bf16 : Precision::f32; }
+
 inline void must(const cuda::Answer& a) { take(cuda::checked(a)); }
 
 /// The device of this program, opened at its first use; ends the program where there is none.
@@ -58,7 +60,7 @@ class DeviceBuffers {
 class DeviceRunner {
  public:
   using Op = std::function<void(Context<Cuda>&, std::size_t)>;
-  DeviceRunner(const std::string& precision, Op op) : backend_{the_device(), precision == "f16" ? Precision::f16 : precision == "bf16" ? Precision::bf16 : Precision::f32}, op_(std::move(op)) {
+  DeviceRunner(const std::string& precision, Op op) : backend_{the_device(), device_precision(precision)}, op_(std::move(op)) {
     const Plan p = take(sampan::plan(backend_, pool_, [&](Context<Cuda>& ctx) { op_(ctx, 0); }));
     if (!arena_.reserve<cuda::DeviceMemory>(p.arena_bytes)) die("no memory for scratch on the device");
   }

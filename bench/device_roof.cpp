@@ -25,7 +25,7 @@ DeviceRoof measure_device_roof(const std::vector<std::string>& precisions, long 
   const DeviceBuffers x(values), y(values);
   const View<const float, 2> square(x.floats(0), {n, n});
   for (const auto& precision : precisions) {
-    const cuda::Element type = cuda::element_of(precision == "f16" ? Precision::f16 : precision == "bf16" ? Precision::bf16 : Precision::f32);
+    const cuda::Element type = cuda::element_of(device_precision(precision));
     const DeviceBuffers operand(values.data(), std::size_t(n * n * cuda::bytes_of(type)), 1);
     DeviceRunner convert(precision, [&](Context<Cuda>& ctx, std::size_t) { cuda::finish(ctx, square, {}, operand.at(0), n, n, type); });
     convert.time();

@@ -196,10 +196,14 @@ struct DeviceData {
   std::shared_ptr<Data> host;
   DeviceBuffers x, y, residual;
   DeviceData(Index m, Index in, Index out, bool with_residual, std::size_t copies)
-      : host(std::make_shared<Data>(m, in, out, with_residual, 1)), x(floats(host->x, m * in), copies), y(floats(host->y, m * out), copies), residual(floats(host->residual, with_residual ? m * out : 0), copies) {}
+      : host(std::make_shared<Data>(m, in, out, with_residual, 1)), x(floats(host->x, m * in), copies), y(floats(host->y, m * out), copies),
+        residual(floats(host->residual, with_residual ? m * out : 0), copies) {}
   View<const float, 2> x_view(std::size_t turn) const { return {x.floats(turn), {host->m, host->in}}; }
   View<float, 2> y_view(std::size_t turn) const { return {y.floats(turn), {host->m, host->out}}; }
-  View<const float, 2> residual_view(std::size_t turn, bool with) const { return with ? View<const float, 2>(residual.floats(turn), {host->m, host->out}) : View<const float, 2>(); }
+  View<const float, 2> residual_view(std::size_t turn, bool with) const {
+    if (!with) return {};
+    return {residual.floats(turn), {host->m, host->out}};
+  }
   void fetch(std::size_t turn) {
     const auto got = y.read<float>(turn);
     std::copy(got.begin(), got.end(), host->y.at(0));
@@ -223,7 +227,7 @@ std::vector<Row> on_cuda(Harness& h, const Shape& shape, Index in, Index out, Pa
     const double width = precision == "f32" ? 4 : 2;
     const std::size_t copies = device_rotation(shape.bytes(width), !h.option("--hot").empty());
     const auto data = std::make_shared<DeviceData>(shape.m, in, out, shape.residual, copies);
-    const Cuda backend{the_device(), precision == "f16" ? Precision::f16 : precision == "bf16" ? Precision::bf16 : Precision::f32};
+    const Cuda backend{the_device(), device_precision(precision)};
     using Weights = decltype(pack_weights(backend));
     const auto weights = std::make_shared<std::vector<Weights>>();
     for (std::size_t i = 0; i < copies; ++i) weights->push_back(pack_weights(backend));
@@ -242,7 +246,9 @@ std::vector<Row> run_linear_on_cuda(Harness& h, const OpShape& s) {
   const auto layer = std::make_shared<Layer>(1, shape.n, shape.k, shape.norm, s.at("bias") != 0);
   return on_cuda(
       h, shape, shape.k, shape.n, [=](const Cuda& b) { return pack(b, layer->p, layer->n); },
-      [=](Context<Cuda>& ctx, const PackedLinear<Cuda>& w, const DeviceData& d, std::size_t turn) { linear(ctx, w, d.x_view(turn), d.y_view(turn), {.activation = shape.act, .residual = d.residual_view(turn, shape.residual)}); },
+      [=](Context<Cuda>& ctx, const PackedLinear<Cuda>& w, const DeviceData& d, std::size_t turn) {
+        linear(ctx, w, d.x_view(turn), d.y_view(turn), {.activation = shape.act, .residual = d.residual_view(turn, shape.residual)});
+      },
       [=](Data& d, const std::string& precision) { return judge_rows(d, 0, shape.residual, shape.act, [&](const auto& x) { return expected(x, *layer, shape.act, precision); }); });
 }
 
@@ -251,7 +257,9 @@ void run_mlp_on_cuda(Harness& h, const OpShape& s) {
   const auto first = std::make_shared<Layer>(1, shape.hidden, shape.c, shape.norm, true), second = std::make_shared<Layer>(5, shape.c, shape.hidden, false, true);
   on_cuda(
       h, shape, shape.c, shape.c, [=](const Cuda& b) { return pack(b, MlpParams{first->n, first->p, second->p, shape.act, {}}); },
-      [=](Context<Cuda>& ctx, const PackedMlp<Cuda>& w, const DeviceData& d, std::size_t turn) { mlp(ctx, w, d.x_view(turn), d.y_view(turn), d.residual_view(turn, shape.residual)); },
+      [=](Context<Cuda>& ctx, const PackedMlp<Cuda>& w, const DeviceData& d, std::size_t turn) {
+        mlp(ctx, w, d.x_view(turn), d.y_view(turn), d.residual_view(turn, shape.residual));
+      },
       [=](Data& d, const std::string& precision) { return judge_mlp(d, 0, shape, *first, *second, precision); });
 }
 

@@ -293,7 +293,7 @@ def ours(paths):
             for r in part.get("rows", []):
                 if r.get("isa") != "cuda" or r.get("median_ms") is None:
                     continue
-                named = re.search(r"batch (\d+)", r["name"])
+                named = re.search(r"(?: x|batch )(\d+)$", r["name"])
                 batch = int(named[1] if named else r.get("extra", {}).get("batch", 1))
                 if r["name"].startswith("sam_vit_b attend") and "global" in r["name"]:
                     name = "attention 64x64, 12 heads of 64, rel-pos"
