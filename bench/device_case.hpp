@@ -18,10 +18,10 @@ inline Precision device_precision(const std::string& word) { return word == "f16
 
 inline void must(const cuda::Answer& a) { take(cuda::checked(a)); }
 
-/// The device of this program, opened at its first use; ends the program where there is none.
+/// The device of this program, opened at its first use; ends the program where there is none. Never closed: CUDA's libraries must not be called while a program ends.
 inline const std::shared_ptr<cuda::Device>& the_device() {
-  static const std::shared_ptr<cuda::Device> device = take(cuda::Device::open());
-  return device;
+  static const auto* const device = new std::shared_ptr<cuda::Device>(take(cuda::Device::open()));
+  return *device;
 }
 
 /// How many copies of buffers with `bytes` together exceed two second-level caches of the largest devices.
