@@ -3,7 +3,8 @@
 // Data flow: launch.hpp -> device; times from events. Roofs: tensor cores by mma_16816 on registers (bf16), memory by copying 512 MiB.
 // FLOP: useful multiply-adds of the definition (padding of tiles and masked columns do not count). Bytes: inputs and outputs once.
 // Every time is the median of 20 launches after 5, one event pair each; inputs of one layer rotate through 8 copies, so that L2 does not keep them.
-// Deliberately absent: whole networks (they come with the backend).
+// The ladders: the same attention by the naive, the tiled and the tensor-core kernel, and LayerNorm by both, on 32x32 tokens; percent of peak is the bf16 one for all.
+// Deliberately absent: whole networks (bench_encoder, bench_decoder).
 #include "kernels/launch.hpp"
 #include "kernels/ptx.cuh"
 
@@ -138,6 +139,21 @@ int main(int argc, char** argv) {
                              {"ViT-B window 14, 64x64, 12 heads of 64, rel-pos", 64, 64, 12, 64, 14, false}, {"ViT-H window 14, 64x64, 16 heads of 80, rel-pos", 64, 64, 16, 80, 14, false},
                              {"TinyViT window 7, 128x128, 4 heads of 32, table", 128, 128, 4, 32, 7, true}, {"TinyViT window 14, 64x64, 5 heads of 32, table", 64, 64, 5, 32, 14, true}})
     rows.push_back(attention_row(c));
+  {
+    const int side = 32, tokens = side * side, heads = 12, d = 64, width = heads * d;
+    Device qkv(std::size_t(tokens * 3 * width) * 4), out(std::size_t(tokens * width) * 4), tables(std::size_t((2 * side - 1) * d) * 4), g(std::size_t(width) * 4);
+    Device row(std::size_t(tokens * heads * side) * 4), column(std::size_t(tokens * heads * side) * 4);
+    const double flop = 4.0 * tokens * tokens * width, operands = 4.0 * tokens * width, moved = 8.0 * tokens * width;
+    const float* t = tables.as<float>();
+    const AttentionGlobalParams one{qkv.as<void>(), out.as<void>(), side, side, heads, 0.125f, row.as<float>(), column.as<float>()};
+    const LayerNormParams norm{qkv.as<float>(), out.as<void>(), g.as<float>(), g.as<float>(), tokens, width, 1e-6f, width, width};
+    const auto add = [&](const char* name, double work, double bytes, auto&& launch) { rows.push_back({name, time_of([&](int) { return launch(); }), work, bytes}); };
+    add("ladder: global attention 32x32, naive, f32", flop, 4 * operands, [&] { return launch_attention_naive({one.qkv, one.out, side, side, heads, d, 0, 0.125f, t, t, nullptr}, Element::f32, nullptr); });
+    add("ladder: global attention 32x32, tiled, f32", flop, 4 * operands, [&] { return launch_attention_tiled(one, Element::f32, d, nullptr); });
+    add("ladder: global attention 32x32, tensor cores, bf16", flop, 2 * operands, [&] { return launch_attention_global(one, Element::bf16, d, nullptr); });
+    add("ladder: layer_norm 1024x768, naive", moved, moved, [&] { return launch_layer_norm_naive(norm, Element::f32, nullptr); });
+    add("ladder: layer_norm 1024x768, a warp per row", moved, moved, [&] { return launch_layer_norm(norm, Element::f32, nullptr); });
+  }
   {
     const int tokens = 4096, width = 768;
     Device x(std::size_t(tokens * width) * 4 * kCopies), y(std::size_t(tokens * width) * 4), g(std::size_t(width) * 4);

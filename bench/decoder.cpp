@@ -119,8 +119,9 @@ void run_model(Harness& h, const std::string& name, const std::string& path, sam
 }  // namespace
 
 int main(int argc, char** argv) {
-  Harness h(argc, argv, "prompt encoder and mask decoder, one box and sixteen", {{"--model", "FILE", "weights written by sampan-convert, instead of random networks"}, {"--device", "NAME", "cpu, or cuda where build and machine have it (default cpu)"}});
+  Harness h(argc, argv, "prompt encoder and mask decoder, one box and sixteen", {{"--model", "FILE", "weights written by sampan-convert, instead of random networks"}, kDevice, kRoofSide});
   const sampan::Device device = device_named(h.option("--device"));
+  if (device == sampan::Device::cuda) h.use_device({"f32"});
   if (const auto file = h.option("--model"); !file.empty()) {
     run_model(h, file.substr(file.find_last_of('/') + 1), file, device);
   } else {

@@ -171,7 +171,7 @@ bool holds_volumes(const std::string& path) { return sampan::weights::is_volume(
 }  // namespace
 
 int main(int argc, char** argv) {
-  Harness h(argc, argv, "whole image encoders with random or real weights", {{"--model", "FILE", "weights written by sampan-convert, instead of random networks"}, {"--precision", "LIST", "f32, fast, bf16; f16 on cuda (default f32)"}, {"--device", "NAME", "cpu, or cuda where build and machine have it (default cpu)"}});
+  Harness h(argc, argv, "whole image encoders with random or real weights", {{"--model", "FILE", "weights written by sampan-convert, instead of random networks"}, {"--precision", "LIST", "f32, fast, bf16; f16 on cuda (default f32)"}, kDevice, kRoofSide});
   const sampan::Device device = device_named(h.option("--device"));
   std::vector<NamedPrecision> precisions;
   std::string words = h.option("--precision").empty() ? "f32" : h.option("--precision");
@@ -182,6 +182,11 @@ int main(int argc, char** argv) {
     if (known == std::end(kPrecisions)) die("--precision " + word + ": known are f32, fast, bf16, f16");
     precisions.push_back(*known);
     at = end + 1;
+  }
+  if (device == sampan::Device::cuda) {
+    std::vector<std::string> names;
+    for (const auto& p : precisions) names.push_back(p.name);
+    h.use_device(names);
   }
   if (const auto file = h.option("--model"); !file.empty()) {
     run_model(h, file.substr(file.find_last_of('/') + 1), holds_volumes(file), file, nullptr, precisions, device);

@@ -156,7 +156,7 @@ Harness::Harness(int argc, char** argv, const std::string& about, std::vector<Ex
   }
   for (const auto& t : split(threads)) threads_.push_back(whole_number("--threads", t, 1, 256));
   if (isas_.empty() || threads_.empty()) usage("--isa and --threads need at least one entry");
-  if (measure_roofs_)
+  if (measure_roofs_ && option(kDevice.name) != kDeviceRow)
     for (const int t : threads_)
       if (std::none_of(roofs_.begin(), roofs_.end(), [&](const Roof& r) { return r.threads == t; })) roofs_.push_back(measure_roof(t));
 }
@@ -165,6 +165,10 @@ std::string Harness::option(const std::string& name, const std::string& otherwis
   for (const auto& [key, value] : given_)
     if (key == name) return value;
   return otherwise;
+}
+
+void Harness::use_device(const std::vector<std::string>& precisions) {
+  device_ = measure_device_roof(precisions, whole_number(kRoofSide.name, option(kRoofSide.name, "8192"), 16, 32768));
 }
 
 std::vector<Row> Harness::run(std::vector<Case> group) {
@@ -238,6 +242,14 @@ int Harness::report() {
     r.read_gbs = std::max(r.read_gbs, now.read_gbs);
     r.copy_gbs = std::max(r.copy_gbs, now.copy_gbs);
   }
+  if (!device_.peaks.empty()) {
+    const DeviceRoof before = device_;
+    std::vector<std::string> precisions;
+    for (const auto& [name, value] : before.peaks) precisions.push_back(name);
+    use_device(precisions);
+    for (auto& [name, value] : device_.peaks) value = std::max(value, before.gflops(name));
+    device_.copy_gbs = std::max(device_.copy_gbs, before.copy_gbs);
+  }
   switch (format_) {
     case Format::text: print_table(false); break;
     case Format::md: print_table(true); break;
@@ -257,13 +269,13 @@ int Harness::report() {
 }
 
 double Harness::fma(const Row& row) const {
-  if (row.isa == kDeviceRow) return kNaN;
+  if (row.isa == kDeviceRow) return device_.gflops(row.precision) > 0 ? device_.gflops(row.precision) : kNaN;
   for (const Roof& r : roofs_)
     if (const double peak = r.gflops(row.precision); r.threads == row.threads && peak > 0) return peak;
   return kNaN;
 }
 double Harness::gbs(const Row& row) const {
-  if (row.isa == kDeviceRow) return kNaN;
+  if (row.isa == kDeviceRow) return device_.copy_gbs > 0 ? device_.copy_gbs : kNaN;
   for (const Roof& r : roofs_)
     if (r.threads == row.threads) return r.gbs();
   return kNaN;

@@ -28,7 +28,7 @@ namespace bench {
 
 inline constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 
-/// `isa` of a row that ran on a CUDA device: the roofs of this harness are the processor's (bench_cuda_kernels measures a device's).
+/// `isa` of a row that ran on a CUDA device, whose roofs use_device() measures.
 inline constexpr const char* kDeviceRow = "cuda";
 
 /// One line of the table. Sizes 0 and NaN mean "does not apply" and print as a dash.
@@ -68,10 +68,12 @@ double milliseconds_of(const std::function<void()>& f);
 struct ExtraOption {
   std::string name, value, help;  ///< "--model", "FILE", "..."; an empty value makes it a switch
 };
+inline const ExtraOption kDevice{"--device", "NAME", "cpu, or cuda where build and machine have it (default cpu)"};
+inline const ExtraOption kRoofSide{"--roof-side", "N", "side of the products that measure the peak of a device (default 8192)"};
 
 class Harness {
  public:
-  /// Parses the options; --help and mistakes end the program (0, 2). Measures the roof of each thread count unless `measure_roofs` is false.
+  /// Parses the options; --help and mistakes end the program (0, 2). Measures the roof of each thread count unless `measure_roofs` is false or --device says cuda.
   Harness(int argc, char** argv, const std::string& about, std::vector<ExtraOption> extra = {}, bool measure_roofs = true);
 
   const std::vector<std::string>& isas() const { return isas_; }   ///< names that LoadOptions::isa accepts
@@ -82,6 +84,9 @@ class Harness {
   std::string option(const std::string& name, const std::string& otherwise = {}) const;
   /// False if --only TEXT is given and does not occur in `name`.
   bool wanted(const std::string& name) const { return only_.empty() || name.find(only_) != std::string::npos; }
+
+  /// Rows of kDeviceRow are compared with the device's roofs in these precisions. Ends the program where there is no device.
+  void use_device(const std::vector<std::string>& precisions);
 
   /// Measures a group and appends its rows; gives them back.
   std::vector<Row> run(std::vector<Case> group);
@@ -110,6 +115,7 @@ class Harness {
   bool measure_roofs_;
   double load_at_start_, clock_at_start_;
   std::vector<Roof> roofs_;
+  DeviceRoof device_;  // no device: no peaks
   std::vector<Row> rows_;
 };
 

@@ -23,14 +23,21 @@ namespace oracle_test = sampan::test;
 
 inline const ExtraOption kHot{"--hot", "", "the same buffers in every run instead of rotating ones"};
 
-inline const ExtraOption kPrecision{"--precision", "LIST", "of the weights: f32, fast, bf16 (default: f32)"};
+inline const ExtraOption kPrecision{"--precision", "LIST", "of the weights: f32, fast, bf16; f32, f16, bf16 on cuda (default: f32)"};
 
-/// --precision as words; ends the program for one that a level does not have.
+/// How far rounding may move a value: `fast` has steps of most/4095, so half a step; bf16 keeps 8 bits, f16 11, and no step below 2^-24.
+inline double rounding(const std::string& precision, double value, double most) {
+  if (precision == "f32") return 0;
+  return precision == "fast" ? most / 8190 : precision == "f16" ? std::fmax(value / 2048, 0x1p-25) : value / 256;
+}
+
+/// --precision as words; ends the program for one that a level or the device does not have.
 inline std::vector<std::string> precisions(const Harness& h) {
   std::vector<std::string> out;
+  const std::string own = h.option(kDevice.name) == kDeviceRow ? "f16" : "fast";
   std::istringstream in(h.option("--precision", "f32"));
   for (std::string p; std::getline(in, p, ',');) {
-    if (p != "f32" && p != "fast" && p != "bf16") die("--precision " + p + ": f32, fast or bf16");
+    if (p != "f32" && p != own && p != "bf16") die("--precision " + p + ": f32, " + own + " or bf16");
     out.push_back(p);
   }
   return out;

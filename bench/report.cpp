@@ -58,9 +58,14 @@ void Harness::print_table(bool markdown) const {
   for (const Roof& r : roofs_)
     std::printf("%sroof, %d thread%s: %.1f GFLOP/s (%s)%s%s, read %.1f GB/s, copy %.1f GB/s\n", item, r.threads, r.threads > 1 ? "s" : "", r.fma_gflops, r.level.c_str(),
                 r.fast_gflops > 0 ? number(r.fast_gflops, ", fast %.1f").c_str() : "", r.bf16_gflops > 0 ? number(r.bf16_gflops, ", bf16 %.1f").c_str() : "", r.read_gbs, r.copy_gbs);
+  if (!device_.peaks.empty()) {
+    std::string peaks;
+    for (const auto& [name, value] : device_.peaks) peaks += name + number(value, " %.1f TFLOP/s, ", 1e-3);
+    std::printf("%sroof, %s: %scopy %.0f GB/s (%s)\n", item, device_.device.c_str(), peaks.c_str(), device_.copy_gbs, device_.versions.c_str());
+  }
   std::printf("\n");
 
-  const bool roofed = !roofs_.empty();
+  const bool roofed = !roofs_.empty() || !device_.peaks.empty();
   std::vector<std::vector<std::string>> lines{{"name", "isa", "thr", "n", "median ms", "MAD", "min"}};
   if (roofed) lines[0].insert(lines[0].end(), {"GFLOP", "MB", "GFLOP/s", "% peak", "GB/s", "% roof", "bound"});
   lines[0].insert(lines[0].end(), {"ratio", "error", "notes"});
@@ -133,6 +138,10 @@ void Harness::print_json() const {
                   {"load_average", {or_null(load_at_start_), or_null(load_average())}}};
   j["roofs"] = nlohmann::json::array();
   for (const Roof& r : roofs_) j["roofs"].push_back({{"threads", r.threads}, {"level", r.level}, {"fma_gflops", r.fma_gflops}, {"fast_gflops", r.fast_gflops}, {"bf16_gflops", r.bf16_gflops}, {"read_gbs", r.read_gbs}, {"copy_gbs", r.copy_gbs}});
+  if (!device_.peaks.empty()) {
+    j["device"] = {{"name", device_.device}, {"versions", device_.versions}, {"copy_gbs", device_.copy_gbs}};
+    for (const auto& [name, value] : device_.peaks) j["device"]["gflops"][name] = value;
+  }
   j["rows"] = nlohmann::json::array();
   for (const Row& r : rows_) {
     const Derived d = derive(r, fma(r), gbs(r));

@@ -1,11 +1,12 @@
 // The ceilings of a machine: multiply-adds per second in each precision and bytes per second, measured in the run whose rows are compared with them.
-// Data flow: harness.cpp measures at the start and at the end and keeps the better; roof.cpp prints every level. Kernels: roof_kernels.cpp.
+// Data flow: harness.cpp measures at the start and at the end and keeps the better; roof.cpp prints every level. Kernels: roof_kernels.cpp; of a CUDA device: device_roof.cpp.
 // GFLOP/s count a multiply-add as 2. Bandwidth counts bytes that the program moves (copy: read plus written), on buffers of four last-level caches.
 // Precisions: f32 (FMA), fast (products of int16 pairs summed in int32), bf16 (products of bfloat16 pairs summed in float).
 // Deliberately absent: cache bandwidths, latency.
 #pragma once
 #include <cstddef>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace bench {
@@ -41,5 +42,19 @@ double measure_copy(int threads);                        ///< GB/s
 
 /// About a second.
 Roof measure_roof(int threads);
+
+/// Of a CUDA device: square products of `side` by cuBLASLt (operands of each precision, sums in float, no TF32), and a copy of 4 side^2 bytes from the device to itself.
+struct DeviceRoof {
+  std::string device, versions;  ///< with its compute capability; of driver and libraries
+  std::vector<std::pair<std::string, double>> peaks;  ///< precision, GFLOP/s
+  double copy_gbs = 0;                                ///< bytes read plus written
+  double gflops(const std::string& precision) const {
+    for (const auto& [name, value] : peaks)
+      if (name == precision) return value;
+    return 0;
+  }
+};
+/// Best of several recorded runs. Ends the program where the build or the machine has no CUDA.
+DeviceRoof measure_device_roof(const std::vector<std::string>& precisions, long side);
 
 }  // namespace bench

@@ -8,7 +8,7 @@
 // Grid 64     kRow64: an image row is one tile of 64 keys. Then column[q, .] is the same for all tiles (in registers up to head_dim 64), and row[q, ky] is one number per tile
 //             that shifts the maximum instead of the scores. Other widths read both terms per score.
 // Bound by    matrix instructions at head_dim 64 and more; see bench/README.md
-// Ladder      naive/attention.cuh -> this file
+// Ladder      naive/attention.cuh -> tiled/attention.cuh -> this file
 // Tested by   tests/emu/attention_test.cpp
 #pragma once
 #include "attention_tile.cuh"
@@ -25,6 +25,8 @@ inline constexpr int kGlobalBlocks = 3;
 
 template <int kHeadDim>
 inline constexpr int kGlobalSharedBytes = 2 * kGlobalStages * 2 * kGlobalKeys * kSharedRow<kHeadDim>;
+
+static_assert(kGlobalSharedBytes<80> <= 48 * 1024);  // three blocks per multiprocessor of compute capability 8.0 and 9.0, two of the others
 
 template <class T, int kHeadDim, bool kRow64>
 static __global__ void __launch_bounds__(128, kGlobalBlocks) attention_global_kernel(const __grid_constant__ AttentionGlobalParams p) {

@@ -24,6 +24,9 @@ inline constexpr int kWindowWarps = kWindow <= 8 ? 4 : 7;
 template <int kWindow, int kHeadDim>
 inline constexpr int kWindowSharedBytes = 2 * 2 * kWindowKeys<kWindow> * kSharedRow<kHeadDim>;
 
+static_assert(kWindowSharedBytes<14, 64> <= 64 * 1024);  // all that compute capability 7.5 has
+static_assert(kWindowSharedBytes<14, 80> <= 99 * 1024);  // of 8.6, 8.9 and 12.0, the least from 8.0 on
+
 template <class T, int kHeadDim, int kWindow, bool kTable>
 static __global__ void __launch_bounds__(32 * kWindowWarps<kWindow>, 1) attention_window_kernel(const __grid_constant__ AttentionWindowParams p) {
   static_assert(kHeadDim % 16 == 0 && kHeadDim <= 80 && kWindow <= 16);

@@ -2,9 +2,9 @@
 //
 // Computes    the core of ops/cross_attention.hpp (projections are matrix products)
 // Arch        sm_75 and later; float / f16 / bf16 operands, float arithmetic. head_dim 16, 32, 64.
-// Launch      tokens ask (few queries): grid (queries, heads), 128 threads. Every thread takes keys at a distance of 128 with a softmax of its own; then the 128 are
+// Launch      tokens ask (few queries): grid (queries, heads, batch), 128 threads. Every thread takes keys at a distance of 128 with a softmax of its own; then the 128 are
 //             joined: in a warp by shuffles, between warps through shared memory.
-//             pixels ask (few keys): grid (ceil(queries / 128), heads), 128 threads, one query each; K and V of the head in shared memory.
+//             pixels ask (few keys): grid (ceil(queries / 128), heads, batch), 128 threads, one query each; K and V of the head in shared memory.
 // Shared      cross_shared_bytes()
 // Bound by    memory when tokens ask (K and V are read once per token, from L2), arithmetic of special functions when pixels ask
 // Tested by   tests/emu/decoder_test.cpp
@@ -57,7 +57,9 @@ static __global__ void __launch_bounds__(128) cross_attention_tokens_kernel(cons
   float* shared = shared_memory<float>();
   constexpr int d = kHeadDim;
   const int width = p.heads * d, head = int(block_y()), warp = int(thread_x() / 32), lane = int(thread_x() % 32);
-  const T *q = static_cast<const T*>(p.q) + (long long)block_x() * width + head * d, *k = static_cast<const T*>(p.k) + head * d, *v = static_cast<const T*>(p.v) + head * d;
+  const long long prompt = block_z();
+  const T* q = static_cast<const T*>(p.q) + prompt * p.q_batch + (long long)block_x() * width + head * d;
+  const T *k = static_cast<const T*>(p.k) + prompt * p.k_batch + head * d, *v = static_cast<const T*>(p.v) + prompt * p.v_batch + head * d;
   CrossState<kHeadDim> a;
   float query[kHeadDim];
   load_query(query, q, p.scale);
@@ -85,7 +87,7 @@ static __global__ void __launch_bounds__(128) cross_attention_tokens_kernel(cons
       total = fma_exact(shared[w * kCrossPart<kHeadDim> + 1], factor, total);
       out = fma_exact(shared[w * kCrossPart<kHeadDim> + 2 + i], factor, out);
     }
-    static_cast<T*>(p.out)[(long long)block_x() * width + head * d + i] = from_float<T>(out / total);
+    static_cast<T*>(p.out)[prompt * p.out_batch + (long long)block_x() * width + head * d + i] = from_float<T>(out / total);
   }
 }
 
@@ -94,20 +96,21 @@ static __global__ void __launch_bounds__(128) cross_attention_pixels_kernel(cons
   float* keys = shared_memory<float>();
   constexpr int d = kHeadDim;
   const int width = p.heads * d, head = int(block_y()), n = p.keys * d, query = int(block_x() * 128 + thread_x());
+  const long long prompt = block_z();
   float* values = keys + n;
   for (int i = int(thread_x()); i < n; i += 128) {
     const long long at = (long long)(i / d) * width + head * d + i % d;
-    keys[i] = to_float(static_cast<const T*>(p.k)[at]);
-    values[i] = to_float(static_cast<const T*>(p.v)[at]);
+    keys[i] = to_float(static_cast<const T*>(p.k)[prompt * p.k_batch + at]);
+    values[i] = to_float(static_cast<const T*>(p.v)[prompt * p.v_batch + at]);
   }
   block_sync();
   if (query >= p.queries) return;
-  const T* q = static_cast<const T*>(p.q) + (long long)query * width + head * d;
+  const T* q = static_cast<const T*>(p.q) + prompt * p.q_batch + (long long)query * width + head * d;
   CrossState<kHeadDim> a;
   float row[kHeadDim];
   load_query(row, q, p.scale);
   for (int key = 0; key < p.keys; ++key) a.take(score_of(row, keys + key * d), values + key * d);
-  T* out = static_cast<T*>(p.out) + (long long)query * width + head * d;
+  T* out = static_cast<T*>(p.out) + prompt * p.out_batch + (long long)query * width + head * d;
 #pragma unroll
   for (int i = 0; i < kHeadDim; ++i) out[i] = from_float<T>(a.out[i] / a.sum);
 }

@@ -17,6 +17,7 @@
 #include "patch_gather.cuh"
 #include "rel_pos.cuh"
 #include "scatter_taps.cuh"
+#include "tiled/attention.cuh"
 #include "window_partition.cuh"
 
 namespace sampan::inline SAMPAN_ABI::kernels {
@@ -110,6 +111,14 @@ Status launch_attention_global(const AttentionGlobalParams& p, Element t, int he
   return t == Element::f16 ? go(F16{}) : t == Element::bf16 ? go(BF16{}) : cudaErrorInvalidValue;
 }
 
+Status launch_attention_tiled(const AttentionGlobalParams& p, Element t, int head_dim, Stream s) {
+  if (p.height < 1 || p.width < 1 || p.heads < 1 || (p.row == nullptr) != (p.column == nullptr) || t != Element::f32) return cudaErrorInvalidValue;
+  return with_head_dim(head_dim, [&](auto d) {
+    constexpr int kD = decltype(d)::value;
+    return run(attention_tiled_kernel<float, kD>, dim3(blocks((long long)p.height * p.width, kTiledQueries), unsigned(p.heads)), kTiledQueries, kTiledSharedBytes<kD>, of(s), p);
+  });
+}
+
 Status launch_attention_window(const AttentionWindowParams& p, Element t, int head_dim, int window, Stream s) {
   if (p.height < 1 || p.width < 1 || p.heads < 1 || !aligned(p.qkv) || !aligned(p.out) || (p.row == nullptr) != (p.column == nullptr) || (p.row && p.bias)) return cudaErrorInvalidValue;
   const auto go = [&](auto v) {
@@ -138,23 +147,23 @@ Status launch_depthwise_conv(const DepthwiseParams& p, Element t, Stream s) {
   return with_type(t, [&](auto v) { return run(depthwise_conv_kernel<decltype(v)>, grid, 128, 0, of(s), p); });
 }
 Status launch_cross_attention(const CrossAttentionParams& p, Element t, Stream s) {
-  if (p.queries < 1 || p.keys < 1 || p.heads < 1) return cudaErrorInvalidValue;
+  if (p.queries < 1 || p.keys < 1 || p.heads < 1 || p.batch < 1 || p.batch > 65535) return cudaErrorInvalidValue;
   const long long shared = 8LL * p.keys * p.head_dim;
   if (p.queries > kCrossQueries && shared > kCrossSharedBytes) return cudaErrorInvalidValue;
   return with_type(t, [&](auto v) {
     const auto go = [&](auto d) {
       using T = decltype(v);
       constexpr int kD = decltype(d)::value;
-      if (p.queries <= kCrossQueries) return run(cross_attention_tokens_kernel<T, kD>, dim3(unsigned(p.queries), unsigned(p.heads)), 128, kTokensAskSharedBytes<kD>, of(s), p);
-      return run(cross_attention_pixels_kernel<T, kD>, dim3(blocks(p.queries, 128), unsigned(p.heads)), 128, std::size_t(shared), of(s), p);
+      if (p.queries <= kCrossQueries) return run(cross_attention_tokens_kernel<T, kD>, dim3(unsigned(p.queries), unsigned(p.heads), unsigned(p.batch)), 128, kTokensAskSharedBytes<kD>, of(s), p);
+      return run(cross_attention_pixels_kernel<T, kD>, dim3(blocks(p.queries, 128), unsigned(p.heads), unsigned(p.batch)), 128, std::size_t(shared), of(s), p);
     };
     return p.head_dim == 16 ? go(std::integral_constant<int, 16>{}) : p.head_dim == 32 ? go(std::integral_constant<int, 32>{}) : p.head_dim == 64 ? go(std::integral_constant<int, 64>{}) : cudaErrorInvalidValue;
   });
 }
 static_assert(kNaiveCrossHeadDim == kNaiveHeadDim);
 Status launch_cross_attention_naive(const CrossAttentionParams& p, Element t, Stream s) {
-  if (p.queries < 1 || p.keys < 1 || p.heads < 1 || p.head_dim < 1 || p.head_dim > kNaiveHeadDim) return cudaErrorInvalidValue;
-  return with_type(t, [&](auto v) { return run(cross_attention_naive_kernel<decltype(v)>, dim3(blocks(p.queries, 32), unsigned(p.heads)), 32, 0, of(s), p); });
+  if (p.queries < 1 || p.keys < 1 || p.heads < 1 || p.head_dim < 1 || p.head_dim > kNaiveHeadDim || p.batch < 1 || p.batch > 65535) return cudaErrorInvalidValue;
+  return with_type(t, [&](auto v) { return run(cross_attention_naive_kernel<decltype(v)>, dim3(blocks(p.queries, 32), unsigned(p.heads), unsigned(p.batch)), 32, 0, of(s), p); });
 }
 static_assert(kMaskHeadChannels == kMaskChannels && kMaskHeadCount == kMaskCount);
 Status launch_mask_head(const MaskHeadParams& p, Element t, Stream s) {

@@ -26,6 +26,8 @@ Status launch_window_partition(const WindowParams& p, Element t, Stream s);
 Status launch_window_unpartition(const WindowParams& p, Element t, Stream s);
 Status launch_attention_naive(const AttentionParams& p, Element t, Stream s);
 Status launch_rel_pos(const RelPosParams& p, Element t, Stream s);
+/// The step between the naive and the global kernel: head_dim 32, 64, 80; f32.
+Status launch_attention_tiled(const AttentionGlobalParams& p, Element t, int head_dim, Stream s);
 /// head_dim 32, 64, 80; f16 or bf16.
 Status launch_attention_global(const AttentionGlobalParams& p, Element t, int head_dim, Stream s);
 /// window 7 or 14; head_dim 32, 64, 80; f16 or bf16.

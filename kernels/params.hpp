@@ -120,11 +120,14 @@ struct DepthwiseParams {
 };
 
 /// Attention between a few tokens and many pixels (the decoder's): q [queries, heads * head_dim], k and v [keys, heads * head_dim] -> out [queries, heads * head_dim].
+/// A batch of prompts: those of the next one lie so many elements further; 0 where all share them.
 struct CrossAttentionParams {
   const void *q, *k, *v;
   void* out;
   int queries, keys, heads, head_dim;
   float scale;
+  int batch = 1;
+  long long q_batch = 0, k_batch = 0, v_batch = 0, out_batch = 0;
 };
 
 /// masks [count, pixels] = hyper [count, channels] times features [pixels, channels], in float.

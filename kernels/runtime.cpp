@@ -89,6 +89,7 @@ void destroy_stream(Stream s) noexcept {
 Answer synchronize(Stream s) { return say(cudaStreamSynchronize(of(s)), "cudaStreamSynchronize"); }
 Answer copy_in(void* device, const void* host, std::size_t bytes, Stream s) { return say(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, of(s)), "cudaMemcpyAsync to the device"); }
 Answer copy_out(void* host, const void* device, std::size_t bytes, Stream s) { return say(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, of(s)), "cudaMemcpyAsync to the host"); }
+Answer copy_across(void* to, const void* from, std::size_t bytes, Stream s) { return say(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, of(s)), "cudaMemcpyAsync on the device"); }
 Answer launched(const char* kernel, kernels::Status status) { return say(cudaError_t(status), kernel); }
 
 struct Graph {

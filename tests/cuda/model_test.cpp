@@ -32,14 +32,15 @@ void check_findings() {
 
 ImageView view_of(const std::vector<std::uint8_t>& pixels) { return {pixels.data(), {90, 70, 3}}; }
 
-/// Prompts that `info` allows: boxes, points, both, a mask from an earlier call; alone and as a batch.
-std::vector<Prediction> answers(Session& s, const ModelInfo& info) {
+/// Prompts that `info` allows: boxes, points, both, a mask from an earlier call; alone and as a batch. Or a box alone.
+std::vector<Prediction> answers(Session& s, const ModelInfo& info, bool box_alone) {
   std::vector<Prediction> all;
   const auto ask = [&](const Prompt& p) {
     all.push_back(s.predict(p));
     if (info.multimask) all.push_back(s.predict(p, {.multimask = true}));
   };
   ask({.box = Box{10, 12, 60, 55}});
+  if (box_alone) return all;
   if (info.points) ask({.points = {{30, 20, 1}, {70, 60, 0}}});
   if (info.points) ask({.points = {{30, 20, 1}}, .box = Box{5, 6, 70, 60}});
   if (info.mask_input) {
@@ -59,14 +60,15 @@ struct Network {
   const char* name;
   weights::Contract contract;
   bool like_another = false;
+  bool box_alone = false;  ///< its decoder is another's: every kind of prompt there
 };
 std::vector<Network> networks() {
-  return {{"SAM, a window that sticks out and a global block", tiny_sam({.width = 64, .depth = 3, .heads = 2, .image = 256, .global_blocks = {2}})},
+  return {{"SAM, a window that sticks out and a global block", tiny_sam({.width = 64, .depth = 2, .heads = 2, .image = 256, .global_blocks = {1}}), false, true},
           {"SAM, heads of 16", tiny_sam(), true},
           {"MedSAM, heads of 64", tiny_medsam({.width = 64, .depth = 2, .heads = 1})},
           {"LiteMedSAM", tiny_lite_medsam({.dims = {32, 32, 64, 96}, .heads = {1, 1, 2, 3}})},
-          {"LiteMedSAM, heads of other sizes", tiny_lite_medsam(), true},
-          {"MobileSAM", tiny_mobile_sam(), true},
+          {"LiteMedSAM, heads of other sizes", tiny_lite_medsam({.image = 32}), true},
+          {"MobileSAM", tiny_mobile_sam({.stem = weights::TinyStem::conv3x3_stride2}), true, true},
           {"SAM-Med2D's adapters", tiny_med2d(), true}};
 }
 
@@ -74,13 +76,13 @@ struct Distance {
   double embedding = 0, logits = 0;
 };
 /// Image and prompts on two models of the same network: relative L2 of the embedding, and the largest of the logits.
-Distance between(const Model& got, const Model& want) {
+Distance between(const Model& got, const Model& want, bool box_alone = false) {
   const auto pixels = test_image(90, 70, 3);
   Session x(got), y(want);
   x.set_image(view_of(pixels));
   y.set_image(view_of(pixels));
   Distance d{relative_l2(x.try_image_embedding().value(), y.try_image_embedding().value()), 0};
-  const auto a = answers(x, got.info()), b = answers(y, want.info());
+  const auto a = answers(x, got.info(), box_alone), b = answers(y, want.info(), box_alone);
   REQUIRE(a.size() == b.size());
   for (std::size_t i = 0; i < a.size(); ++i) {
     d.logits = std::max(d.logits, relative_l2(a[i].low_res_logits, b[i].low_res_logits));
@@ -105,7 +107,7 @@ TEST_CASE("cuda, f32: whole models within the parity bounds of Reference") {
   for (const Network& n : networks()) {
     const TempFolder folder;
     const Model want = load_random(folder, n.contract, {.device = Device::reference}), got = load_random(folder, n.contract, {.device = Device::cuda});
-    check_distance(cat(n.name, ", f32"), between(got, want), {1e-5, 1e-4});
+    check_distance(cat(n.name, ", f32"), between(got, want, n.box_alone), {1e-5, 1e-4});
   }
 }
 
@@ -114,7 +116,7 @@ TEST_CASE("cuda, 16-bit operands: whole models within what rounded weights do to
   // by this network on the way. Cuda rounds those and the other operand of every product; in attention q, k, v and the softmax's weights as well: of twelve
   // roundings of a block four are weights. Independent errors add in squares: sqrt(12 / 4) times the yardstick is expected, twice that is the bound.
   for (const Network& n : networks()) {
-    if (n.like_another) continue;  // the same kernels: f32 above, and the ops' own tests
+    if (n.like_another) continue;  // the same kernels: f32 above, and the ops' own tests. The decoder is float here as well: a box shows what it makes of the embedding.
     for (const Precision p : {Precision::f16, Precision::bf16}) {
       const TempFolder folder;
       const Model want = load_random(folder, n.contract, {.device = Device::reference}), got = load_random(folder, n.contract, {.precision = p, .device = Device::cuda});
@@ -123,9 +125,9 @@ TEST_CASE("cuda, 16-bit operands: whole models within what rounded weights do to
         for (float& v : values) v = p == Precision::f16 ? f16_to_f32(f32_to_f16(v)) : bf16_to_f32(f32_to_bf16(v));
       };
       REQUIRE(write_model(folder.file("rounded.safetensors"), n.contract, 1, weights::expected_tensors(n.contract.network), round));
-      const Distance yard = between(Model::load(folder.file("rounded.safetensors"), {.device = Device::reference}), want);
+      const Distance yard = between(Model::load(folder.file("rounded.safetensors"), {.device = Device::reference}), want, true);
       const double factor = 2 * std::sqrt(3.0);
-      check_distance(cat(n.name, ", ", precision_name(p)), between(got, want), {factor * yard.embedding, factor * yard.logits});
+      check_distance(cat(n.name, ", ", precision_name(p)), between(got, want, true), {factor * yard.embedding, factor * yard.logits});
     }
   }
 }
@@ -210,7 +212,7 @@ TEST_CASE("cuda: what it refuses, and says") {
 #if !defined(SAMPAN_TEST_GPU)
 TEST_CASE("cuda: after the first image and prompts nothing is allocated, and a call is one graph") {
   const TempFolder folder;
-  const Model cuda = load_random(folder, tiny_lite_medsam(), {.device = Device::cuda});
+  const Model cuda = load_random(folder, tiny_lite_medsam({.image = 32}), {.device = Device::cuda});
   Session s(cuda);
   const auto first = test_image(90, 70, 3), second = test_image(90, 70, 3, 9);
   const std::vector<Prompt> boxes(3, Prompt{.box = Box{10, 12, 60, 55}});
@@ -221,14 +223,22 @@ TEST_CASE("cuda: after the first image and prompts nothing is allocated, and a c
   s.predict_into(boxes[0], one);
   const emu::RuntimeCounts before = emu::runtime_counts();
   s.set_image(view_of(second));
+  const emu::RuntimeCounts encoded = emu::runtime_counts();
   s.predict_into(boxes, out);
+  const emu::RuntimeCounts batch = emu::runtime_counts();
   s.predict_into(boxes[0], one);
   const emu::RuntimeCounts after = emu::runtime_counts();
   CHECK(after.allocations == before.allocations);
   CHECK(after.living == before.living);
   CHECK(after.graph_launches == before.graph_launches + 3);
   CHECK(after.synchronizations == before.synchronizations + 3);
-  CHECK(after.launches > before.launches);
+  CHECK(encoded.launches > before.launches);
+  // What a prompt costs beside those that it shares a call with: two transposed convolutions (a product and a kernel each), its tokens, norm, GELU, masks. Not attention, which
+  // has 7 launches for all. Several prompts also have an image each for the first layer's queries: a copy, the encoding, a product.
+  const std::uint64_t kernels = after.launches - batch.launches, products = after.products - batch.products;
+  CHECK(batch.launches - encoded.launches < kernels + 2 * (7 + 7) + 2);
+  CHECK(batch.products - encoded.products == products + 2 * 2 + 1);
+  MESSAGE("a prompt alone: " << kernels << " kernels and " << products << " products");
   Session fresh(cuda);  // the recorded graphs read the new image, not the old one
   fresh.set_image(view_of(second));
   CHECK(fresh.predict(boxes[0]).low_res_logits == one.low_res_logits);
@@ -259,9 +269,28 @@ TEST_CASE("cuda: without a device, or with an old one, the error says what to do
   CHECK(f16);
 }
 
+TEST_CASE("cuda: windows of 14 and heads of 80 on compute capability 7.5, where they do not fit into shared memory") {
+  const TempFolder folder;
+  const auto contract = tiny_sam({.width = 80, .depth = 1, .heads = 1, .global_blocks = {}});
+  const Model want = load_random(folder, contract, {.device = Device::reference});
+  const auto pixels = test_image(90, 70, 3);
+  const auto embedding = [&](const Model& m) {
+    Session s(m);
+    s.set_image(view_of(pixels));
+    return s.try_image_embedding().value();
+  };
+  const auto exact = embedding(want), newer = embedding(load_random(folder, contract, {.precision = Precision::f16, .device = Device::cuda}));
+  emu::set_compute_capability(7, 5);
+  const auto old = embedding(load_random(folder, contract, {.precision = Precision::f16, .device = Device::cuda}));
+  emu::set_compute_capability(9, 0);
+  CHECK(old != newer);  // another kernel
+  CHECK(relative_l2(old, exact) <= 2 * relative_l2(newer, exact));  // on the same rounded values
+  check_findings();
+}
+
 TEST_CASE("cuda: any call may fail: its name comes back, nothing leaks, and the next call works") {
   const TempFolder folder;
-  const auto contract = tiny_sam();  // the smallest that calls products, convolutions, kernels and graphs
+  const auto contract = tiny_sam({.depth = 1, .image = 64, .global_blocks = {0}});  // the smallest that calls products, convolutions, kernels and graphs
   (void)load_random(folder, contract);
   const std::string path = folder.file("sam1.safetensors");
   const auto pixels = test_image(90, 70, 3);
@@ -292,6 +321,7 @@ TEST_CASE("cuda: any call may fail: its name comes back, nothing leaks, and the 
     emu::fail_call(0);
     REQUIRE_FALSE(s);
     CHECK(s.error().message().find('\n') == std::string::npos);
+    CHECK_MESSAGE((s.error().message().find("CUDA: ") != std::string::npos || s.error().message().find("device cuda: ") == 0), s.error().message());
     said.insert(s.error().message());
     CHECK(emu::runtime_counts().living == living);
   }

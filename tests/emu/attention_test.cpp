@@ -176,6 +176,22 @@ TEST_CASE("attention_global: full and partial tiles, widths, head sizes, both ro
     }
 }
 
+TEST_CASE("attention, tiled: full and partial tiles, head sizes, types; the barriers are needed") {
+  for (const Case& c : {Case{1, 32, 1, 64, 0}, {9, 5, 1, 32, 0}, {5, 8, 1, 80, 0, false}, {1, 1, 2, 32, 0}})
+    for (const Type t : {Type::f32, Type::f16, Type::bf16}) {
+      if (t != Type::f32 && c.tokens() > 2) continue;  // it is launched in float
+      CAPTURE(c.height); CAPTURE(c.head_dim); CAPTURE(name_of(t));
+      Scene s(c, t);
+      s.make_terms();
+      const Launch l{{unsigned(c.tokens() + 63) / 64, unsigned(c.heads)}, {64}, attention_tiled_shared(c.head_dim)};
+      const auto make = [&](void* out) { return attention_tiled(s.global(out), t, c.head_dim); };
+      std::vector<double> got;
+      run_sound(l, t, s.outputs(), got, make);
+      check_close(s, got, "tiled");
+      if (c.height == 9 && t == Type::f32) every_sync_is_needed(l, t, s.outputs(), make);
+    }
+}
+
 TEST_CASE("attention kernels: every barrier and wait is needed") {
   {
     Scene s({3, 64, 1, 32, 0}, Type::f16);

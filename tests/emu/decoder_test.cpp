@@ -67,6 +67,33 @@ TEST_CASE("cross_attention: naive, tokens ask, pixels ask, in every type; the ba
     }
 }
 
+TEST_CASE("cross_attention: prompts of a batch get the bits that each gets alone, with keys of their own and shared ones") {
+  const int batch = 3, heads = 2, d = 16, width = heads * d;
+  for (const Size& z : {Size{7, 140, heads, d}, {150, 7, heads, d}})
+    for (const bool shared : {false, true}) {
+      CAPTURE(z.queries); CAPTURE(shared);
+      const std::size_t nq = std::size_t(z.queries * width), nk = std::size_t(z.keys * width), sets = shared ? 1 : batch;
+      Elements q(Type::f32, random_values(1, batch * nq, 2)), k(Type::f32, random_values(2, sets * nk, 2)), v(Type::f32, random_values(3, sets * nk));
+      const auto at = [](Elements& e, std::size_t i) { return static_cast<void*>(static_cast<float*>(e.data()) + i); };
+      const auto check = [&](Launch l, Work (*kernel)(const CrossAttentionParams&, Type)) {
+        std::vector<double> all, one;
+        l.grid.z = unsigned(batch);
+        run_sound(l, Type::f32, batch * nq, all, [&](void* out) {
+          return kernel({q.data(), k.data(), v.data(), out, z.queries, z.keys, heads, d, 0.25f, batch, (long long)nq, shared ? 0 : (long long)nk, shared ? 0 : (long long)nk, (long long)nq}, Type::f32);
+        });
+        l.grid.z = 1;
+        for (std::size_t i = 0; i < batch; ++i) {
+          const std::size_t set = shared ? 0 : i;
+          run_sound(l, Type::f32, nq, one, [&](void* out) { return kernel({at(q, i * nq), at(k, set * nk), at(v, set * nk), out, z.queries, z.keys, heads, d, 0.25f}, Type::f32); });
+          CHECK(std::equal(one.begin(), one.end(), all.begin() + std::ptrdiff_t(i * nq)));
+        }
+      };
+      check({{unsigned(z.queries + 31) / 32, heads}, {32}}, cross_attention_naive);
+      if (z.queries <= 64) check({{unsigned(z.queries), heads}, {128}, cross_attention_tokens_shared(d)}, cross_attention_tokens);
+      if (z.keys <= 64) check({{unsigned(z.queries + 127) / 128, heads}, {128}, cross_attention_pixels_shared(z.keys, d)}, cross_attention_pixels);
+    }
+}
+
 TEST_CASE("mask_head: products of hypernetwork and features") {
   for (const auto& [pixels, channels, count] : {std::array<int, 3>{300, 32, 4}, {1, 32, 1}, {128, 20, 16}})
     for (const Type t : {Type::f32, Type::f16, Type::bf16}) {

@@ -24,6 +24,7 @@
 #include "kernels/patch_gather.cuh"
 #include "kernels/rel_pos.cuh"
 #include "kernels/scatter_taps.cuh"
+#include "kernels/tiled/attention.cuh"
 #include "kernels/window_partition.cuh"
 
 #include <stdexcept>
@@ -90,6 +91,12 @@ Work attention_global(const AttentionGlobalParams& p, Type t, int head_dim, bool
       return SAMPAN_RUN((attention_global_kernel<decltype(v), decltype(d)::value, false>), p);
     });
   });
+}
+Work attention_tiled(const AttentionGlobalParams& p, Type t, int head_dim) {
+  return with_type(t, [&](auto v) { return with_head_dim(head_dim, [&](auto d) -> Work { return SAMPAN_RUN((attention_tiled_kernel<decltype(v), decltype(d)::value>), p); }); });
+}
+std::size_t attention_tiled_shared(int head_dim) {
+  return with_head_dim(head_dim, [](auto d) { return std::size_t(kTiledSharedBytes<decltype(d)::value>); });
 }
 std::size_t attention_global_shared(int head_dim) {
   return with_head_dim(head_dim, [](auto d) { return std::size_t(kGlobalSharedBytes<decltype(d)::value>); });

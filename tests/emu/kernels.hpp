@@ -21,6 +21,9 @@ Work window_partition(const WindowParams& p, Type t);
 Work window_unpartition(const WindowParams& p, Type t);
 Work attention_naive(const AttentionParams& p, Type t);
 Work rel_pos(const RelPosParams& p, Type t);
+/// head_dim 32, 64 or 80.
+Work attention_tiled(const AttentionGlobalParams& p, Type t, int head_dim);
+std::size_t attention_tiled_shared(int head_dim);
 /// head_dim 32, 64 or 80; row64: the map is 64 wide.
 Work attention_global(const AttentionGlobalParams& p, Type t, int head_dim, bool row64);
 std::size_t attention_global_shared(int head_dim);

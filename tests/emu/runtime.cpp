@@ -94,9 +94,17 @@ void fail_call(std::uint64_t n) { runtime().fail_at = n; }
 void hide_device(bool hidden) { runtime().hidden = hidden; }
 void set_compute_capability(int major, int minor) { runtime().major = major, runtime().minor = minor; }
 
+namespace {
+/// What a block may have, by compute capability (CUDA C++ Programming Guide, technical specifications).
+std::size_t most_shared() {
+  const int c = runtime().major * 10 + runtime().minor;
+  return (c < 80 ? 64 : c == 80 || c == 87 ? 163 : c < 90 || c >= 120 ? 99 : 227) * std::size_t(1024);
+}
+}  // namespace
+
 int enqueue_launch(void* stream, Dim grid, Dim block, std::size_t shared, std::function<void()> thread) {
   if (const auto a = called("kernel"); !a.ok()) return a.code;
-  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535 || block.count() == 0 || block.count() > 1024 || shared > 227 * 1024) return 9;  // cudaErrorInvalidConfiguration
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535 || block.count() == 0 || block.count() > 1024 || shared > most_shared()) return 9;  // cudaErrorInvalidConfiguration
   enqueue(stream, [=] {
     ++runtime().counts.launches;
     const Report r = launch(grid, block, shared, thread);
@@ -199,6 +207,11 @@ Answer copy_in(void* device, const void* host, std::size_t bytes, Stream s) {
 Answer copy_out(void* host, const void* device, std::size_t bytes, Stream s) {
   SAMPAN_CALL("cudaMemcpyAsync to the host");
   emu::enqueue(s, [=] { std::memcpy(host, device, bytes); });
+  return {};
+}
+Answer copy_across(void* to, const void* from, std::size_t bytes, Stream s) {
+  SAMPAN_CALL("cudaMemcpyAsync on the device");
+  emu::enqueue(s, [=] { std::memcpy(to, from, bytes); });
   return {};
 }
 Answer launched(const char* kernel, kernels::Status status) { return {status, kernel, status == 1 ? "invalid argument" : "launch failed", false}; }

@@ -4,7 +4,8 @@
 //   k' = k - pad_k     v' = v - pad_v     proj(mix) = proj(mix') + (b_p + W_p pad_v)
 // so the packed qkv bias has zeros for keys and values, and the packed projection's bias holds pad_v.
 // Deliberately absent: volumes (AttendShape::planes), which the op refuses.
-// 16-bit operands: tensor-core kernels for heads of 32, 64, 80 (global, or windows of 7 and 14), else the literal kernel on 16-bit values; f32: the literal kernel.
+// 16-bit operands: tensor-core kernels for heads of 32, 64, 80 (global, or windows of 7 and 14; not heads of 80 in windows of 14 on
+// compute capability 7.5), else the literal kernel on 16-bit values; f32: the literal kernel.
 #pragma once
 #include <sampan/cuda/linear.hpp>
 #include <sampan/ops/attention.hpp>
@@ -54,7 +55,9 @@ inline PackedAttention<Cuda> pack(const Cuda& b, const AttentionParams& p) {
   w.window = p.window, w.planes = p.planes, w.name = p.name;
   if (p.heads <= 0 || c3 % (3 * p.heads) != 0 || p.proj.weight.extent(1) != c) return w;  // no heads: the op refuses it
   w.heads = p.heads;
-  w.tensor_cores = cuda::has_tensor_kernel(type, p, d);
+  // A window of 14 x 14 keys and values of 80 channels takes 77 KiB of shared memory; compute capability 7.5 has 64.
+  const bool fits = b.device->info().major >= 8 || d < 80 || p.window < 14;
+  w.tensor_cores = fits && cuda::has_tensor_kernel(type, p, d);
   std::vector<float> pad(static_cast<std::size_t>(c3)), weight, bias, values, proj_bias;
   detail::pad_row(p, View<float, 2>(pad.data(), {1, c3}));
   const bool before = p.pad_rule == PadRule::before_norm && p.norm.present();

@@ -19,14 +19,12 @@ inline void mix(Context<Cuda>& ctx, Index heads, const View<const float, 3>& q, 
   // Few keys go into shared memory and every query is a thread; else few queries share the keys, as many at a time as one launch takes.
   const bool made_for = d == 16 || d == 32 || d == 64, pixels_ask = !made_for || (nq > kernels::kCrossQueries && nk * d * 8 <= kernels::kCrossSharedBytes);
   const Index step = pixels_ask ? nq : std::min<Index>(nq, kernels::kCrossQueries);
-  for (Index i = 0; i < b; ++i) {
-    const Index kb = k.extent(0) == 1 ? 0 : i;
-    for (Index first = 0; first < nq; first += step) {
-      const kernels::CrossAttentionParams p{q.data() + i * q.stride(0) + first * c, k.data() + kb * k.stride(0), v.data() + kb * v.stride(0), out.data() + i * out.stride(0) + first * c, int(std::min(step, nq - first)),
-                                            int(nk), int(heads), int(d), 1.0f / std::sqrt(float(d))};
-      const auto launch = made_for ? kernels::launch_cross_attention : kernels::launch_cross_attention_naive;
-      cuda::ran(ctx, "cross_attention", launch(p, cuda::Element::f32, cuda::stream_of(ctx)));
-    }
+  const bool shared = k.extent(0) == 1;
+  for (Index first = 0; b > 0 && first < nq; first += step) {  // all prompts in one launch
+    const kernels::CrossAttentionParams p{q.data() + first * c, k.data(), v.data(), out.data() + first * c, int(std::min(step, nq - first)), int(nk), int(heads), int(d), 1.0f / std::sqrt(float(d)),
+                                          int(b), q.stride(0), shared ? 0 : k.stride(0), shared ? 0 : v.stride(0), out.stride(0)};
+    const auto launch = made_for ? kernels::launch_cross_attention : kernels::launch_cross_attention_naive;
+    cuda::ran(ctx, "cross_attention", launch(p, cuda::Element::f32, cuda::stream_of(ctx)));
   }
 }
 

@@ -27,11 +27,29 @@ inline Status checked(const Answer& a) {
 struct DeviceMemory {
   static void* allocate(std::size_t bytes) noexcept {
     void* p = nullptr;
-    return cuda::allocate(p, bytes).ok() ? p : nullptr;
+    return keep(cuda::allocate(p, bytes)) ? p : nullptr;
   }
   static void release(void* p) noexcept { cuda::release(p); }
-  static bool upload(void* to, const void* from, std::size_t bytes) noexcept { return cuda::upload(to, from, bytes).ok(); }
+  static bool upload(void* to, const void* from, std::size_t bytes) noexcept { return keep(cuda::upload(to, from, bytes)); }
+  /// The last of this thread's calls that gave no memory or did not fill it: tensors and arenas only tell that there is none.
+  static Answer& failure() noexcept {
+    static thread_local Answer a;
+    return a;
+  }
+
+ private:
+  static bool keep(const Answer& a) noexcept {
+    if (!a.ok()) failure() = a;
+    return a.ok();
+  }
 };
+/// An error that says that there was no memory, with the call that was behind it, whose fault may be another; every other error as it is.
+inline Error with_cause(Error e) {
+  const Answer a = std::exchange(DeviceMemory::failure(), {});
+  if (a.ok() || e.code() != ErrorCode::out_of_memory) return e;
+  const Error cause = to_error(a);
+  return Error(cause.code(), cat(e.message(), ": ", cause.message()));
+}
 
 /// Host memory that copies run from and to without a detour. Grows, never shrinks.
 class Pinned {

@@ -48,6 +48,8 @@ void destroy_stream(Stream s) noexcept;
 Answer synchronize(Stream s);
 Answer copy_in(void* device, const void* host, std::size_t bytes, Stream s);
 Answer copy_out(void* host, const void* device, std::size_t bytes, Stream s);
+/// Both on the device: what its memory can do at best, for measurements.
+Answer copy_across(void* to, const void* from, std::size_t bytes, Stream s);
 /// The answer of a kernel's launcher.
 Answer launched(const char* kernel, kernels::Status status);
 

@@ -135,8 +135,9 @@ inline Result<Model> load_model(const std::string& path, const LoadOptions& opti
   if (options.device == Device::cuda) {
     if (const std::string lacks = weights::lacks_on_cuda(file->contract.network); !lacks.empty()) return Error(ErrorCode::unsupported, cat(file->contract.name, ": device cuda has no ", lacks, "; use device cpu"));
     SAMPAN_TRY(backend, models::make_cuda(options.isa, options.precision));
-    SAMPAN_TRY(state, build(std::move(backend), *file, options));
-    return Access::make(std::move(state));
+    auto state = build(std::move(backend), *file, options);
+    if (!state) return cuda::with_cause(std::move(state).error());
+    return Access::make(*std::move(state));
   }
 #endif
   SAMPAN_TRY(backend, models::make_cpu(options.isa, options.precision));
