@@ -4,18 +4,22 @@
 
 #include "attention_global.cuh"
 #include "attention_window.cuh"
+#include "byte_range.cuh"
 #include "channel_gate.cuh"
 #include "cross_attention.cuh"
+#include "cubic_lines.cuh"
 #include "depthwise_conv.cuh"
 #include "finish_rows.cuh"
 #include "image.cuh"
 #include "layer_norm.cuh"
 #include "mask_head.cuh"
+#include "mask_rows.cuh"
 #include "naive/attention.cuh"
 #include "naive/cross_attention.cuh"
 #include "naive/layer_norm.cuh"
 #include "patch_gather.cuh"
 #include "rel_pos.cuh"
+#include "resample.cuh"
 #include "scatter_taps.cuh"
 #include "window_partition.cuh"
 
@@ -170,13 +174,68 @@ Status launch_pillow_pass(const PillowParams& p, Stream s) {
   if (!sides(p.height, p.width) || !sides(p.size, 1) || p.taps < 1) return cudaErrorInvalidValue;
   return run(pillow_pass_kernel, p.across ? pixel_grid(p.height, p.size) : pixel_grid(p.size, p.width), 256, 0, of(s), p);
 }
-Status launch_normalize(const NormalizeParams& p, Stream s) {
-  if (!sides(p.height, p.width) || p.height > p.side || p.width > p.side || p.std[0] == 0 || p.std[1] == 0 || p.std[2] == 0) return cudaErrorInvalidValue;
-  return run(normalize_kernel, pixel_grid(p.side, p.side), 256, 0, of(s), p);
-}
 Status launch_resize_bilinear(const ResizeParams& p, Stream s) {
   if (!sides(p.height, p.width) || !sides(p.out_height, p.out_width) || p.stride < p.width || (!p.out && !p.mask)) return cudaErrorInvalidValue;
   return run(resize_bilinear_kernel, pixel_grid(p.out_height, p.out_width), 256, 0, of(s), p);
+}
+
+Status launch_gather_pixels(const GatherParams& p, Stream s) {
+  if (!sides(p.out_height, p.out_width) || p.width < 1) return cudaErrorInvalidValue;
+  return run(gather_pixels_kernel, pixel_grid(p.out_height, p.out_width), 256, 0, of(s), p);
+}
+Status launch_area_sum(const AreaSumParams& p, Stream s) {
+  if (!sides(p.out_height, p.out_width) || p.width < 1) return cudaErrorInvalidValue;
+  return run(area_sum_kernel, pixel_grid(p.out_height, p.out_width), 256, 0, of(s), p);
+}
+Status launch_area_block(const AreaBlockParams& p, Stream s) {
+  if (!sides(p.out_height, p.out_width) || p.block_height < 1 || p.block_width < 1 || (long long)p.out_width * p.block_width > p.width) return cudaErrorInvalidValue;
+  if ((long long)p.block_height * p.block_width > kAreaBlock || (p.quarter && p.block_height * p.block_width != 4)) return cudaErrorInvalidValue;
+  return run(area_block_kernel, pixel_grid(p.out_height, p.out_width), 256, 0, of(s), p);
+}
+Status launch_area_linear(const AreaLinearParams& p, Stream s) {
+  if (!sides(p.out_height, p.out_width) || p.width < 1) return cudaErrorInvalidValue;
+  return run(area_linear_kernel, pixel_grid(p.out_height, p.out_width), 256, 0, of(s), p);
+}
+
+namespace {
+/// At most 2^31 values, and mirrored indices that fit.
+bool lines(const CubicParams& p) { return p.outer >= 1 && p.n >= 1 && p.inner >= 1 && p.n < 1 << 28 && (long long)p.outer * p.n * p.inner <= kCubicValues; }
+}  // namespace
+Status launch_cubic_gauss(const CubicParams& p, bool bytes, Stream s) {
+  if (!lines(p) || p.radius < 0 || p.radius >= 1 << 28) return cudaErrorInvalidValue;
+  const unsigned grid = blocks((long long)p.outer * p.n * p.inner, 256);
+  return bytes ? run(cubic_gauss_kernel<std::uint8_t>, grid, 256, 0, of(s), p) : run(cubic_gauss_kernel<double>, grid, 256, 0, of(s), p);
+}
+Status launch_cubic_recursion(const CubicParams& p, Stream s) {
+  if (!lines(p) || p.n < 2) return cudaErrorInvalidValue;
+  return run(cubic_recursion_kernel, blocks((long long)p.outer * p.inner, 64), 64, 0, of(s), p);
+}
+Status launch_cubic_taps(const CubicParams& p, bool bytes, Stream s) {
+  if (!lines(p) || p.size < 1 || (long long)p.outer * p.size * p.inner > kCubicValues || bytes != (p.range != nullptr)) return cudaErrorInvalidValue;
+  const unsigned grid = blocks((long long)p.outer * p.size * p.inner, 256);
+  return bytes ? run(cubic_taps_kernel<std::uint8_t>, grid, 256, 0, of(s), p) : run(cubic_taps_kernel<double>, grid, 256, 0, of(s), p);
+}
+
+Status launch_byte_range(const ByteRangeParams& p, Stream s) {
+  if (p.n < 1 || p.blocks < 1 || p.blocks > kRangeBlocks) return cudaErrorInvalidValue;
+  return run(byte_range_kernel, unsigned(p.blocks), 256, kByteRangeSharedBytes, of(s), p);
+}
+Status launch_range_table(const RangeTableParams& p, Stream s) {
+  if (p.blocks < 1 || p.blocks > kRangeBlocks) return cudaErrorInvalidValue;
+  return run(range_table_kernel, 1, 256, 0, of(s), p);
+}
+Status launch_map_bytes(const MapBytesParams& p, Stream s) {
+  if (!sides(p.height, p.width) || !sides(p.side, 1) || p.top < 0 || p.left < 0 || p.top + p.height > p.side || p.left + p.width > p.side) return cudaErrorInvalidValue;
+  return run(map_bytes_kernel, pixel_grid(p.side, p.side), 256, 0, of(s), p);
+}
+
+Status launch_sigmoid(const SigmoidParams& p, Stream s) {
+  if (p.n < 1 || p.n > 1LL << 38) return cudaErrorInvalidValue;
+  return run(sigmoid_kernel, blocks(p.n, 256), 256, 0, of(s), p);
+}
+Status launch_mask_rows(const MaskRowsParams& p, Stream s) {
+  if (p.planes < 1 || p.planes > 65535 || !sides(p.height, p.width) || p.stride < p.width || p.out_height < 1 || p.out_width < 1 || p.out_width > 1 << 24) return cudaErrorInvalidValue;
+  return run(mask_rows_kernel, dim3(unsigned(p.out_height), unsigned(p.planes)), 256, kMaskRowsSharedBytes, of(s), p);
 }
 
 }  // namespace sampan::inline SAMPAN_ABI::kernels

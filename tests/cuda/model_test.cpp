@@ -55,6 +55,41 @@ std::vector<Prediction> answers(Session& s, const ModelInfo& info) {
   return all;
 }
 
+/// A prediction's masks are those of the host's literal code on the prediction's own logits, to the last bit. Only a sigmoid leaves the device a choice: its exp is within two
+/// units in the last place, so that probabilities differ by at most a quarter of that (p (1 - p)), a rounding of the sum and one of the quotient: 3 2^-24, and what they are blended to
+/// by that and the roundings of the blend, 3 2^-24 more. A mask may differ where the threshold lies that near.
+void check_masks(Session& s, const Prediction& p) {
+  const sampan::detail::SessionState& state = sampan::detail::Access::state(s);
+  const double band = state.model->contract.mask.upsample == weights::UpsampleKind::sigmoid_then_original ? 6 * 0x1p-24 : 0;
+  const Index low = Index(p.low_res);
+  const auto literal = [&](std::size_t m, double shift, Candidate& out) {
+    weights::Contract c = state.model->contract;
+    c.mask.threshold += shift;
+    const auto finish = [&](Context<Reference>& ctx) { predict::finish_mask(ctx, c, state.frame, View<const float, 2>(p.low_res_logits.data() + Index(m) * low * low, {low, low}), out); };
+    ThreadPool pool(1);
+    Arena arena;
+    const Reference backend;
+    REQUIRE(arena.reserve(plan(backend, pool, finish).value().arena_bytes));
+    Context<Reference> ctx(backend, pool, arena);
+    finish(ctx);
+    REQUIRE(ctx.ok());
+  };
+  for (std::size_t m = 0; m < p.candidates.size(); ++m) {
+    const Candidate& got = p.candidates[m];
+    Candidate want, most;
+    literal(m, band, want);
+    literal(m, -band, most);
+    REQUIRE(got.mask.data.size() == want.mask.data.size());
+    Index outside = 0;
+    for (std::size_t i = 0; i < got.mask.data.size(); ++i) outside += got.mask.data[i] < want.mask.data[i] || got.mask.data[i] > most.mask.data[i];
+    CHECK(outside == 0);
+    if (want.mask.data != most.mask.data) continue;  // a pixel in the band
+    CHECK(got.area == want.area);
+    CHECK(got.extent == want.extent);
+    CHECK((got.stability == want.stability || (got.stability != got.stability && want.stability != want.stability)));
+  }
+}
+
 struct Network {
   const char* name;
   weights::Contract contract;
@@ -85,6 +120,7 @@ Distance between(const Model& got, const Model& want) {
   for (std::size_t i = 0; i < a.size(); ++i) {
     d.logits = std::max(d.logits, relative_l2(a[i].low_res_logits, b[i].low_res_logits));
     REQUIRE(a[i].candidates.size() == b[i].candidates.size());
+    check_masks(x, a[i]);
   }
   return d;
 }
@@ -165,8 +201,92 @@ TEST_CASE("cuda: an embedding goes from the host to the device and back") {
   b.save_embedding(folder.file("cuda.safetensors"));
   c.load_embedding(folder.file("cuda.safetensors"));
   CHECK(c.predict(box).low_res_logits == b.predict(box).low_res_logits);
+  b.set_image(view_of(other));
+  CHECK(sampan::detail::Access::state(b).embedding_elsewhere);  // it is copied when somebody asks
+  const auto copied = b.try_image_embedding().value();
+  CHECK_FALSE(sampan::detail::Access::state(b).embedding_elsewhere);
+  CHECK(copied == c.try_image_embedding().value());
   check_findings();
 }
+
+#if !defined(SAMPAN_TEST_GPU)
+TEST_CASE("cuda: the network's input has the bits of the host's, for every recipe that the device has") {
+  auto device = cuda::Device::open();
+  REQUIRE(device);
+  const Cuda backend{*device};
+  const Cpu host{.isa = best_isa()};
+  ThreadPool pool(1);
+  using R = weights::ResizeKind;
+  using N = weights::NormaliseKind;
+  // Larger and smaller than the input, whole factors (of area sums), sides that are right already, one pixel, and heights that make Pillow go down first.
+  const Extent2 sizes[] = {{50, 37}, {20, 27}, {64, 96}, {32, 32}, {32, 45}, {1, 3}, {90, 33}};
+  for (const R resize : {R::pillow_bilinear, R::cv2_area, R::cv2_nearest, R::skimage_cubic_aa})
+    for (const Extent2 size : sizes)
+      for (const bool other : {false, true}) {
+        weights::Contract c = tiny_sam();
+        c.network.image_size = 32;
+        c.image.resize = resize;
+        c.image.normalise = other == (resize == R::cv2_area || resize == R::skimage_cubic_aa) ? N::mean_std : N::min_max;
+        if (other) c.image.keep_aspect = false, c.image.pad = weights::PadKind::centre_small, c.image.channels = weights::ImageChannels::bgr;
+        CAPTURE(weights::to_text(resize));
+        CAPTURE(size.height);
+        CAPTURE(size.width);
+        CAPTURE(other);
+        REQUIRE(predict::pixels_on_device(c));
+        const auto pixels = test_image(size.width, size.height, 3);
+        const ImageView image{pixels.data(), {size.width, size.height, 3}};
+        const auto frame = predict::make_frame(c, size);
+        const auto on_host = [&](auto&& f) {
+          Arena arena;
+          REQUIRE(arena.reserve(plan(host, pool, f).value().arena_bytes));
+          Context<Cpu> ctx(host, pool, arena);
+          f(ctx);
+          REQUIRE(ctx.ok());
+        };
+        std::vector<float> want(32 * 32 * 3), got(want.size());
+        on_host([&](Context<Cpu>& ctx) { predict::prepare_image(ctx, c, image, {}, frame, View<float, 3>(want.data(), {32, 32, 3})); });
+        const auto there = predict::DevicePixels::plan(c, frame);
+        std::vector<std::uint8_t> block(std::size_t(there.bytes));
+        REQUIRE(there.fill(c, block.data()));
+        on_host([&](Context<Cpu>& ctx) { predict::raw_pixels(ctx, c, image, {}, View<std::uint8_t, 3>(block.data() + there.pixels, {size.height, size.width, 3})); });
+        const auto copied = Tensor<std::uint8_t, 1, Cuda>::copy_of(View<const std::uint8_t, 1>(block.data(), {there.bytes}));
+        Tensor<float, 3, Cuda> input({32, 32, 3});
+        const auto run = [&](Context<Cuda>& ctx) { there.run(ctx, c, copied.view().data(), input.view()); };
+        Arena arena;
+        REQUIRE(arena.reserve<cuda::DeviceMemory>(plan(backend, pool, run).value().arena_bytes));
+        Context<Cuda> ctx(backend, pool, arena);
+        run(ctx);
+        REQUIRE(ctx.ok());
+        REQUIRE(cuda::copy_out(got.data(), input.view().data(), got.size() * sizeof(float), (*device)->stream()).ok());
+        REQUIRE(cuda::synchronize((*device)->stream()).ok());
+        CHECK(std::memcmp(got.data(), want.data(), got.size() * sizeof(float)) == 0);
+        check_findings();
+      }
+}
+
+TEST_CASE("cuda: of many sizes the last ones stay recorded") {
+  const TempFolder folder;
+  const Model model = load_random(folder, tiny_sam(), {.device = Device::cuda});
+  Session session(model);
+  sampan::detail::SessionState& state = sampan::detail::Access::state(session);
+  const auto& net = std::get<models::Network<Cuda>>(state.model->network);
+  sampan::detail::DeviceSession d(net.backend.device);
+  REQUIRE(d.reserve(d.prompts, 64));
+  REQUIRE(d.reserve(d.results, 64));
+  const auto run = [&](Index i) {
+    *d.prompts.host<float>() = float(i);
+    const sampan::detail::DevicePart part{{9, i, 0, 0, 0, 0}, {&d.prompts, 64}, {&d.results, 64}, [&](Context<Cuda>& ctx) { copy(ctx, View<const float, 2>(d.prompts.device_floats(), {4, 4}), View<float, 2>(d.results.device_floats(), {4, 4})); }};
+    REQUIRE(d.run(state, net.backend, part));
+    CHECK(*d.results.host<float>() == float(i));
+  };
+  const auto living = emu::runtime_counts().living;
+  for (Index i = 0; i < 40; ++i) run(i);
+  CHECK(emu::runtime_counts().living == living + sampan::detail::kKeptParts);
+  for (Index i = 39; i >= 0; --i) run(i);
+  CHECK(emu::runtime_counts().living == living + sampan::detail::kKeptParts);
+  check_findings();
+}
+#endif
 
 TEST_CASE("cuda: what it refuses, and says") {
   const TempFolder folder;
@@ -208,7 +328,7 @@ TEST_CASE("cuda: what it refuses, and says") {
 }
 
 #if !defined(SAMPAN_TEST_GPU)
-TEST_CASE("cuda: after the first image and prompts nothing is allocated, and a call is one graph") {
+TEST_CASE("cuda: after the first image and prompts nothing is allocated, and a call is two graphs and one wait") {
   const TempFolder folder;
   const Model cuda = load_random(folder, tiny_lite_medsam(), {.device = Device::cuda});
   Session s(cuda);
@@ -226,7 +346,7 @@ TEST_CASE("cuda: after the first image and prompts nothing is allocated, and a c
   const emu::RuntimeCounts after = emu::runtime_counts();
   CHECK(after.allocations == before.allocations);
   CHECK(after.living == before.living);
-  CHECK(after.graph_launches == before.graph_launches + 3);
+  CHECK(after.graph_launches == before.graph_launches + 6);  // of each call the part of the image's size and the network
   CHECK(after.synchronizations == before.synchronizations + 3);
   CHECK(after.launches > before.launches);
   Session fresh(cuda);  // the recorded graphs read the new image, not the old one

@@ -52,6 +52,7 @@ SAMPAN_INLINE Status Session::try_class_map(ClassMap& out) noexcept {
 SAMPAN_INLINE Status Session::try_save_embedding(const std::string& path) const noexcept {
   return detail::guarded([&]() -> Status {
     if (!state_->has_image) return Error(ErrorCode::invalid_argument, "save_embedding: the session holds no image");
+    SAMPAN_CHECK(detail::with_network(*state_, [&](const auto& net) { return state_->embedding_here(net); }));
     SAMPAN_TRY(identity, detail::model_identity(*state_->model));
     return state_->embedding.save(path, state_->size, state_->frame.resized, identity, weights::to_json(state_->model->contract));
   });
@@ -60,7 +61,7 @@ SAMPAN_INLINE Status Session::try_save_embedding(const std::string& path) const 
 SAMPAN_INLINE Status Session::try_load_embedding(const std::string& path) noexcept {
   return detail::guarded([&]() -> Status {
     auto& s = *state_;
-    s.has_image = s.image_side_ready = false;
+    s.has_image = s.image_side_ready = s.embedding_elsewhere = false;
     const auto& n = s.model->contract.network;
     SAMPAN_CHECK(s.embedding.reserve(n.grid, n.out_channels, n.detail_channels()));
     SAMPAN_TRY(identity, detail::model_identity(*s.model));
@@ -76,6 +77,7 @@ SAMPAN_INLINE Status Session::try_load_embedding(const std::string& path) noexce
 SAMPAN_INLINE Result<std::vector<float>> Session::try_image_embedding() const noexcept {
   return detail::guarded([&]() -> Result<std::vector<float>> {
     if (!state_->has_image) return Error(ErrorCode::invalid_argument, "image_embedding: the session holds no image");
+    SAMPAN_CHECK(detail::with_network(*state_, [&](const auto& net) { return state_->embedding_here(net); }));
     return state_->embedding.nchw();
   });
 }

@@ -27,6 +27,7 @@ struct SessionState {
   Arena arena;
   Trace* trace = nullptr;
   predict::Embedding embedding;  // of the current image; allocated once
+  bool embedding_elsewhere = false;  // only the device has it; embedding_here() brings it
   bool has_image = false;
   Tensor<float, 1, Reference> image_side;  // what all prompts without a mask share (models/mask_decoder.hpp); allocated once
   bool image_side_ready = false;           // made by the first such prompt of an image
@@ -77,7 +78,7 @@ struct SessionState {
 
   template <class B>
   Status set_image(const models::Network<B>& net, const ImageView& image, const std::optional<WindowLevel>& window, const Progress* progress) {
-    has_image = image_side_ready = false;
+    has_image = image_side_ready = embedding_elsewhere = false;
     const auto& c = model->contract;
     const Index g = net.grid(), s = net.image_size();
     SAMPAN_CHECK(check(image));
@@ -86,15 +87,19 @@ struct SessionState {
     SAMPAN_CHECK(embedding.reserve(g, net.channels(), net.detail_channels()));
     double start = 0, prepared = 0;
     const std::array<Index, 6> key{0, image.size.width, image.size.height, image.size.channels, Index(image.type), image.row_stride};
-    const auto prepare = [&](auto& ctx, const View<float, 3>& input) {
+    const auto timed = [&](auto& ctx, auto&& f) {
       start = now_ms();
       ctx.step("preprocess");
-      predict::prepare_image(ctx, c, image, window, frame, input);
-      ctx.tap("input", View<const float, 3>(input), TraceLayout::nchw);
+      f();
       prepared = now_ms();
     };
+    const auto prepare = [&](auto& ctx, const View<float, 3>& input) {
+      timed(ctx, [&] { predict::prepare_image(ctx, c, image, window, frame, input); });
+      ctx.tap("input", View<const float, 3>(input), TraceLayout::nchw);
+    };
     if constexpr (on_device<B>) {
-      SAMPAN_CHECK(encode_on_device(*this, net, key, progress, prepare));
+      const auto raw = [&](auto& ctx, const View<std::uint8_t, 3>& bytes) { timed(ctx, [&] { predict::raw_pixels(ctx, c, image, window, bytes); }); };
+      SAMPAN_CHECK(encode_on_device(*this, net, key, progress, raw, prepare));
     } else {
       SAMPAN_CHECK(run(net.backend, key, progress, [&](Context<B>& ctx) {
         auto scope = ctx.arena.scope();
@@ -110,6 +115,15 @@ struct SessionState {
   }
 
   Status check_prompt(const Prompt& p, const PredictOptions& o) const;
+
+  /// The embedding of the image in host memory, wherever it was made.
+  template <class B>
+  Status embedding_here([[maybe_unused]] const models::Network<B>& net) {
+    if constexpr (on_device<B>) {
+      if (embedding_elsewhere) return embedding_to_host(*this, *device, net);
+    }
+    return {};
+  }
 
   template <class B>
   Status predict(const models::Network<B>& net, std::span<const Prompt> prompts, std::span<Prediction> out, const PredictOptions& o) {
@@ -240,30 +254,39 @@ struct SessionState {
     return {1 + Index(o.multimask), Index(prompts.size()), Index(first.points.size()) * 2 + first.box.has_value(), Index(!first.mask_input.empty()), size.width, size.height};
   }
 
+  /// What a call answers: logits [b, masks, low * low], iou [b, masks], and masks as take(mask of b * masks, candidate) gives them.
+  template <class F>
+  void take_predictions(const View<const float, 3>& logits, const View<const float, 2>& iou, Index low, std::span<Prediction> out, const PredictOptions& o, F&& take) const {
+    const Index masks = logits.extent(1);
+    for (Index i = 0; i < logits.extent(0); ++i) {
+      Prediction& p = out[std::size_t(i)];
+      p.low_res = low;
+      p.candidates.resize(std::size_t(masks));
+      p.low_res_logits.assign(&logits(i, 0, 0), &logits(i, 0, 0) + masks * low * low);
+      for (Index m = 0; m < masks; ++m) {
+        Candidate& slot = p.candidates[std::size_t(m)];
+        if (wanted(iou(i, m))) {
+          take(i * masks + m, slot);
+        } else {
+          leave_out(slot);
+        }
+        slot.predicted_iou = iou(i, m);
+      }
+      p.selected = predict::select(p.candidates, o.select);
+    }
+  }
+
+  bool wanted(float iou) const { return !(iou <= least_iou); }
+  static void leave_out(Candidate& c) { c.mask.data.clear(), c.area = 0, c.extent = {}, c.stability = std::numeric_limits<float>::quiet_NaN(); }
+
   /// logits [b, masks, low * low] and iou [b, masks] -> masks at full size, on a backend of the host.
   template <class H>
   void finish_predictions(Context<H>& ctx, const View<const float, 3>& logits, const View<const float, 2>& iou, Index low, std::span<Prediction> out, const PredictOptions& o) {
-    const Index b = logits.extent(0), masks = logits.extent(1);
-    for (Index i = 0; i < b; ++i) {
-      Prediction& p = out[std::size_t(i)];
-      if (!ctx.planning() && ctx.ok()) {
-        p.low_res = low;
-        p.candidates.resize(std::size_t(masks));
-        p.low_res_logits.assign(&logits(i, 0, 0), &logits(i, 0, 0) + masks * low * low);
-      }
-      Candidate unused;
-      for (Index m = 0; m < masks; ++m) {
-        Candidate& slot = ctx.planning() || !ctx.ok() ? unused : p.candidates[std::size_t(m)];
-        const bool made = ctx.planning() || !ctx.ok() || !(iou(i, m) <= least_iou);
-        if (made) {
-          predict::finish_mask(ctx, model->contract, frame, View<const float, 2>(logits.data() + (i * masks + m) * low * low, {low, low}), slot, stability_offset);
-        } else {
-          slot.mask.data.clear(), slot.area = 0, slot.extent = {}, slot.stability = std::numeric_limits<float>::quiet_NaN();
-        }
-        if (!ctx.planning() && ctx.ok()) slot.predicted_iou = iou(i, m);
-      }
-      if (!ctx.planning() && ctx.ok()) p.selected = predict::select(p.candidates, o.select);
-    }
+    if (!ctx.ok()) return;
+    const auto finish = [&](Index i, Candidate& slot) { predict::finish_mask(ctx, model->contract, frame, View<const float, 2>(logits.data() + i * low * low, {low, low}), slot, stability_offset); };
+    if (!ctx.planning()) return take_predictions(logits, iou, low, out, o, finish);
+    Candidate unused;
+    for (Index i = 0; i < logits.extent(0) * logits.extent(1); ++i) finish(i, unused);
   }
 
   /// Tokens of one prompt, on a backend of the host.
