@@ -49,6 +49,7 @@ cudaError_t with_head_dim(int d, F&& f) {
 
 bool aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; }
 cudaStream_t of(Stream s) { return static_cast<cudaStream_t>(s); }
+bool some_images(int n) { return n >= 1 && n <= 65535; }
 unsigned blocks(long long n, long long each) { return unsigned((n + each - 1) / each); }
 
 }  // namespace
@@ -93,21 +94,21 @@ Status launch_window_unpartition(const WindowParams& p, Element t, Stream s) {
 }
 
 Status launch_attention_naive(const AttentionParams& p, Element t, Stream s) {
-  if (p.height < 1 || p.width < 1 || p.heads < 1 || p.head_dim < 1 || p.head_dim > kNaiveHeadDim || p.window < 0 || (p.rel_h == nullptr) != (p.rel_w == nullptr)) return cudaErrorInvalidValue;
-  return with_type(t, [&](auto v) { return run(attention_naive_kernel<decltype(v)>, dim3(blocks((long long)p.height * p.width, 32), unsigned(p.heads)), 32, 0, of(s), p); });
+  if (!some_images(p.images) || p.height < 1 || p.width < 1 || p.heads < 1 || p.head_dim < 1 || p.head_dim > kNaiveHeadDim || p.window < 0 || (p.rel_h == nullptr) != (p.rel_w == nullptr)) return cudaErrorInvalidValue;
+  return with_type(t, [&](auto v) { return run(attention_naive_kernel<decltype(v)>, dim3(blocks((long long)p.height * p.width, 32), unsigned(p.heads), unsigned(p.images)), 32, 0, of(s), p); });
 }
 Status launch_rel_pos(const RelPosParams& p, Element t, Stream s) {
-  if (p.height < 1 || p.width < 1 || p.heads < 1 || p.head_dim < 1 || p.head_dim > 128 || p.window < 0) return cudaErrorInvalidValue;
-  return with_type(t, [&](auto v) { return run(rel_pos_kernel<decltype(v)>, dim3(unsigned(p.height * p.width), unsigned(p.heads)), 128, sizeof(float) * std::size_t(p.head_dim), of(s), p); });
+  if (!some_images(p.images) || p.height < 1 || p.width < 1 || p.heads < 1 || p.head_dim < 1 || p.head_dim > 128 || p.window < 0) return cudaErrorInvalidValue;
+  return with_type(t, [&](auto v) { return run(rel_pos_kernel<decltype(v)>, dim3(unsigned(p.height * p.width), unsigned(p.heads), unsigned(p.images)), 128, sizeof(float) * std::size_t(p.head_dim), of(s), p); });
 }
 
 Status launch_attention_global(const AttentionGlobalParams& p, Element t, int head_dim, Stream s) {
-  if (p.height < 1 || p.width < 1 || p.heads < 1 || !aligned(p.qkv) || !aligned(p.out) || (p.row == nullptr) != (p.column == nullptr)) return cudaErrorInvalidValue;
+  if (!some_images(p.images) || p.height < 1 || p.width < 1 || p.heads < 1 || !aligned(p.qkv) || !aligned(p.out) || (p.row == nullptr) != (p.column == nullptr)) return cudaErrorInvalidValue;
   const auto go = [&](auto v) {
     return with_head_dim(head_dim, [&](auto d) {
       using T = decltype(v);
       constexpr int kD = decltype(d)::value;
-      const dim3 grid(blocks((long long)p.height * p.width, 64), unsigned(p.heads));
+      const dim3 grid(blocks((long long)p.height * p.width, 64), unsigned(p.heads), unsigned(p.images));
       return p.width == 64 ? run(attention_global_kernel<T, kD, true>, grid, 128, kGlobalSharedBytes<kD>, of(s), p) : run(attention_global_kernel<T, kD, false>, grid, 128, kGlobalSharedBytes<kD>, of(s), p);
     });
   };
@@ -115,12 +116,12 @@ Status launch_attention_global(const AttentionGlobalParams& p, Element t, int he
 }
 
 Status launch_attention_window(const AttentionWindowParams& p, Element t, int head_dim, int window, Stream s) {
-  if (p.height < 1 || p.width < 1 || p.heads < 1 || !aligned(p.qkv) || !aligned(p.out) || (p.row == nullptr) != (p.column == nullptr) || (p.row && p.bias)) return cudaErrorInvalidValue;
+  if (!some_images(p.images) || p.height < 1 || p.width < 1 || p.heads < 1 || !aligned(p.qkv) || !aligned(p.out) || (p.row == nullptr) != (p.column == nullptr) || (p.row && p.bias)) return cudaErrorInvalidValue;
   const auto go = [&](auto v) {
     return with_head_dim(head_dim, [&](auto d) {
       using T = decltype(v);
       constexpr int kD = decltype(d)::value;
-      const dim3 grid(unsigned(((p.height + window - 1) / window) * ((p.width + window - 1) / window)), unsigned(p.heads));
+      const dim3 grid(unsigned(((p.height + window - 1) / window) * ((p.width + window - 1) / window)), unsigned(p.heads), unsigned(p.images));
       const auto with = [&](auto w) {
         constexpr int kW = decltype(w)::value;
         const dim3 block(32 * kWindowWarps<kW>);

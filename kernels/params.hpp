@@ -74,14 +74,16 @@ struct AttentionParams {
   const float *rel_h, *rel_w;  ///< [2 n - 1, head_dim], n = window or the grid's side; null: no positions
   const float* bias;           ///< [heads, n * n, n * n] of one window (TinyViT's table, spread out); null: none
   const float* table = nullptr;  ///< the same as it is stored, [heads, n * n] by distance |dy| * n + |dx|; null: none
+  int images = 1;                ///< maps one below the other in qkv and out
 };
 
-/// The decomposed position terms in units of log2: row [heads, tokens, n], column [heads, tokens, n] (see AttentionParams).
+/// The decomposed position terms in units of log2: row [images, heads, tokens, n], column [images, heads, tokens, n] (see AttentionParams).
 struct RelPosParams {
   const void* qkv;
   int height, width, heads, head_dim, window;
   const float *rel_h, *rel_w;
   float *row, *column;
+  int images = 1;
 };
 
 /// Global attention on tensor cores with the terms of RelPosParams.
@@ -91,6 +93,7 @@ struct AttentionGlobalParams {
   int height, width, heads;
   float scale;
   const float *row, *column;  ///< null: no positions
+  int images = 1;
 };
 
 /// Windowed attention on tensor cores. Positions: the terms of RelPosParams, or a table `bias` [heads, n * n, n * n] in the definition's units; null: none.
@@ -101,6 +104,7 @@ struct AttentionWindowParams {
   float scale;
   const float *row, *column;
   const float* bias;
+  int images = 1;
 };
 
 /// image [height, width, 3] float -> rows [tokens, 3 * patch * patch], in the order of PyTorch's weight [out, channel, y, x]. Sides are multiples of patch.

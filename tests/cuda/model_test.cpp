@@ -6,6 +6,9 @@
 #  include "emu/runtime.hpp"
 #endif
 
+#include <sampan/predict/volume.hpp>
+
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <set>
@@ -264,6 +267,64 @@ TEST_CASE("cuda: the network's input has the bits of the host's, for every recip
       }
 }
 
+TEST_CASE("cuda: several images together are the bits of one after the other") {
+  struct Case {
+    weights::Contract contract;
+    Precision precision;
+    bool together;
+  };
+  const Case cases[] = {{tiny_sam({.width = 64, .depth = 2, .heads = 2, .image = 256, .global_blocks = {1}}), Precision::f16, true},
+                        {tiny_sam(), Precision::f32, true},
+                        {tiny_lite_medsam({.dims = {32, 32, 64, 96}, .heads = {1, 1, 2, 3}}), Precision::bf16, true},
+                        {tiny_med2d(), Precision::f32, false}};
+  for (const Case& k : cases) {
+    CAPTURE(k.contract.name);
+    const TempFolder folder;
+    const Model model = load_random(folder, k.contract, {.precision = k.precision, .device = Device::cuda});
+    const auto first = test_image(90, 70, 3), second = test_image(61, 83, 3, 9);
+    const ImageView images[] = {view_of(first), {second.data(), {61, 83, 3}}};
+    std::vector<Session> sessions;
+    sessions.emplace_back(model);
+    sessions.emplace_back(model);
+    Session alone(model);
+    set_images(sessions, images);
+    const auto before = emu::runtime_counts();
+    set_images(sessions, images);
+    const auto products = emu::runtime_counts().products - before.products, launches = emu::runtime_counts().launches - before.launches;
+    CHECK(emu::runtime_counts().allocations == before.allocations);
+    std::uint64_t single = 0, single_launches = 0;
+    for (std::size_t i = 0; i < 2; ++i) {
+      alone.set_image(images[i]);
+      const auto start = emu::runtime_counts();
+      alone.set_image(images[i]);
+      single += emu::runtime_counts().products - start.products, single_launches += emu::runtime_counts().launches - start.launches;
+      CHECK(sessions[i].try_image_embedding().value() == alone.try_image_embedding().value());
+      CHECK(sessions[i].image_size().width == images[i].size.width);
+      const Prompt box{.box = Box{10, 12, 55, 60}};
+      CHECK(sessions[i].predict(box).low_res_logits == alone.predict(box).low_res_logits);
+    }
+    CHECK((products < single) == k.together);  // one product of both images instead of two
+    if (k.together) CHECK(launches < single_launches);
+    check_findings();
+  }
+  const TempFolder folder;
+  const Model model = load_random(folder, tiny_sam(), {.device = Device::cuda}), other = load_random(folder, tiny_sam());
+  std::vector<Session> two;
+  two.emplace_back(model);
+  two.emplace_back(other);
+  const auto pixels = test_image(90, 70, 3);
+  const ImageView images[] = {view_of(pixels), view_of(pixels)};
+  CHECK(try_set_images(two, images).error().code() == ErrorCode::invalid_argument);
+  CHECK(try_set_images(std::span(two).first(1), images).error().code() == ErrorCode::invalid_argument);
+  CHECK(try_set_images(std::span(two).first(0), std::span(images).first(0)));
+  std::vector<Session> hosts;  // one after the other there
+  hosts.emplace_back(other);
+  hosts.emplace_back(other);
+  set_images(hosts, images);
+  CHECK(hosts[0].has_image());
+  CHECK(hosts[0].try_image_embedding().value() == hosts[1].try_image_embedding().value());
+}
+
 TEST_CASE("cuda: of many sizes the last ones stay recorded") {
   const TempFolder folder;
   const Model model = load_random(folder, tiny_sam(), {.device = Device::cuda});
@@ -287,6 +348,32 @@ TEST_CASE("cuda: of many sizes the last ones stay recorded") {
   check_findings();
 }
 #endif
+
+TEST_CASE("cuda: a volume's slices go to its cache and come back") {
+  const TempFolder folder;
+  const Model model = load_random(folder, tiny_sam(), {.device = Device::cuda});
+  SliceSource source{{40, 36, 1}, 2, nullptr, nullptr};
+  source.read = [](void*, std::int64_t z, std::uint8_t* pixels) -> Status {
+    const auto slice = test_image(40, 36, 1, std::uint64_t(z) + 3);
+    std::copy(slice.begin(), slice.end(), pixels);
+    return {};
+  };
+  VolumeSession v = VolumeSession::open(model, source);
+  const VolumeBox box{6, 8, 33, 30, 0, 1};
+  std::vector<std::uint8_t> one(40 * 36), other(one);
+  v.set_box(1, box);
+  v.propagate();
+  REQUIRE(v.stats().encoded == 2);
+  v.set_box(2, box);
+  v.propagate();
+  CHECK(v.stats().encoded == 2);
+  CHECK(v.stats().from_memory >= 1);
+  for (std::int64_t z = 0; z < 2; ++z) {
+    CHECK(v.mask(1, z, one) == v.mask(2, z, other));
+    CHECK(one == other);
+  }
+  check_findings();
+}
 
 TEST_CASE("cuda: what it refuses, and says") {
   const TempFolder folder;

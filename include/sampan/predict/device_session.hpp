@@ -75,8 +75,29 @@ struct DeviceSession {
     return status ? done : status;
   }
 
+  /// Room for n inputs and embeddings; graphs that read smaller ones are dropped.
+  Status reserve_batch(Index n, Index pixels, Index g, Index channels) {
+    if (batch_input.valid() && batch_embedding.valid() && batch_input.view().extent(0) >= n * pixels) return {};
+    drop_graphs([](const Recorded& r) { return r.key[0] == kBatchKey; });
+    batch_input = {}, batch_embedding = {};
+    batch_input = Tensor<float, 3, Cuda>({n * pixels, pixels, 3});
+    batch_embedding = Tensor<float, 3, Cuda>({n * g, g, channels});
+    if (!batch_input.valid() || !batch_embedding.valid()) return Error(ErrorCode::out_of_memory, cat("CUDA: no memory for a batch of ", n, " images"));
+    return {};
+  }
+  /// A map to another place on the device, at once.
+  Status copy_rows(const SessionState& s, const Cuda& backend, const View<const float, 3>& from, const View<float, 3>& to) {
+    const std::lock_guard lock(device->busy());
+    Context<Cuda> ctx(backend, s.model->pool, arena);
+    copy(ctx, tokens(from), tokens(to));
+    const Status done = cuda::checked(cuda::synchronize(device->stream()));
+    const Status copied = ctx.status();
+    return copied ? done : copied;
+  }
+
+  static constexpr Index kBatchKey = 10;
   std::shared_ptr<cuda::Device> device;
-  Tensor<float, 3, Cuda> input, embedding;
+  Tensor<float, 3, Cuda> input, embedding, batch_input, batch_embedding;
   Tensor<float, 1, Cuda> side;  // models/mask_decoder.hpp, image_side
   DeviceBuffer image, prompts, results, limits, masks;
   Extent2 tables_of;  // the size whose tables `image` holds on the host
@@ -117,7 +138,7 @@ struct DeviceSession {
     return {};
   }
   Status grow_arena(const SessionState& s, std::size_t bytes) {
-    Index floats = side.view().size() + input.view().size();
+    Index floats = side.view().size() + input.view().size() + batch_input.view().size() + batch_embedding.view().size();
     for (const DeviceBuffer* b : {&image, &prompts, &results, &limits, &masks}) floats += b->there.view().size() / 4;
     SAMPAN_CHECK(s.check_memory(bytes, floats));
     drop_graphs([](const Recorded&) { return true; });
@@ -169,41 +190,91 @@ inline void prepare_side(Context<Cuda>& ctx, DeviceSession& d, const models::Net
   net.mask_decoder.prepare_image(ctx, std::as_const(d.embedding).view(), net.prompt_encoder.no_mask.view(), net.prompt_encoder.dense_pe.view(), net.mask_decoder.image_side(d.side.view().data()));
 }
 
-/// Pixels -> embedding, on the device. On the host either raw(ctx, bytes [h, w, 3]) fills the image's bytes, and the device does the rest, or, for a recipe that it
-/// does not have (predict/device_pixels.hpp), prepare(ctx, input) fills the network's input.
-template <class R, class P>
-Status encode_on_device(SessionState& s, const models::Network<Cuda>& net, const std::array<Index, 6>& key, const Progress* progress, R&& raw, P&& prepare) {
-  SAMPAN_TRY(d, device_side(s, net));
+/// How an image gets into the network's input: from its bytes on the device, or, for a recipe that the device does not have (predict/device_pixels.hpp), from the host.
+struct DeviceImage {
+  bool there = false;
+  predict::DevicePixels pixels;
+  Index bytes = 0;
+};
+
+/// The host's part: what the device is to copy stands in d.image.
+inline Result<DeviceImage> fill_image(SessionState& s, DeviceSession& d, const models::Network<Cuda>& net, SessionState::ImageCall& call) {
   const auto& c = s.model->contract;
   const Index side = net.image_size(), h = s.frame.original.height, w = s.frame.original.width;
-  const bool there = predict::pixels_on_device(c);
-  const auto pixels = there ? predict::DevicePixels::plan(c, s.frame) : predict::DevicePixels{};
-  if (there) {
-    if (pixels.bytes > d->image.there.view().size()) d->tables_of = {};
-    SAMPAN_CHECK(d->reserve(d->image, pixels.bytes));
-    if (d->tables_of != s.frame.original) {
-      d->tables_of = {};
-      SAMPAN_CHECK(pixels.fill(c, d->image.host()));
-      d->tables_of = s.frame.original;
-    }
-    SAMPAN_CHECK(s.run(host_backend(net.backend), key, progress, [&](Context<Cpu>& ctx) { raw(ctx, View<std::uint8_t, 3>(d->image.host() + pixels.pixels, {h, w, 3})); }));
-  } else {
-    SAMPAN_CHECK(d->reserve(d->image, 4 * side * side * 3));
-    SAMPAN_CHECK(s.run(host_backend(net.backend), key, progress, [&](Context<Cpu>& ctx) { prepare(ctx, View<float, 3>(d->image.host<float>(), {side, side, 3})); }));
+  DeviceImage image{.there = predict::pixels_on_device(c), .pixels = {}, .bytes = 4 * side * side * 3};
+  if (image.there) image.pixels = predict::DevicePixels::plan(c, s.frame), image.bytes = image.pixels.bytes;
+  if (image.bytes > d.image.there.view().size()) d.tables_of = {};
+  SAMPAN_CHECK(d.reserve(d.image, image.bytes));
+  if (image.there && d.tables_of != s.frame.original) {
+    d.tables_of = {};
+    SAMPAN_CHECK(image.pixels.fill(c, d.image.host()));
+    d.tables_of = s.frame.original;
   }
-  if (progress && !progress->report(progress->user, "image_encoder", 0.1)) return Error(ErrorCode::cancelled, "cancelled by the caller");
-  const DevicePart before{{2, there ? w : 0, there ? h : 0, 0, 0, 0}, {&d->image, there ? pixels.bytes : 4 * side * side * 3}, {}, [&](Context<Cuda>& ctx) {
-    if (there) return pixels.run(ctx, c, d->image.device(), d->input.view());
-    copy(ctx, View<const float, 2>(d->image.device_floats(), {side * side, 3}), View<float, 2>(d->input.view().data(), {side * side, 3}));
+  SAMPAN_CHECK(s.run(host_backend(net.backend), call.key(), call.progress, [&](Context<Cpu>& ctx) {
+    call.make(ctx, [&] {
+      if (image.there) return predict::raw_pixels(ctx, c, call.image, call.window, View<std::uint8_t, 3>(d.image.host() + image.pixels.pixels, {h, w, 3}));
+      predict::prepare_image(ctx, c, call.image, call.window, s.frame, View<float, 3>(d.image.host<float>(), {side, side, 3}));
+    });
+  }));
+  return image;
+}
+/// The device's part: d.image -> d.input. The arguments outlive what is returned.
+inline auto image_part(const SessionState& s, DeviceSession& d, const DeviceImage& image) {
+  const Extent2 size = image.there ? s.frame.original : Extent2{};
+  return DevicePart{PartKey{2, size.width, size.height, 0, 0, 0}, DeviceCopy{&d.image, image.bytes}, DeviceCopy{}, [&](Context<Cuda>& ctx) {
+    if (image.there) return image.pixels.run(ctx, s.model->contract, d.image.device(), d.input.view());
+    const Index n = d.input.view().size() / 3;
+    copy(ctx, View<const float, 2>(d.image.device_floats(), {n, 3}), View<float, 2>(d.input.view().data(), {n, 3}));
   }};
-  const DevicePart encoder{{0, 0, 0, 0, 0, 0}, {}, {}, [&](Context<Cuda>& ctx) {
+}
+inline Status report_encoder(const Progress* progress, double fraction) {
+  if (progress && !progress->report(progress->user, "image_encoder", fraction)) return Error(ErrorCode::cancelled, "cancelled by the caller");
+  return {};
+}
+
+/// Pixels -> embedding, on the device.
+inline Status encode_on_device(SessionState& s, const models::Network<Cuda>& net, SessionState::ImageCall& call) {
+  SAMPAN_TRY(d, device_side(s, net));
+  SAMPAN_TRY(image, fill_image(s, *d, net, call));
+  SAMPAN_CHECK(report_encoder(call.progress, 0.1));
+  const auto before = image_part(s, *d, image);
+  const DevicePart encoder{PartKey{}, DeviceCopy{}, DeviceCopy{}, [&](Context<Cuda>& ctx) {
     net.encode(ctx, std::as_const(d->input).view(), d->embedding.view());
     prepare_side(ctx, *d, net);
   }};
   SAMPAN_CHECK(d->run(s, net.backend, before, encoder));
   s.image_side_ready = s.embedding_elsewhere = true;
-  if (progress && !progress->report(progress->user, "image_encoder", 1)) return Error(ErrorCode::cancelled, "cancelled by the caller");
-  return {};
+  return report_encoder(call.progress, 1);
+}
+
+/// Several images of as many sessions of one model: prepared one by one, encoded together by the first session's device side, which keeps room for them.
+inline Status encode_batch_on_device(std::span<SessionState* const> sessions, const models::Network<Cuda>& net, std::span<SessionState::ImageCall> calls) {
+  const Index n = Index(sessions.size()), side = net.image_size(), g = net.grid(), c = net.channels();
+  const Progress* progress = calls[0].progress;
+  SessionState& s0 = *sessions[0];
+  SAMPAN_TRY(first, device_side(s0, net));
+  SAMPAN_CHECK(first->reserve_batch(n, side, g, c));
+  for (std::size_t i = 0; i < sessions.size(); ++i) {
+    SessionState& s = *sessions[i];
+    SAMPAN_TRY(d, device_side(s, net));
+    SAMPAN_TRY(image, fill_image(s, *d, net, calls[i]));
+    SAMPAN_CHECK(d->run(s, net.backend, image_part(s, *d, image)));
+    SAMPAN_CHECK(first->copy_rows(s0, net.backend, std::as_const(d->input).view(), first->batch_input.view().slice(0, Index(i) * side, side)));
+    SAMPAN_CHECK(report_encoder(progress, 0.1 * double(i + 1) / double(n)));
+  }
+  const DevicePart encoder{PartKey{DeviceSession::kBatchKey, n, 0, 0, 0, 0}, DeviceCopy{}, DeviceCopy{}, [&](Context<Cuda>& ctx) {
+    net.encode_batch(ctx, std::as_const(first->batch_input).view().slice(0, 0, n * side), first->batch_embedding.view().slice(0, 0, n * g));
+  }};
+  SAMPAN_CHECK(first->run(s0, net.backend, encoder));
+  for (std::size_t i = 0; i < sessions.size(); ++i) {
+    SessionState& s = *sessions[i];
+    DeviceSession& d = *s.device;
+    SAMPAN_CHECK(first->copy_rows(s0, net.backend, std::as_const(first->batch_embedding).view().slice(0, Index(i) * g, g), d.embedding.view()));
+    const DevicePart shared{PartKey{11, 0, 0, 0, 0, 0}, DeviceCopy{}, DeviceCopy{}, [&](Context<Cuda>& ctx) { prepare_side(ctx, d, net); }};
+    SAMPAN_CHECK(d.run(s, net.backend, shared));
+    s.image_side_ready = s.embedding_elsewhere = true;
+  }
+  return report_encoder(progress, 1);
 }
 
 /// An embedding that came from a file or a cache goes to the device.

@@ -76,42 +76,56 @@ struct SessionState {
     return Error(ErrorCode::limit, cat("this call needs ", (have + arena_bytes) >> 20, " MiB (weights ", have >> 20, ", activations ", arena_bytes >> 20, "), the memory limit is ", limit >> 20, " MiB"));
   }
 
-  template <class B>
-  Status set_image(const models::Network<B>& net, const ImageView& image, const std::optional<WindowLevel>& window, const Progress* progress) {
-    has_image = image_side_ready = embedding_elsewhere = false;
-    const auto& c = model->contract;
-    const Index g = net.grid(), s = net.image_size();
-    SAMPAN_CHECK(check(image));
-    SAMPAN_CHECK(predict::check_window(image, window));
-    frame = predict::make_frame(c, {image.size.height, image.size.width});
-    SAMPAN_CHECK(embedding.reserve(g, net.channels(), net.detail_channels()));
+  /// What set_image is given, and when its pixels were begun and ready.
+  struct ImageCall {
+    const ImageView& image;
+    const std::optional<WindowLevel>& window;
+    const Progress* progress = nullptr;
     double start = 0, prepared = 0;
-    const std::array<Index, 6> key{0, image.size.width, image.size.height, image.size.channels, Index(image.type), image.row_stride};
-    const auto timed = [&](auto& ctx, auto&& f) {
+    std::array<Index, 6> key() const { return {0, image.size.width, image.size.height, image.size.channels, Index(image.type), image.row_stride}; }
+    /// f(), which makes the pixels, with its times.
+    template <class H, class F>
+    void make(Context<H>& ctx, F&& f) {
       start = now_ms();
       ctx.step("preprocess");
       f();
       prepared = now_ms();
-    };
-    const auto prepare = [&](auto& ctx, const View<float, 3>& input) {
-      timed(ctx, [&] { predict::prepare_image(ctx, c, image, window, frame, input); });
-      ctx.tap("input", View<const float, 3>(input), TraceLayout::nchw);
-    };
+    }
+  };
+
+  template <class B>
+  Status set_image(const models::Network<B>& net, const ImageView& image, const std::optional<WindowLevel>& window, const Progress* progress) {
+    ImageCall call{image, window, progress};
+    SAMPAN_CHECK(begin_image(net, call));
     if constexpr (on_device<B>) {
-      const auto raw = [&](auto& ctx, const View<std::uint8_t, 3>& bytes) { timed(ctx, [&] { predict::raw_pixels(ctx, c, image, window, bytes); }); };
-      SAMPAN_CHECK(encode_on_device(*this, net, key, progress, raw, prepare));
+      SAMPAN_CHECK(encode_on_device(*this, net, call));
     } else {
-      SAMPAN_CHECK(run(net.backend, key, progress, [&](Context<B>& ctx) {
+      const Index s = net.image_size();
+      SAMPAN_CHECK(run(net.backend, call.key(), progress, [&](Context<B>& ctx) {
         auto scope = ctx.arena.scope();
         const auto input = scope.template make<float>(s, s, 3);
-        prepare(ctx, input);
+        call.make(ctx, [&] { predict::prepare_image(ctx, model->contract, image, window, frame, input); });
+        ctx.tap("input", View<const float, 3>(input), TraceLayout::nchw);
         net.encode(ctx, input, embedding.view(), embedding.detail());
       }));
     }
-    timings = {prepared - start, now_ms() - prepared, 0, 0};
-    size = image.size;
-    has_image = true;
+    end_image(call);
     return {};
+  }
+
+  /// The session holds no image until end_image().
+  template <class B>
+  Status begin_image(const models::Network<B>& net, const ImageCall& call) {
+    has_image = image_side_ready = embedding_elsewhere = false;
+    SAMPAN_CHECK(check(call.image));
+    SAMPAN_CHECK(predict::check_window(call.image, call.window));
+    frame = predict::make_frame(model->contract, {call.image.size.height, call.image.size.width});
+    return embedding.reserve(net.grid(), net.channels(), net.detail_channels());
+  }
+  void end_image(const ImageCall& call) {
+    timings = {call.prepared - call.start, now_ms() - call.prepared, 0, 0};
+    size = call.image.size;
+    has_image = true;
   }
 
   Status check_prompt(const Prompt& p, const PredictOptions& o) const;
