@@ -135,7 +135,11 @@ struct Cuda {
   Index images = 1;                ///< that the maps of an encoder's ops hold, one below the other (models/any_model.hpp, encode_batch)
 };
 inline Cuda exact_backend(const Cuda& b) { return {b.device, Precision::f32, b.host}; }
-inline Cuda batch_backend(const Cuda& b, Index images) { return {b.device, b.precision, b.host, images}; }
+inline Cuda batch_backend(const Cuda& b, Index images) {
+  Cuda many = b;
+  many.images = images;
+  return many;
+}
 inline const Cpu& host_backend(const Cuda& b) { return b.host; }
 
 namespace cuda {

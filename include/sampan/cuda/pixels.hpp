@@ -163,7 +163,7 @@ inline const std::uint8_t* resize_bytes(Context<Cuda>& ctx, const ResizeTables& 
     if (r.way == detail::AreaWay::sums) ran(ctx, "area_sum", kernels::launch_area_sum({in, out, w, oh, ow, axis(r.y), axis(r.x)}, stream_of(ctx)));
     if (r.way == detail::AreaWay::linear) ran(ctx, "area_linear", kernels::launch_area_linear({in, out, w, oh, ow, ints(r.y.a), ints(r.x.a)}, stream_of(ctx)));
   } else {
-    const bool across = r.w != r.ow, down = r.h != r.oh, both = across && down, down_first = both && detail::pillow_down_first(r.h, r.w, r.oh, r.ow, PillowOrder::pillow_13);
+    const bool across = r.w != r.ow, down = r.h != r.oh, both = across && down, down_first = both && pillow_down_first(r.h, r.w, r.oh, r.ow, PillowOrder::pillow_13);
     if (!across && !down) return in;
     auto scope = ctx.arena.scope();
     std::uint8_t* mid = scope.make<std::uint8_t>(both ? 3 * (down_first ? r.oh * r.w : r.h * r.ow) : Index(0)).data();

@@ -113,10 +113,8 @@ enum class PillowOrder {
   horizontal_first,  ///< every Pillow before 12.3 (2026), so the one of published SAM results; differs only for tall images and when the width grows
 };
 
-namespace detail {
 /// Where both sides change: does the vertical pass run first?
 inline bool pillow_down_first(Index h, Index w, Index oh, Index ow, PillowOrder order) { return order == PillowOrder::pillow_13 && h > oh && h - oh > 2 * (w - ow); }
-}  // namespace detail
 
 /// out = Image.fromarray(in).resize((ow, oh), BILINEAR), bit for bit.
 ///

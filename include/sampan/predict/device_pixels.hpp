@@ -26,7 +26,8 @@ struct DevicePixels {
     using weights::ResizeKind;
     DevicePixels d;
     const auto r = c.image.resize;
-    const auto kind = r == ResizeKind::pillow_bilinear ? cuda::ResizeBytes::pillow_bilinear : r == ResizeKind::cv2_area ? cuda::ResizeBytes::cv2_area : r == ResizeKind::cv2_nearest ? cuda::ResizeBytes::cv2_nearest : cuda::ResizeBytes::skimage_cubic_aa;
+    using R = cuda::ResizeBytes;
+    const auto kind = r == ResizeKind::pillow_bilinear ? R::pillow_bilinear : r == ResizeKind::cv2_area ? R::cv2_area : r == ResizeKind::cv2_nearest ? R::cv2_nearest : R::skimage_cubic_aa;
     cuda::Places places;
     d.frame = frame, d.shown = shown_size(c, frame);
     d.resize = cuda::ResizeTables::plan(kind, frame.original.height, frame.original.width, d.shown.height, d.shown.width, places);

@@ -49,9 +49,10 @@ struct DeviceSession {
   }
 
   /// At least `bytes` at both ends; what was there is lost if it must grow.
-  Status reserve(DeviceBuffer& b, Index bytes) {
+  Status reserve(const SessionState& s, DeviceBuffer& b, Index bytes) {
     if (bytes <= Index(b.here.bytes()) && bytes <= b.there.view().size()) return {};
-    drop_graphs([&](const Recorded& r) { return r.in == &b || r.out == &b; });
+    SAMPAN_CHECK(s.check_memory(arena.capacity(), held() + (bytes - b.there.view().size()) / 4));
+    drop_graphs([&](const Recorded& r) { return r.in == &b || r.out == &b || &b == &results; });  // masks are made from results as well
     b.there = {};
     b.there = Tensor<std::uint8_t, 1, Cuda>({bytes});
     if (!b.there.valid()) return Error(ErrorCode::out_of_memory, cat("CUDA: no memory for a buffer of ", bytes >> 20, " MiB"));
@@ -76,8 +77,9 @@ struct DeviceSession {
   }
 
   /// Room for n inputs and embeddings; graphs that read smaller ones are dropped.
-  Status reserve_batch(Index n, Index pixels, Index g, Index channels) {
+  Status reserve_batch(const SessionState& s, Index n, Index pixels, Index g, Index channels) {
     if (batch_input.valid() && batch_embedding.valid() && batch_input.view().extent(0) >= n * pixels) return {};
+    SAMPAN_CHECK(s.check_memory(arena.capacity(), held() + n * (3 * pixels * pixels + g * g * channels)));
     drop_graphs([](const Recorded& r) { return r.key[0] == kBatchKey; });
     batch_input = {}, batch_embedding = {};
     batch_input = Tensor<float, 3, Cuda>({n * pixels, pixels, 3});
@@ -137,10 +139,14 @@ struct DeviceSession {
     need = std::max(need, r->plan.arena_bytes);
     return {};
   }
-  Status grow_arena(const SessionState& s, std::size_t bytes) {
+  /// Floats of the device beside activations, weights and the embedding.
+  Index held() const {
     Index floats = side.view().size() + input.view().size() + batch_input.view().size() + batch_embedding.view().size();
     for (const DeviceBuffer* b : {&image, &prompts, &results, &limits, &masks}) floats += b->there.view().size() / 4;
-    SAMPAN_CHECK(s.check_memory(bytes, floats));
+    return floats;
+  }
+  Status grow_arena(const SessionState& s, std::size_t bytes) {
+    SAMPAN_CHECK(s.check_memory(bytes, held()));
     drop_graphs([](const Recorded&) { return true; });
     if (!arena.reserve<cuda::DeviceMemory>(bytes)) return Error(ErrorCode::out_of_memory, cat("CUDA: no memory for ", bytes >> 20, " MiB of activations"));
     return {};
@@ -177,10 +183,10 @@ inline Result<DeviceSession*> device_side(SessionState& s, const models::Network
   made->embedding = Tensor<float, 3, Cuda>({net.grid(), net.grid(), net.channels()});
   made->side = Tensor<float, 1, Cuda>({net.mask_decoder.image_side_floats()});
   if (!made->input.valid() || !made->embedding.valid() || !made->side.valid()) return Error(ErrorCode::out_of_memory, "CUDA: no memory for the image embedding");
-  // What does not depend on the image, at its largest, so that no later call drops what was recorded: a batch of prompts with all their logits.
-  SAMPAN_CHECK(made->reserve(made->results, 4 * kPromptBatch * net.mask_decoder.mask_count(true) * (low * low + 1)));
-  SAMPAN_CHECK(made->reserve(made->prompts, 4 * (low * low + 64 * net.channels())));
-  SAMPAN_CHECK(made->reserve(made->limits, 4 * Index(sizeof(float))));
+  // What does not depend on the image, at its largest, so that no later call drops what was recorded: the embedding, and a batch of prompts with all their logits.
+  SAMPAN_CHECK(made->reserve(s, made->results, 4 * std::max(made->embedding.view().size(), kPromptBatch * net.mask_decoder.mask_count(true) * (low * low + 1))));
+  SAMPAN_CHECK(made->reserve(s, made->prompts, 4 * (low * low + 64 * net.channels())));
+  SAMPAN_CHECK(made->reserve(s, made->limits, 4 * Index(sizeof(float))));
   s.device = std::move(made);
   return s.device.get();
 }
@@ -204,7 +210,7 @@ inline Result<DeviceImage> fill_image(SessionState& s, DeviceSession& d, const m
   DeviceImage image{.there = predict::pixels_on_device(c), .pixels = {}, .bytes = 4 * side * side * 3};
   if (image.there) image.pixels = predict::DevicePixels::plan(c, s.frame), image.bytes = image.pixels.bytes;
   if (image.bytes > d.image.there.view().size()) d.tables_of = {};
-  SAMPAN_CHECK(d.reserve(d.image, image.bytes));
+  SAMPAN_CHECK(d.reserve(s, d.image, image.bytes));
   if (image.there && d.tables_of != s.frame.original) {
     d.tables_of = {};
     SAMPAN_CHECK(image.pixels.fill(c, d.image.host()));
@@ -253,7 +259,7 @@ inline Status encode_batch_on_device(std::span<SessionState* const> sessions, co
   const Progress* progress = calls[0].progress;
   SessionState& s0 = *sessions[0];
   SAMPAN_TRY(first, device_side(s0, net));
-  SAMPAN_CHECK(first->reserve_batch(n, side, g, c));
+  SAMPAN_CHECK(first->reserve_batch(s0, n, side, g, c));
   for (std::size_t i = 0; i < sessions.size(); ++i) {
     SessionState& s = *sessions[i];
     SAMPAN_TRY(d, device_side(s, net));
@@ -281,7 +287,7 @@ inline Status encode_batch_on_device(std::span<SessionState* const> sessions, co
 inline Status embedding_to_device(SessionState& s, DeviceSession& d, const models::Network<Cuda>& net) {
   const View<const float, 3> from = std::as_const(s.embedding).view();
   const Index bytes = 4 * from.size(), n = net.grid() * net.grid();
-  SAMPAN_CHECK(d.reserve(d.results, bytes));
+  SAMPAN_CHECK(d.reserve(s, d.results, bytes));
   std::memcpy(d.results.host(), from.data(), std::size_t(bytes));
   const DevicePart part{{1, 0, 0, 0, 0, 0}, {&d.results, bytes}, {}, [&](Context<Cuda>& ctx) {
     copy(ctx, View<const float, 2>(d.results.device_floats(), {n, net.channels()}), tokens(d.embedding.view()));
@@ -295,7 +301,7 @@ inline Status embedding_to_device(SessionState& s, DeviceSession& d, const model
 /// The embedding that only the device has also goes to s.embedding.
 inline Status embedding_to_host(SessionState& s, DeviceSession& d, const models::Network<Cuda>& net) {
   const Index bytes = 4 * d.embedding.view().size();
-  SAMPAN_CHECK(d.reserve(d.results, bytes));
+  SAMPAN_CHECK(d.reserve(s, d.results, bytes));
   const DevicePart part{{3, 0, 0, 0, 0, 0}, {}, {&d.results, bytes}, [&](Context<Cuda>& ctx) {
     const auto from = tokens(std::as_const(d.embedding).view());
     copy(ctx, from, View<float, 2>(d.results.device_floats(), {from.extent(0), from.extent(1)}));
@@ -317,7 +323,7 @@ inline Status decode_on_device(SessionState& s, const models::Network<Cuda>& net
   const Index each = net.prompt_encoder.token_count(Index(first.points.size()), first.box.has_value()), tokens = b * each * channels;
   const bool ready = first.mask_input.empty(), there = predict::masks_on_device(c);
   const Index in_floats = tokens + (ready ? 0 : low * low);
-  SAMPAN_CHECK(d->reserve(d->prompts, 4 * in_floats));
+  SAMPAN_CHECK(d->reserve(s, d->prompts, 4 * in_floats));
   auto key = s.decode_key(prompts, o);
   SAMPAN_CHECK(s.run(host_backend(net.backend), {5, key[1], key[2], 0, 0, 0}, nullptr, [&](Context<Cpu>& ctx) {
     const View<float, 3> sparse(d->prompts.host<float>(), {b, each, channels});
@@ -353,7 +359,7 @@ inline Status decode_on_device(SessionState& s, const models::Network<Cuda>& net
     return {};
   }
   const predict::DeviceMasks made{planes, s.frame.original.height, s.frame.original.width};
-  SAMPAN_CHECK(d->reserve(d->masks, made.bytes()));
+  SAMPAN_CHECK(d->reserve(s, d->masks, made.bytes()));
   const auto limits = predict::mask_limits(c, s.stability_offset);
   const float values[4] = {limits.threshold, limits.inner, limits.outer, s.least_iou};
   std::memcpy(d->limits.host(), values, sizeof values);
