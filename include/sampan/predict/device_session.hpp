@@ -63,17 +63,19 @@ struct DeviceSession {
   template <class... F>
   Status run(const SessionState& s, const Cuda& backend, const DevicePart<F>&... parts) {
     const std::lock_guard lock(device->busy());
-    Status status;
+    Status status = make_room(s, backend, parts...);
     const auto each = [&](auto&& step) { (void)((status = step(parts), status.ok()) && ...); };
-    const std::uint64_t begin = clock;
-    std::size_t need = 0;
-    each([&](const auto& p) { return plan_part(s, backend, p, begin, need); });
-    if (status && arena.capacity() < need) status = grow_arena(s, need);
     if (status) each([&](const auto& p) { return record(s, backend, p); });
     if (!status) return status;
     each([&](const auto& p) { return cuda::checked(cuda::launch_graph(find(p.key)->graph, device->stream())); });
     const Status done = cuda::checked(cuda::synchronize(device->stream()));  // also after a failure: nothing may use the buffers any more
     return status ? done : status;
+  }
+  /// Plans parts that run later, so that the room for them is not made between others, whose recordings it would cost.
+  template <class... F>
+  Status expect(const SessionState& s, const Cuda& backend, const DevicePart<F>&... parts) {
+    const std::lock_guard lock(device->busy());
+    return make_room(s, backend, parts...);
   }
 
   /// Room for n inputs and embeddings; graphs that read smaller ones are dropped.
@@ -121,6 +123,14 @@ struct DeviceSession {
     for (auto& r : recorded)
       if (r.key == key) return &r;
     return nullptr;
+  }
+  template <class... F>
+  Status make_room(const SessionState& s, const Cuda& backend, const DevicePart<F>&... parts) {
+    Status status;
+    const std::uint64_t begin = clock;
+    std::size_t need = 0;
+    (void)((status = plan_part(s, backend, parts, begin, need), status.ok()) && ...);
+    return status && arena.capacity() < need ? grow_arena(s, need) : status;
   }
   /// Parts of a call under way were used after `begin` and stay.
   template <class F>
@@ -260,24 +270,25 @@ inline Status encode_batch_on_device(std::span<SessionState* const> sessions, co
   SessionState& s0 = *sessions[0];
   SAMPAN_TRY(first, device_side(s0, net));
   SAMPAN_CHECK(first->reserve_batch(s0, n, side, g, c));
+  const DevicePart encoder{PartKey{DeviceSession::kBatchKey, n, 0, 0, 0, 0}, DeviceCopy{}, DeviceCopy{}, [&](Context<Cuda>& ctx) {
+    net.encode_batch(ctx, std::as_const(first->batch_input).view().slice(0, 0, n * side), first->batch_embedding.view().slice(0, 0, n * g));
+  }};
+  const auto shared = [&](DeviceSession& d) { return DevicePart{PartKey{11, 0, 0, 0, 0, 0}, DeviceCopy{}, DeviceCopy{}, [&](Context<Cuda>& ctx) { prepare_side(ctx, d, net); }}; };
+  SAMPAN_CHECK(first->expect(s0, net.backend, encoder));
   for (std::size_t i = 0; i < sessions.size(); ++i) {
     SessionState& s = *sessions[i];
     SAMPAN_TRY(d, device_side(s, net));
     SAMPAN_TRY(image, fill_image(s, *d, net, calls[i]));
+    SAMPAN_CHECK(d->expect(s, net.backend, shared(*d)));
     SAMPAN_CHECK(d->run(s, net.backend, image_part(s, *d, image)));
     SAMPAN_CHECK(first->copy_rows(s0, net.backend, std::as_const(d->input).view(), first->batch_input.view().slice(0, Index(i) * side, side)));
     SAMPAN_CHECK(report_encoder(progress, 0.1 * double(i + 1) / double(n)));
   }
-  const DevicePart encoder{PartKey{DeviceSession::kBatchKey, n, 0, 0, 0, 0}, DeviceCopy{}, DeviceCopy{}, [&](Context<Cuda>& ctx) {
-    net.encode_batch(ctx, std::as_const(first->batch_input).view().slice(0, 0, n * side), first->batch_embedding.view().slice(0, 0, n * g));
-  }};
   SAMPAN_CHECK(first->run(s0, net.backend, encoder));
   for (std::size_t i = 0; i < sessions.size(); ++i) {
     SessionState& s = *sessions[i];
-    DeviceSession& d = *s.device;
-    SAMPAN_CHECK(first->copy_rows(s0, net.backend, std::as_const(first->batch_embedding).view().slice(0, Index(i) * g, g), d.embedding.view()));
-    const DevicePart shared{PartKey{11, 0, 0, 0, 0, 0}, DeviceCopy{}, DeviceCopy{}, [&](Context<Cuda>& ctx) { prepare_side(ctx, d, net); }};
-    SAMPAN_CHECK(d.run(s, net.backend, shared));
+    SAMPAN_CHECK(first->copy_rows(s0, net.backend, std::as_const(first->batch_embedding).view().slice(0, Index(i) * g, g), s.device->embedding.view()));
+    SAMPAN_CHECK(s.device->run(s, net.backend, shared(*s.device)));
     s.image_side_ready = s.embedding_elsewhere = true;
   }
   return report_encoder(progress, 1);
