@@ -108,8 +108,17 @@ Status launch_attention_global(const AttentionGlobalParams& p, Element t, int he
     return with_head_dim(head_dim, [&](auto d) {
       using T = decltype(v);
       constexpr int kD = decltype(d)::value;
-      const dim3 grid(blocks((long long)p.height * p.width, 64), unsigned(p.heads), unsigned(p.images));
-      return p.width == 64 ? run(attention_global_kernel<T, kD, true>, grid, 128, kGlobalSharedBytes<kD>, of(s), p) : run(attention_global_kernel<T, kD, false>, grid, 128, kGlobalSharedBytes<kD>, of(s), p);
+      const long long tokens = (long long)p.height * p.width, terms = p.row ? tokens * p.heads : 0;
+      const dim3 grid(blocks(tokens, 64), unsigned(p.heads));
+      AttentionGlobalParams one = p;
+      cudaError_t done = cudaSuccess;
+      for (int i = 0; i < p.images && done == cudaSuccess; ++i) {  // a launch fills the device; a third axis of the grid would cost the kernel registers that it does not have
+        one.qkv = static_cast<const T*>(p.qkv) + i * tokens * 3 * p.heads * kD;
+        one.out = static_cast<T*>(p.out) + i * tokens * p.heads * kD;
+        one.row = p.row + i * terms * p.height, one.column = p.column + i * terms * p.width;
+        done = p.width == 64 ? run(attention_global_kernel<T, kD, true>, grid, 128, kGlobalSharedBytes<kD>, of(s), one) : run(attention_global_kernel<T, kD, false>, grid, 128, kGlobalSharedBytes<kD>, of(s), one);
+      }
+      return done;
     });
   };
   return t == Element::f16 ? go(F16{}) : t == Element::bf16 ? go(BF16{}) : cudaErrorInvalidValue;

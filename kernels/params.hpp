@@ -93,7 +93,7 @@ struct AttentionGlobalParams {
   int height, width, heads;
   float scale;
   const float *row, *column;  ///< null: no positions
-  int images = 1;
+  int images = 1;  ///< the launcher's: a kernel sees one
 };
 
 /// Windowed attention on tensor cores. Positions: the terms of RelPosParams, or a table `bias` [heads, n * n, n * n] in the definition's units; null: none.
