@@ -2,6 +2,7 @@
 //   bench_encoder --shapes lite_medsam,sam_vit_b --threads 1,2            random weights of published networks (networks.hpp)
 //   bench_encoder --model medsam.safetensors                              real weights
 //   bench_encoder --device cuda --precision f32,f16,bf16 --threads 1      on the device; with copies from and to it
+//   bench_encoder --batch 8 --device cuda --precision bf16                eight images together (set_images); ms, FLOP and rate are those of all
 //   bench_encoder --precision f32,fast,bf16 --threads 2                   the ratio column compares with the first
 // Data flow: bench/networks.cpp or a file -> Model, Session -> here.   FLOP: useful ones (ModelInfo::encode_flop), not what a reference implementation pads.
 // Error: the embedding against the Reference backend. For random networks on a twin with the same widths, heads and windows but fewer tokens and layers (the
@@ -20,6 +21,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <iterator>
 #include <cstring>
 #include <memory>
@@ -64,7 +66,7 @@ constexpr NamedPrecision kPrecisions[] = {{"f32", sampan::Precision::f32, 1e-5},
 /// A network with one image or cube, encoded again and again.
 class Subject {
  public:
-  Subject(bool volume, const std::string& path, const std::string& isa, int threads, sampan::Precision precision, sampan::Device device) {
+  Subject(bool volume, const std::string& path, const std::string& isa, int threads, sampan::Precision precision, sampan::Device device, int batch = 1) : device_(device) {
     sampan::LoadOptions o;
     o.isa = isa, o.threads = threads, o.device = device, o.precision = precision;
     const double start = seconds();
@@ -79,21 +81,26 @@ class Subject {
       load_ms = (seconds() - start) * 1e3;
       flop = model.info().encode_flop, weight_bytes = double(model.info().weight_bytes);
       image_.emplace(model.info().image_size);
-      session_.emplace(model);
+      for (int i = 0; i < batch; ++i) sessions_.emplace_back(model), views_.push_back(image_->view);
+      flop *= batch;
     }
   }
   /// Milliseconds of the encoder alone; all_ms: with what prepares its input.
   double encode() {
     all_ms = milliseconds_of([&] {
-      if (session_) take(session_->try_set_image(image_->view));
+      if (!sessions_.empty()) take(sampan::try_set_images(sessions_, views_));
       else take(session3d_->try_set_centre(double(cube_->side / 2), double(cube_->side / 2), double(cube_->side / 2)));
     });
-    return session_ ? session_->timings().encode : session3d_->timings().encode;
+    if (sessions_.empty()) return session3d_->timings().encode;
+    if (device_ == sampan::Device::cuda) return sessions_[0].timings().encode;  // one call: the time of all
+    double all = 0;
+    for (const auto& s : sessions_) all += s.timings().encode;
+    return all;
   }
   std::vector<float> embedding() {
-    if (session_) {
+    if (!sessions_.empty()) {
       encode();
-      return take(session_->try_image_embedding());
+      return take(sessions_.back().try_image_embedding());
     }
     sampan::Trace trace({"image_encoder"});
     session3d_->set_trace(&trace);
@@ -105,9 +112,11 @@ class Subject {
   double flop = 0, weight_bytes = 0, load_ms = 0, all_ms = 0;
 
  private:
+  sampan::Device device_;
   std::optional<Image> image_;
   std::unique_ptr<Cube> cube_;
-  std::optional<sampan::Session> session_;
+  std::vector<sampan::Session> sessions_;
+  std::vector<sampan::ImageView> views_;
   std::optional<sampan::Session3d> session3d_;
 };
 
@@ -132,7 +141,7 @@ class Twin {
   std::vector<float> want_;
 };
 
-void run_model(Harness& h, const std::string& name, bool volume, const std::string& path, const Twin* twin, const std::vector<NamedPrecision>& precisions, sampan::Device device) {
+void run_model(Harness& h, const std::string& name, bool volume, const std::string& path, const Twin* twin, const std::vector<NamedPrecision>& precisions, sampan::Device device, int batch) {
   std::vector<Case> group;
   const auto first = std::make_shared<std::vector<float>>();  // embedding of the first thread count, per level
   for (const auto& isa : h.isas())
@@ -140,12 +149,12 @@ void run_model(Harness& h, const std::string& name, bool volume, const std::stri
       for (const int threads : h.threads()) {
         const bool resettable = reset_peak();
         const std::size_t before = resident_bytes();
-        const auto v = std::make_shared<Subject>(volume, path, isa, threads, precision.value, device);
+        const auto v = std::make_shared<Subject>(volume, path, isa, threads, precision.value, device, batch);
         v->encode();
         const double peak = double(peak_resident_bytes() - before) / double(1 << 20);
 
         Row row;
-        row.name = name, row.isa = device == sampan::Device::cuda ? kDeviceRow : isa, row.threads = threads, row.precision = precision.name;
+        row.name = batch > 1 ? name + " x" + std::to_string(batch) : name, row.isa = device == sampan::Device::cuda ? kDeviceRow : isa, row.threads = threads, row.precision = precision.name;
         row.flop = v->flop;
         row.bytes = v->weight_bytes;  // least: every weight once; activations can stay in cache
         row.extra = {{"load_ms", v->load_ms}, {"peak_mib", resettable ? peak : kNaN}};
@@ -171,7 +180,10 @@ bool holds_volumes(const std::string& path) { return sampan::weights::is_volume(
 }  // namespace
 
 int main(int argc, char** argv) {
-  Harness h(argc, argv, "whole image encoders with random or real weights", {{"--model", "FILE", "weights written by sampan-convert, instead of random networks"}, {"--precision", "LIST", "f32, fast, bf16; f16 on cuda (default f32)"}, kDevice, kRoofSide});
+  Harness h(argc, argv, "whole image encoders with random or real weights", {{"--model", "FILE", "weights written by sampan-convert, instead of random networks"}, {"--precision", "LIST", "f32, fast, bf16; f16 on cuda (default f32)"}, kDevice, kRoofSide,
+                                                                              {"--batch", "N", "images of one call (default 1); on the processor one follows the other"}});
+  const int batch = h.option("--batch").empty() ? 1 : std::atoi(h.option("--batch").c_str());
+  if (batch < 1 || batch > 1024) die("--batch: 1 to 1024 are possible");
   const sampan::Device device = device_named(h.option("--device"));
   std::vector<NamedPrecision> precisions;
   std::string words = h.option("--precision").empty() ? "f32" : h.option("--precision");
@@ -189,17 +201,18 @@ int main(int argc, char** argv) {
     h.use_device(names);
   }
   if (const auto file = h.option("--model"); !file.empty()) {
-    run_model(h, file.substr(file.find_last_of('/') + 1), holds_volumes(file), file, nullptr, precisions, device);
+    run_model(h, file.substr(file.find_last_of('/') + 1), holds_volumes(file), file, nullptr, precisions, device, batch);
   } else {
     for (const auto& name : h.shapes({"lite_medsam", "mobile_sam", "sam_vit_b_256"})) {
       if (!h.wanted(name)) continue;
       const auto contract = network_contract(name);
       const bool volume = sampan::weights::is_volume(contract.network.encoder);
+      if (volume && batch > 1) die(name + ": --batch is of images");
       if (volume && device == sampan::Device::cuda) die(name + ": volumetric networks run on the processor only");
       const Twin twin(volume, name);
       const TemporaryFile weights(".safetensors");
       write_network(weights.path(), contract);
-      run_model(h, name, volume, weights.path(), &twin, precisions, device);
+      run_model(h, name, volume, weights.path(), &twin, precisions, device, batch);
     }
   }
   return h.report();

@@ -2,7 +2,7 @@
 //
 // Computes    ops/attend.hpp with windows: padding tokens are keys and values of zeros (identity 1), positions as terms of rel_pos.cuh, or a table of biases.
 // Arch        f16 from sm_75 on, bf16 from sm_80; operands 16 bit, sums, softmax and positions float. Windows 14 and 7, head_dim 32, 64, 80.
-// Launch      grid (windows, heads), 32 * kWindowWarps threads, shared bytes kWindowSharedBytes (opt-in above 48 KB). qkv and out on 16 bytes.
+// Launch      grid (windows, heads, images), 32 * kWindowWarps threads, shared bytes kWindowSharedBytes (opt-in above 48 KB). qkv and out on 16 bytes.
 // Shared      K, then V: rows [n][kColumns] of head_dim + 8; columns n .. kColumns - 1 are no tokens: their scores are masked. 64.5 KB at window 14, head_dim 64.
 // Work        16 queries per warp and step: 14 steps by 7 warps, or 4 by 4; a step without a real query is skipped (windows over the edge).
 // Registers   goal <= 200, no spill
@@ -36,7 +36,8 @@ static __global__ void __launch_bounds__(32 * kWindowWarps<kWindow>, 1) attentio
   const int thread = int(thread_x()), lane = thread % 32, g = lane / 4, t = lane % 4, head = int(block_y());
   const int windows_across = (p.width + kWindow - 1) / kWindow, y0 = int(block_x()) / windows_across * kWindow, x0 = int(block_x()) % windows_across * kWindow;
   const long long stride = 3LL * p.heads * kHeadDim;
-  const T* qkv = static_cast<const T*>(p.qkv) + head * kHeadDim;
+  const long long image = block_z(), tokens = (long long)p.height * p.width;
+  const T* qkv = static_cast<const T*>(p.qkv) + image * tokens * stride + head * kHeadDim;
   // Row of the map for place (y, x) of the window, or -1.
   const auto token = [&](int place) {
     const int y = place / kColumns, x = place % kColumns;
@@ -65,7 +66,7 @@ static __global__ void __launch_bounds__(32 * kWindowWarps<kWindow>, 1) attentio
     const float *row[2] = {}, *column[2] = {}, *table[2] = {};
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-      const long long at = (long long)head * p.height * p.width + (query[r] < 0 ? y0 * p.width + x0 : query[r]);  // any that exists: nothing of it is stored
+      const long long at = (image * p.heads + head) * tokens + (query[r] < 0 ? y0 * p.width + x0 : query[r]);  // any that exists: nothing of it is stored
       if (p.row) row[r] = p.row + at * kWindow, column[r] = p.column + at * kWindow;
       const int own = query[r] < 0 ? 0 : place[r] / kColumns * kWindow + place[r] % kColumns;
       if (kTable) table[r] = p.bias + ((long long)head * kWindow * kWindow + own) * kWindow * kWindow;
@@ -90,8 +91,8 @@ static __global__ void __launch_bounds__(32 * kWindowWarps<kWindow>, 1) attentio
         }
       a.accumulate(s, none, keys + kKeys * kSharedRow<kHeadDim>, lane);
     }
-    T* out = static_cast<T*>(p.out) + head * kHeadDim;
     const long long out_stride = (long long)p.heads * kHeadDim;
+    T* out = static_cast<T*>(p.out) + image * tokens * out_stride + head * kHeadDim;
     a.store(query[0] < 0 ? nullptr : out + query[0] * out_stride, query[1] < 0 ? nullptr : out + query[1] * out_stride, t);
   }
 }

@@ -4,18 +4,22 @@
 
 #include "attention_global.cuh"
 #include "attention_window.cuh"
+#include "byte_range.cuh"
 #include "channel_gate.cuh"
 #include "cross_attention.cuh"
+#include "cubic_lines.cuh"
 #include "depthwise_conv.cuh"
 #include "finish_rows.cuh"
 #include "image.cuh"
 #include "layer_norm.cuh"
 #include "mask_head.cuh"
+#include "mask_rows.cuh"
 #include "naive/attention.cuh"
 #include "naive/cross_attention.cuh"
 #include "naive/layer_norm.cuh"
 #include "patch_gather.cuh"
 #include "rel_pos.cuh"
+#include "resample.cuh"
 #include "scatter_taps.cuh"
 #include "tiled/attention.cuh"
 #include "window_partition.cuh"
@@ -46,6 +50,7 @@ cudaError_t with_head_dim(int d, F&& f) {
 
 bool aligned(const void* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; }
 cudaStream_t of(Stream s) { return static_cast<cudaStream_t>(s); }
+bool some_images(int n) { return n >= 1 && n <= 65535; }
 unsigned blocks(long long n, long long each) { return unsigned((n + each - 1) / each); }
 
 }  // namespace
@@ -90,29 +95,38 @@ Status launch_window_unpartition(const WindowParams& p, Element t, Stream s) {
 }
 
 Status launch_attention_naive(const AttentionParams& p, Element t, Stream s) {
-  if (p.height < 1 || p.width < 1 || p.heads < 1 || p.head_dim < 1 || p.head_dim > kNaiveHeadDim || p.window < 0 || (p.rel_h == nullptr) != (p.rel_w == nullptr)) return cudaErrorInvalidValue;
-  return with_type(t, [&](auto v) { return run(attention_naive_kernel<decltype(v)>, dim3(blocks((long long)p.height * p.width, 32), unsigned(p.heads)), 32, 0, of(s), p); });
+  if (!some_images(p.images) || p.height < 1 || p.width < 1 || p.heads < 1 || p.head_dim < 1 || p.head_dim > kNaiveHeadDim || p.window < 0 || (p.rel_h == nullptr) != (p.rel_w == nullptr)) return cudaErrorInvalidValue;
+  return with_type(t, [&](auto v) { return run(attention_naive_kernel<decltype(v)>, dim3(blocks((long long)p.height * p.width, 32), unsigned(p.heads), unsigned(p.images)), 32, 0, of(s), p); });
 }
 Status launch_rel_pos(const RelPosParams& p, Element t, Stream s) {
-  if (p.height < 1 || p.width < 1 || p.heads < 1 || p.head_dim < 1 || p.head_dim > 128 || p.window < 0) return cudaErrorInvalidValue;
-  return with_type(t, [&](auto v) { return run(rel_pos_kernel<decltype(v)>, dim3(unsigned(p.height * p.width), unsigned(p.heads)), 128, sizeof(float) * std::size_t(p.head_dim), of(s), p); });
+  if (!some_images(p.images) || p.height < 1 || p.width < 1 || p.heads < 1 || p.head_dim < 1 || p.head_dim > 128 || p.window < 0) return cudaErrorInvalidValue;
+  return with_type(t, [&](auto v) { return run(rel_pos_kernel<decltype(v)>, dim3(unsigned(p.height * p.width), unsigned(p.heads), unsigned(p.images)), 128, sizeof(float) * std::size_t(p.head_dim), of(s), p); });
 }
 
 Status launch_attention_global(const AttentionGlobalParams& p, Element t, int head_dim, Stream s) {
-  if (p.height < 1 || p.width < 1 || p.heads < 1 || !aligned(p.qkv) || !aligned(p.out) || (p.row == nullptr) != (p.column == nullptr)) return cudaErrorInvalidValue;
+  if (!some_images(p.images) || p.height < 1 || p.width < 1 || p.heads < 1 || !aligned(p.qkv) || !aligned(p.out) || (p.row == nullptr) != (p.column == nullptr)) return cudaErrorInvalidValue;
   const auto go = [&](auto v) {
     return with_head_dim(head_dim, [&](auto d) {
       using T = decltype(v);
       constexpr int kD = decltype(d)::value;
-      const dim3 grid(blocks((long long)p.height * p.width, 64), unsigned(p.heads));
-      return p.width == 64 ? run(attention_global_kernel<T, kD, true>, grid, 128, kGlobalSharedBytes<kD>, of(s), p) : run(attention_global_kernel<T, kD, false>, grid, 128, kGlobalSharedBytes<kD>, of(s), p);
+      const long long tokens = (long long)p.height * p.width, terms = p.row ? tokens * p.heads : 0;
+      const dim3 grid(blocks(tokens, 64), unsigned(p.heads));
+      AttentionGlobalParams one = p;
+      cudaError_t done = cudaSuccess;
+      for (int i = 0; i < p.images && done == cudaSuccess; ++i) {  // a launch fills the device; a third axis of the grid would cost the kernel registers that it does not have
+        one.qkv = static_cast<const T*>(p.qkv) + i * tokens * 3 * p.heads * kD;
+        one.out = static_cast<T*>(p.out) + i * tokens * p.heads * kD;
+        one.row = p.row + i * terms * p.height, one.column = p.column + i * terms * p.width;
+        done = p.width == 64 ? run(attention_global_kernel<T, kD, true>, grid, 128, kGlobalSharedBytes<kD>, of(s), one) : run(attention_global_kernel<T, kD, false>, grid, 128, kGlobalSharedBytes<kD>, of(s), one);
+      }
+      return done;
     });
   };
   return t == Element::f16 ? go(F16{}) : t == Element::bf16 ? go(BF16{}) : cudaErrorInvalidValue;
 }
 
 Status launch_attention_tiled(const AttentionGlobalParams& p, Element t, int head_dim, Stream s) {
-  if (p.height < 1 || p.width < 1 || p.heads < 1 || (p.row == nullptr) != (p.column == nullptr) || t != Element::f32) return cudaErrorInvalidValue;
+  if (p.images != 1 || p.height < 1 || p.width < 1 || p.heads < 1 || (p.row == nullptr) != (p.column == nullptr) || t != Element::f32) return cudaErrorInvalidValue;
   return with_head_dim(head_dim, [&](auto d) {
     constexpr int kD = decltype(d)::value;
     return run(attention_tiled_kernel<float, kD>, dim3(blocks((long long)p.height * p.width, kTiledQueries), unsigned(p.heads)), kTiledQueries, kTiledSharedBytes<kD>, of(s), p);
@@ -120,12 +134,12 @@ Status launch_attention_tiled(const AttentionGlobalParams& p, Element t, int hea
 }
 
 Status launch_attention_window(const AttentionWindowParams& p, Element t, int head_dim, int window, Stream s) {
-  if (p.height < 1 || p.width < 1 || p.heads < 1 || !aligned(p.qkv) || !aligned(p.out) || (p.row == nullptr) != (p.column == nullptr) || (p.row && p.bias)) return cudaErrorInvalidValue;
+  if (!some_images(p.images) || p.height < 1 || p.width < 1 || p.heads < 1 || !aligned(p.qkv) || !aligned(p.out) || (p.row == nullptr) != (p.column == nullptr) || (p.row && p.bias)) return cudaErrorInvalidValue;
   const auto go = [&](auto v) {
     return with_head_dim(head_dim, [&](auto d) {
       using T = decltype(v);
       constexpr int kD = decltype(d)::value;
-      const dim3 grid(unsigned(((p.height + window - 1) / window) * ((p.width + window - 1) / window)), unsigned(p.heads));
+      const dim3 grid(unsigned(((p.height + window - 1) / window) * ((p.width + window - 1) / window)), unsigned(p.heads), unsigned(p.images));
       const auto with = [&](auto w) {
         constexpr int kW = decltype(w)::value;
         const dim3 block(32 * kWindowWarps<kW>);
@@ -179,13 +193,68 @@ Status launch_pillow_pass(const PillowParams& p, Stream s) {
   if (!sides(p.height, p.width) || !sides(p.size, 1) || p.taps < 1) return cudaErrorInvalidValue;
   return run(pillow_pass_kernel, p.across ? pixel_grid(p.height, p.size) : pixel_grid(p.size, p.width), 256, 0, of(s), p);
 }
-Status launch_normalize(const NormalizeParams& p, Stream s) {
-  if (!sides(p.height, p.width) || p.height > p.side || p.width > p.side || p.std[0] == 0 || p.std[1] == 0 || p.std[2] == 0) return cudaErrorInvalidValue;
-  return run(normalize_kernel, pixel_grid(p.side, p.side), 256, 0, of(s), p);
-}
 Status launch_resize_bilinear(const ResizeParams& p, Stream s) {
   if (!sides(p.height, p.width) || !sides(p.out_height, p.out_width) || p.stride < p.width || (!p.out && !p.mask)) return cudaErrorInvalidValue;
   return run(resize_bilinear_kernel, pixel_grid(p.out_height, p.out_width), 256, 0, of(s), p);
+}
+
+Status launch_gather_pixels(const GatherParams& p, Stream s) {
+  if (!sides(p.out_height, p.out_width) || p.width < 1) return cudaErrorInvalidValue;
+  return run(gather_pixels_kernel, pixel_grid(p.out_height, p.out_width), 256, 0, of(s), p);
+}
+Status launch_area_sum(const AreaSumParams& p, Stream s) {
+  if (!sides(p.out_height, p.out_width) || p.width < 1) return cudaErrorInvalidValue;
+  return run(area_sum_kernel, pixel_grid(p.out_height, p.out_width), 256, 0, of(s), p);
+}
+Status launch_area_block(const AreaBlockParams& p, Stream s) {
+  if (!sides(p.out_height, p.out_width) || p.block_height < 1 || p.block_width < 1 || (long long)p.out_width * p.block_width > p.width) return cudaErrorInvalidValue;
+  if ((long long)p.block_height * p.block_width > kAreaBlock || (p.quarter && p.block_height * p.block_width != 4)) return cudaErrorInvalidValue;
+  return run(area_block_kernel, pixel_grid(p.out_height, p.out_width), 256, 0, of(s), p);
+}
+Status launch_area_linear(const AreaLinearParams& p, Stream s) {
+  if (!sides(p.out_height, p.out_width) || p.width < 1) return cudaErrorInvalidValue;
+  return run(area_linear_kernel, pixel_grid(p.out_height, p.out_width), 256, 0, of(s), p);
+}
+
+namespace {
+/// At most 2^31 values, and mirrored indices that fit.
+bool lines(const CubicParams& p) { return p.outer >= 1 && p.n >= 1 && p.inner >= 1 && p.n < 1 << 28 && (long long)p.outer * p.n * p.inner <= kCubicValues; }
+}  // namespace
+Status launch_cubic_gauss(const CubicParams& p, bool bytes, Stream s) {
+  if (!lines(p) || p.radius < 0 || p.radius >= 1 << 28) return cudaErrorInvalidValue;
+  const unsigned grid = blocks((long long)p.outer * p.n * p.inner, 256);
+  return bytes ? run(cubic_gauss_kernel<std::uint8_t>, grid, 256, 0, of(s), p) : run(cubic_gauss_kernel<double>, grid, 256, 0, of(s), p);
+}
+Status launch_cubic_recursion(const CubicParams& p, Stream s) {
+  if (!lines(p) || p.n < 2) return cudaErrorInvalidValue;
+  return run(cubic_recursion_kernel, blocks((long long)p.outer * p.inner, 64), 64, 0, of(s), p);
+}
+Status launch_cubic_taps(const CubicParams& p, bool bytes, Stream s) {
+  if (!lines(p) || p.size < 1 || (long long)p.outer * p.size * p.inner > kCubicValues || bytes != (p.range != nullptr)) return cudaErrorInvalidValue;
+  const unsigned grid = blocks((long long)p.outer * p.size * p.inner, 256);
+  return bytes ? run(cubic_taps_kernel<std::uint8_t>, grid, 256, 0, of(s), p) : run(cubic_taps_kernel<double>, grid, 256, 0, of(s), p);
+}
+
+Status launch_byte_range(const ByteRangeParams& p, Stream s) {
+  if (p.n < 1 || p.blocks < 1 || p.blocks > kRangeBlocks) return cudaErrorInvalidValue;
+  return run(byte_range_kernel, unsigned(p.blocks), 256, kByteRangeSharedBytes, of(s), p);
+}
+Status launch_range_table(const RangeTableParams& p, Stream s) {
+  if (p.blocks < 1 || p.blocks > kRangeBlocks) return cudaErrorInvalidValue;
+  return run(range_table_kernel, 1, 256, 0, of(s), p);
+}
+Status launch_map_bytes(const MapBytesParams& p, Stream s) {
+  if (!sides(p.height, p.width) || !sides(p.side, 1) || p.top < 0 || p.left < 0 || p.top + p.height > p.side || p.left + p.width > p.side) return cudaErrorInvalidValue;
+  return run(map_bytes_kernel, pixel_grid(p.side, p.side), 256, 0, of(s), p);
+}
+
+Status launch_sigmoid(const SigmoidParams& p, Stream s) {
+  if (p.n < 1 || p.n > 1LL << 38) return cudaErrorInvalidValue;
+  return run(sigmoid_kernel, blocks(p.n, 256), 256, 0, of(s), p);
+}
+Status launch_mask_rows(const MaskRowsParams& p, Stream s) {
+  if (p.planes < 1 || p.planes > 65535 || !sides(p.height, p.width) || p.stride < p.width || p.out_height < 1 || p.out_width < 1 || p.out_width > 1 << 24) return cudaErrorInvalidValue;
+  return run(mask_rows_kernel, dim3(unsigned(p.out_height), unsigned(p.planes)), 256, kMaskRowsSharedBytes, of(s), p);
 }
 
 }  // namespace sampan::inline SAMPAN_ABI::kernels

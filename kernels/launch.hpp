@@ -45,7 +45,26 @@ Status launch_cross_attention_naive(const CrossAttentionParams& p, Element t, St
 inline constexpr int kMaskHeadChannels = 32, kMaskHeadCount = 16;
 Status launch_mask_head(const MaskHeadParams& p, Element t, Stream s);
 Status launch_pillow_pass(const PillowParams& p, Stream s);
-Status launch_normalize(const NormalizeParams& p, Stream s);
 Status launch_resize_bilinear(const ResizeParams& p, Stream s);
+Status launch_gather_pixels(const GatherParams& p, Stream s);
+Status launch_area_sum(const AreaSumParams& p, Stream s);
+/// Most pixels of a block: its sum of bytes fits 31 bits.
+inline constexpr int kAreaBlock = 1 << 23;
+Status launch_area_block(const AreaBlockParams& p, Stream s);
+Status launch_area_linear(const AreaLinearParams& p, Stream s);
+/// Most values of launch_cubic_*.
+inline constexpr long long kCubicValues = 1LL << 31;
+/// in: bytes or doubles.
+Status launch_cubic_gauss(const CubicParams& p, bool bytes, Stream s);
+Status launch_cubic_recursion(const CubicParams& p, Stream s);
+/// out: bytes, clipped to p.range, or doubles.
+Status launch_cubic_taps(const CubicParams& p, bool bytes, Stream s);
+/// Most blocks of launch_byte_range.
+inline constexpr int kRangeBlocks = 64;
+Status launch_byte_range(const ByteRangeParams& p, Stream s);
+Status launch_range_table(const RangeTableParams& p, Stream s);
+Status launch_map_bytes(const MapBytesParams& p, Stream s);
+Status launch_sigmoid(const SigmoidParams& p, Stream s);
+Status launch_mask_rows(const MaskRowsParams& p, Stream s);
 
 }  // namespace sampan::inline SAMPAN_ABI::kernels

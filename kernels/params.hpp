@@ -74,14 +74,16 @@ struct AttentionParams {
   const float *rel_h, *rel_w;  ///< [2 n - 1, head_dim], n = window or the grid's side; null: no positions
   const float* bias;           ///< [heads, n * n, n * n] of one window (TinyViT's table, spread out); null: none
   const float* table = nullptr;  ///< the same as it is stored, [heads, n * n] by distance |dy| * n + |dx|; null: none
+  int images = 1;                ///< maps one below the other in qkv and out
 };
 
-/// The decomposed position terms in units of log2: row [heads, tokens, n], column [heads, tokens, n] (see AttentionParams).
+/// The decomposed position terms in units of log2: row [images, heads, tokens, n], column [images, heads, tokens, n] (see AttentionParams).
 struct RelPosParams {
   const void* qkv;
   int height, width, heads, head_dim, window;
   const float *rel_h, *rel_w;
   float *row, *column;
+  int images = 1;
 };
 
 /// Global attention on tensor cores with the terms of RelPosParams.
@@ -91,6 +93,7 @@ struct AttentionGlobalParams {
   int height, width, heads;
   float scale;
   const float *row, *column;  ///< null: no positions
+  int images = 1;  ///< the launcher's: a kernel sees one
 };
 
 /// Windowed attention on tensor cores. Positions: the terms of RelPosParams, or a table `bias` [heads, n * n, n * n] in the definition's units; null: none.
@@ -101,6 +104,7 @@ struct AttentionWindowParams {
   float scale;
   const float *row, *column;
   const float* bias;
+  int images = 1;
 };
 
 /// image [height, width, 3] float -> rows [tokens, 3 * patch * patch], in the order of PyTorch's weight [out, channel, y, x]. Sides are multiples of patch.
@@ -159,12 +163,95 @@ struct PillowParams {
   int taps;
 };
 
-/// RGB bytes [height, width, 3] -> (value - mean) / std as float [side, side, 3], zero to the right and below.
-struct NormalizeParams {
+/// Resizes of RGB bytes [height, width, 3] to [out_height, out_width, 3] by tables that the host made. Nearest: out(y, x) = in(row[y], column[x]).
+struct GatherParams {
+  const std::uint8_t* in;
+  std::uint8_t* out;
+  int width, out_height, out_width;
+  const std::int32_t *row, *column;
+};
+
+/// Taps of an area sum along one axis: output o weighs inputs from[o], from[o] + 1, ... with weight[begin[o]] to weight[begin[o + 1] - 1].
+struct AreaAxis {
+  const std::int32_t *begin, *from;
+  const float* weight;
+};
+/// OpenCV's area sums in float, rounded to even: across first, then down.
+struct AreaSumParams {
+  const std::uint8_t* in;
+  std::uint8_t* out;
+  int width, out_height, out_width;
+  AreaAxis rows, columns;
+};
+/// OpenCV's area means of whole blocks: block_height x block_width bytes; `quarter`: 2 x 2, in integers.
+struct AreaBlockParams {
+  const std::uint8_t* in;
+  std::uint8_t* out;
+  int width, out_height, out_width, block_height, block_width;
+  bool quarter;
+};
+/// OpenCV's bilinear in 11 bits: each axis has {from, next, weight of from, weight of next} per output.
+struct AreaLinearParams {
+  const std::uint8_t* in;
+  std::uint8_t* out;
+  int width, out_height, out_width;
+  const std::int32_t *rows, *columns;
+};
+
+/// One step of scikit-image's cubic resize on lines: values [outer, n, inner], lines along the middle axis. What of it a kernel reads, its file says.
+struct CubicParams {
+  const void* in;  ///< [outer, n, inner], bytes or doubles
+  void* out;       ///< doubles, or bytes of the last step
+  int outer, n, inner;
+  const double* gauss;  ///< [radius + 1], the centre first
+  int radius;
+  double pole, pole_n;  ///< z, and z^(n - 1)
+  int size;                      ///< outputs of a line
+  const std::int32_t* position;  ///< [size] of the first tap, mirrored where it is outside
+  const double* weight;          ///< [size, 4]
+  const float* range;            ///< least and largest byte of the image: what the result is clipped to
+};
+
+/// The least and the largest of n bytes: each of `blocks` blocks writes its pair to partial [blocks, 2].
+struct ByteRangeParams {
+  const std::uint8_t* in;
+  long long n;
+  float* partial;
+  int blocks;
+};
+/// From these pairs: range [2], and table [3, 256]: (value - least) / max(largest - least, 1e-8), in double.
+struct RangeTableParams {
+  const float* partial;
+  int blocks;
+  float *range, *table;
+};
+
+/// RGB bytes [height, width, 3] -> table[channel][value] as float [side, side, 3], at row `top` and column `left`, zero around.
+struct MapBytesParams {
   const std::uint8_t* in;
   float* out;
-  int height, width, side;
-  float mean[3], std[3];
+  int height, width, side, top, left;
+  const float* table;  ///< [3, 256]
+};
+
+/// y = 1 / (1 + exp(-x)).
+struct SigmoidParams {
+  const float* x;
+  float* y;
+  long long n;
+};
+
+/// Planes [height, width], rows `stride` and planes `plane` floats apart, bilinearly to [out_height, out_width] as ResizeParams; what comes back are bytes, 1 where the value
+/// exceeds limits[0], and of each row {pixels above limits[0], above limits[1], above limits[2], first and last column of the mask}.
+struct MaskRowsParams {
+  const float* in;
+  int planes, height, width, stride;
+  long long plane;
+  int out_height, out_width;
+  std::uint8_t* mask;    ///< [planes, out_height, out_width]
+  std::int32_t* counts;  ///< [planes, out_height, 5]
+  const float* limits;   ///< threshold, inner, outer, least score
+  const float* score;    ///< [planes]; a plane whose score is at most limits[3] is left out, nothing of it is written
 };
 
 }  // namespace sampan::inline SAMPAN_ABI::kernels

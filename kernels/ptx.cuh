@@ -46,6 +46,13 @@ SAMPAN_PTX float exp_exact(float x) { return expf(x); }
 SAMPAN_PTX float erf_exact(float x) { return erff(x); }
 SAMPAN_PTX float sqrt_exact(float x) { return __fsqrt_rn(x); }
 SAMPAN_PTX float fma_exact(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+/// Products and sums that the compiler may not fuse: what must equal the host's bits.
+SAMPAN_PTX float mul_exact(float a, float b) { return __fmul_rn(a, b); }
+SAMPAN_PTX float add_exact(float a, float b) { return __fadd_rn(a, b); }
+SAMPAN_PTX double mul_exact(double a, double b) { return __dmul_rn(a, b); }
+SAMPAN_PTX double add_exact(double a, double b) { return __dadd_rn(a, b); }
+/// To the nearest integer, ties to even.
+SAMPAN_PTX int nearest_int(float v) { return __float2int_rn(v); }
 SAMPAN_PTX float larger(float a, float b) { return fmaxf(a, b); }
 
 /// IEEE binary16 and bfloat16 in memory.

@@ -216,8 +216,8 @@ Answer create_convolution(Libraries* l, const ConvolutionShape& s, Convolution*&
   SAMPAN_ASK(say(cudnnCreateTensorDescriptor(&c->y), "cudnnCreateTensorDescriptor"));
   SAMPAN_ASK(say(cudnnCreateFilterDescriptor(&c->weight), "cudnnCreateFilterDescriptor"));
   SAMPAN_ASK(say(cudnnCreateConvolutionDescriptor(&c->description), "cudnnCreateConvolutionDescriptor"));
-  SAMPAN_ASK(say(cudnnSetTensor4dDescriptor(c->x, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, 1, int(s.in), int(s.height), int(s.width)), "cudnnSetTensor4dDescriptor"));
-  SAMPAN_ASK(say(cudnnSetTensor4dDescriptor(c->y, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, 1, int(s.out), oh, ow), "cudnnSetTensor4dDescriptor"));
+  SAMPAN_ASK(say(cudnnSetTensor4dDescriptor(c->x, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, int(s.images), int(s.in), int(s.height), int(s.width)), "cudnnSetTensor4dDescriptor"));
+  SAMPAN_ASK(say(cudnnSetTensor4dDescriptor(c->y, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, int(s.images), int(s.out), oh, ow), "cudnnSetTensor4dDescriptor"));
   SAMPAN_ASK(say(cudnnSetFilter4dDescriptor(c->weight, CUDNN_DATA_FLOAT, CUDNN_TENSOR_NHWC, int(s.out), int(s.in), int(s.kernel_h), int(s.kernel_w)), "cudnnSetFilter4dDescriptor"));
   SAMPAN_ASK(say(cudnnSetConvolution2dDescriptor(c->description, int(s.pad), int(s.pad), int(s.stride), int(s.stride), 1, 1, CUDNN_CROSS_CORRELATION, CUDNN_DATA_FLOAT), "cudnnSetConvolution2dDescriptor"));
   SAMPAN_ASK(say(cudnnSetConvolutionMathType(c->description, CUDNN_FMA_MATH), "cudnnSetConvolutionMathType"));

@@ -2,7 +2,7 @@
 // attention_window.cuh.
 //
 // Computes    ops/attend.hpp: windows of any size with padding tokens that are zeros, or all tokens; decomposed positions or a bias table; float arithmetic.
-// Launch      grid (ceil(height * width / 32), heads), 32 threads.   Ladder: this file -> attention_global.cuh, attention_window.cuh
+// Launch      grid (ceil(height * width / 32), heads, images), 32 threads.   Ladder: this file -> attention_global.cuh, attention_window.cuh
 // Two passes over the keys (largest score, then sums): no state but the accumulators.
 #pragma once
 #include "../params.hpp"
@@ -25,7 +25,8 @@ static __global__ void attention_naive_kernel(const __grid_constant__ AttentionP
   const int qy = token / p.width, qx = token % p.width, n = p.window ? p.window : 0;
   const int y0 = n ? qy / n * n : 0, x0 = n ? qx / n * n : 0, rows = n ? n : p.height, columns = n ? n : p.width;
   const long long stride = 3LL * p.heads * d;
-  const T* qkv = static_cast<const T*>(p.qkv);
+  const long long image = (long long)block_z() * p.height * p.width;
+  const T* qkv = static_cast<const T*>(p.qkv) + image * stride;
   const T* q = qkv + token * stride + head * d;
 
   const auto score = [&](int y, int x) {  // of key (y, x) of the window
@@ -52,7 +53,7 @@ static __global__ void attention_naive_kernel(const __grid_constant__ AttentionP
       const T* v = qkv + ((long long)(y0 + y) * p.width + x0 + x) * stride + (2 * p.heads + head) * d;
       for (int i = 0; i < d; ++i) out[i] += weight * to_float(v[i]);
     }
-  T* to = static_cast<T*>(p.out) + ((long long)token * p.heads + head) * d;
+  T* to = static_cast<T*>(p.out) + ((image + token) * p.heads + head) * d;
   for (int i = 0; i < d; ++i) to[i] = from_float<T>(out[i] / sum);
 }
 

@@ -6,6 +6,9 @@
 #  include "emu/runtime.hpp"
 #endif
 
+#include <sampan/predict/volume.hpp>
+
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <set>
@@ -56,6 +59,41 @@ std::vector<Prediction> answers(Session& s, const ModelInfo& info, bool box_alon
   return all;
 }
 
+/// A prediction's masks are those of the host's literal code on the prediction's own logits, to the last bit. Only a sigmoid leaves the device a choice: its exp is within two
+/// units in the last place, so that probabilities differ by at most a quarter of that (p (1 - p)), a rounding of the sum and one of the quotient: 3 2^-24, and what they are blended to
+/// by that and the roundings of the blend, 3 2^-24 more. A mask may differ where the threshold lies that near.
+void check_masks(Session& s, const Prediction& p) {
+  const sampan::detail::SessionState& state = sampan::detail::Access::state(s);
+  const double band = state.model->contract.mask.upsample == weights::UpsampleKind::sigmoid_then_original ? 6 * 0x1p-24 : 0;
+  const Index low = Index(p.low_res);
+  const auto literal = [&](std::size_t m, double shift, Candidate& out) {
+    weights::Contract c = state.model->contract;
+    c.mask.threshold += shift;
+    const auto finish = [&](Context<Reference>& ctx) { predict::finish_mask(ctx, c, state.frame, View<const float, 2>(p.low_res_logits.data() + Index(m) * low * low, {low, low}), out); };
+    ThreadPool pool(1);
+    Arena arena;
+    const Reference backend;
+    REQUIRE(arena.reserve(plan(backend, pool, finish).value().arena_bytes));
+    Context<Reference> ctx(backend, pool, arena);
+    finish(ctx);
+    REQUIRE(ctx.ok());
+  };
+  for (std::size_t m = 0; m < p.candidates.size(); ++m) {
+    const Candidate& got = p.candidates[m];
+    Candidate want, most;
+    literal(m, band, want);
+    literal(m, -band, most);
+    REQUIRE(got.mask.data.size() == want.mask.data.size());
+    Index outside = 0;
+    for (std::size_t i = 0; i < got.mask.data.size(); ++i) outside += got.mask.data[i] < want.mask.data[i] || got.mask.data[i] > most.mask.data[i];
+    CHECK(outside == 0);
+    if (want.mask.data != most.mask.data) continue;  // a pixel in the band
+    CHECK(got.area == want.area);
+    CHECK(got.extent == want.extent);
+    CHECK((got.stability == want.stability || (got.stability != got.stability && want.stability != want.stability)));
+  }
+}
+
 struct Network {
   const char* name;
   weights::Contract contract;
@@ -87,6 +125,7 @@ Distance between(const Model& got, const Model& want, bool box_alone = false) {
   for (std::size_t i = 0; i < a.size(); ++i) {
     d.logits = std::max(d.logits, relative_l2(a[i].low_res_logits, b[i].low_res_logits));
     REQUIRE(a[i].candidates.size() == b[i].candidates.size());
+    check_masks(x, a[i]);
   }
   return d;
 }
@@ -167,6 +206,178 @@ TEST_CASE("cuda: an embedding goes from the host to the device and back") {
   b.save_embedding(folder.file("cuda.safetensors"));
   c.load_embedding(folder.file("cuda.safetensors"));
   CHECK(c.predict(box).low_res_logits == b.predict(box).low_res_logits);
+  b.set_image(view_of(other));
+  CHECK(sampan::detail::Access::state(b).embedding_elsewhere);  // it is copied when somebody asks
+  const auto copied = b.try_image_embedding().value();
+  CHECK_FALSE(sampan::detail::Access::state(b).embedding_elsewhere);
+  CHECK(copied == c.try_image_embedding().value());
+  check_findings();
+}
+
+#if !defined(SAMPAN_TEST_GPU)
+TEST_CASE("cuda: the network's input has the bits of the host's, for every recipe that the device has") {
+  auto device = cuda::Device::open();
+  REQUIRE(device);
+  const Cuda backend{*device};
+  const Cpu host{.isa = best_isa()};
+  ThreadPool pool(1);
+  using R = weights::ResizeKind;
+  using N = weights::NormaliseKind;
+  // Larger and smaller than the input, whole factors (of area sums), sides that are right already, one pixel, and heights that make Pillow go down first.
+  const Extent2 sizes[] = {{50, 37}, {20, 27}, {64, 96}, {32, 32}, {32, 45}, {1, 3}, {90, 33}};
+  for (const R resize : {R::pillow_bilinear, R::cv2_area, R::cv2_nearest, R::skimage_cubic_aa})
+    for (const Extent2 size : sizes)
+      for (const bool other : {false, true}) {
+        weights::Contract c = tiny_sam();
+        c.network.image_size = 32;
+        c.image.resize = resize;
+        c.image.normalise = other == (resize == R::cv2_area || resize == R::skimage_cubic_aa) ? N::mean_std : N::min_max;
+        if (other) c.image.keep_aspect = false, c.image.pad = weights::PadKind::centre_small, c.image.channels = weights::ImageChannels::bgr;
+        CAPTURE(weights::to_text(resize));
+        CAPTURE(size.height);
+        CAPTURE(size.width);
+        CAPTURE(other);
+        REQUIRE(predict::pixels_on_device(c));
+        const auto pixels = test_image(size.width, size.height, 3);
+        const ImageView image{pixels.data(), {size.width, size.height, 3}};
+        const auto frame = predict::make_frame(c, size);
+        const auto on_host = [&](auto&& f) {
+          Arena arena;
+          REQUIRE(arena.reserve(plan(host, pool, f).value().arena_bytes));
+          Context<Cpu> ctx(host, pool, arena);
+          f(ctx);
+          REQUIRE(ctx.ok());
+        };
+        std::vector<float> want(32 * 32 * 3), got(want.size());
+        on_host([&](Context<Cpu>& ctx) { predict::prepare_image(ctx, c, image, {}, frame, View<float, 3>(want.data(), {32, 32, 3})); });
+        const auto there = predict::DevicePixels::plan(c, frame);
+        std::vector<std::uint8_t> block(std::size_t(there.bytes));
+        REQUIRE(there.fill(c, block.data()));
+        on_host([&](Context<Cpu>& ctx) { predict::raw_pixels(ctx, c, image, {}, View<std::uint8_t, 3>(block.data() + there.pixels, {size.height, size.width, 3})); });
+        const auto copied = Tensor<std::uint8_t, 1, Cuda>::copy_of(View<const std::uint8_t, 1>(block.data(), {there.bytes}));
+        Tensor<float, 3, Cuda> input({32, 32, 3});
+        const auto run = [&](Context<Cuda>& ctx) { there.run(ctx, c, copied.view().data(), input.view()); };
+        Arena arena;
+        REQUIRE(arena.reserve<cuda::DeviceMemory>(plan(backend, pool, run).value().arena_bytes));
+        Context<Cuda> ctx(backend, pool, arena);
+        run(ctx);
+        REQUIRE(ctx.ok());
+        REQUIRE(cuda::copy_out(got.data(), input.view().data(), got.size() * sizeof(float), (*device)->stream()).ok());
+        REQUIRE(cuda::synchronize((*device)->stream()).ok());
+        CHECK(std::memcmp(got.data(), want.data(), got.size() * sizeof(float)) == 0);
+        check_findings();
+      }
+}
+
+TEST_CASE("cuda: several images together are the bits of one after the other") {
+  struct Case {
+    weights::Contract contract;
+    Precision precision;
+    bool together;
+  };
+  const Case cases[] = {{tiny_sam({.width = 64, .depth = 2, .heads = 2, .image = 128, .global_blocks = {1}}), Precision::f16, true},
+                        {tiny_sam(), Precision::f32, true},  // and what a second call costs
+                        {tiny_lite_medsam({.dims = {32, 32, 64, 96}, .heads = {1, 1, 2, 3}}), Precision::bf16, true},
+                        {tiny_med2d(), Precision::f16, false}};
+  for (const Case& k : cases) {
+    CAPTURE(k.contract.name);
+    const TempFolder folder;
+    const Model model = load_random(folder, k.contract, {.precision = k.precision, .device = Device::cuda});
+    const auto first = test_image(90, 70, 3), second = test_image(61, 83, 3, 9);
+    const ImageView images[] = {view_of(first), {second.data(), {61, 83, 3}}};
+    std::vector<Session> sessions;
+    sessions.emplace_back(model);
+    sessions.emplace_back(model);
+    Session alone(model);
+    const auto before = emu::runtime_counts();
+    set_images(sessions, images);
+    const auto products = emu::runtime_counts().products - before.products;
+    std::uint64_t single = 0;
+    for (std::size_t i = 0; i < 2; ++i) {
+      const auto start = emu::runtime_counts().products;
+      alone.set_image(images[i]);
+      single += emu::runtime_counts().products - start;
+      CHECK(sessions[i].try_image_embedding().value() == alone.try_image_embedding().value());
+      CHECK(sessions[i].image_size().width == images[i].size.width);
+      if (k.precision != Precision::f32) continue;
+      const Prompt box{.box = Box{10, 12, 55, 60}};
+      CHECK(sessions[i].predict(box).low_res_logits == alone.predict(box).low_res_logits);
+    }
+    CHECK((products < single) == k.together);  // one product of both images instead of two
+    if (k.precision == Precision::f32) {
+      set_images(sessions, images);  // the prompts had made more room
+      const auto warm = emu::runtime_counts();
+      set_images(sessions, images);
+      CHECK(emu::runtime_counts().allocations == warm.allocations);
+      CHECK(emu::runtime_counts().living == warm.living);
+    }
+    check_findings();
+  }
+  const TempFolder folder;
+  const Model model = load_random(folder, tiny_sam(), {.device = Device::cuda}), other = load_random(folder, tiny_sam());
+  std::vector<Session> two;
+  two.emplace_back(model);
+  two.emplace_back(other);
+  const auto pixels = test_image(90, 70, 3);
+  const ImageView images[] = {view_of(pixels), view_of(pixels)};
+  CHECK(try_set_images(two, images).error().code() == ErrorCode::invalid_argument);
+  CHECK(try_set_images(std::span(two).first(1), images).error().code() == ErrorCode::invalid_argument);
+  CHECK(try_set_images(std::span(two).first(0), std::span(images).first(0)));
+  std::vector<Session> hosts;  // one after the other there
+  hosts.emplace_back(other);
+  hosts.emplace_back(other);
+  set_images(hosts, images);
+  CHECK(hosts[0].has_image());
+  CHECK(hosts[0].try_image_embedding().value() == hosts[1].try_image_embedding().value());
+}
+
+TEST_CASE("cuda: of many sizes the last ones stay recorded") {
+  const TempFolder folder;
+  const Model model = load_random(folder, tiny_sam(), {.device = Device::cuda});
+  Session session(model);
+  sampan::detail::SessionState& state = sampan::detail::Access::state(session);
+  const auto& net = std::get<models::Network<Cuda>>(state.model->network);
+  sampan::detail::DeviceSession d(net.backend.device);
+  REQUIRE(d.reserve(state, d.prompts, 64));
+  REQUIRE(d.reserve(state, d.results, 64));
+  const auto run = [&](Index i) {
+    *d.prompts.host<float>() = float(i);
+    const sampan::detail::DevicePart part{{9, i, 0, 0, 0, 0}, {&d.prompts, 64}, {&d.results, 64}, [&](Context<Cuda>& ctx) { copy(ctx, View<const float, 2>(d.prompts.device_floats(), {4, 4}), View<float, 2>(d.results.device_floats(), {4, 4})); }};
+    REQUIRE(d.run(state, net.backend, part));
+    CHECK(*d.results.host<float>() == float(i));
+  };
+  const auto living = emu::runtime_counts().living;
+  for (Index i = 0; i < 40; ++i) run(i);
+  CHECK(emu::runtime_counts().living == living + sampan::detail::kKeptParts);
+  for (Index i = 39; i >= 0; --i) run(i);
+  CHECK(emu::runtime_counts().living == living + sampan::detail::kKeptParts);
+  check_findings();
+}
+#endif
+
+TEST_CASE("cuda: a volume's slices go to its cache and come back") {
+  const TempFolder folder;
+  const Model model = load_random(folder, tiny_sam(), {.device = Device::cuda});
+  SliceSource source{{40, 36, 1}, 2, nullptr, nullptr};
+  source.read = [](void*, std::int64_t z, std::uint8_t* pixels) -> Status {
+    const auto slice = test_image(40, 36, 1, std::uint64_t(z) + 3);
+    std::copy(slice.begin(), slice.end(), pixels);
+    return {};
+  };
+  VolumeSession v = VolumeSession::open(model, source);
+  const VolumeBox box{6, 8, 33, 30, 0, 1};
+  std::vector<std::uint8_t> one(40 * 36), other(one);
+  v.set_box(1, box);
+  v.propagate();
+  REQUIRE(v.stats().encoded == 2);
+  v.set_box(2, box);
+  v.propagate();
+  CHECK(v.stats().encoded == 2);
+  CHECK(v.stats().from_memory >= 1);
+  for (std::int64_t z = 0; z < 2; ++z) {
+    CHECK(v.mask(1, z, one) == v.mask(2, z, other));
+    CHECK(one == other);
+  }
   check_findings();
 }
 
@@ -210,7 +421,7 @@ TEST_CASE("cuda: what it refuses, and says") {
 }
 
 #if !defined(SAMPAN_TEST_GPU)
-TEST_CASE("cuda: after the first image and prompts nothing is allocated, and a call is one graph") {
+TEST_CASE("cuda: after the first image and prompts nothing is allocated, and a call is two graphs and one wait") {
   const TempFolder folder;
   const Model cuda = load_random(folder, tiny_lite_medsam({.image = 32}), {.device = Device::cuda});
   Session s(cuda);
@@ -230,7 +441,7 @@ TEST_CASE("cuda: after the first image and prompts nothing is allocated, and a c
   const emu::RuntimeCounts after = emu::runtime_counts();
   CHECK(after.allocations == before.allocations);
   CHECK(after.living == before.living);
-  CHECK(after.graph_launches == before.graph_launches + 3);
+  CHECK(after.graph_launches == before.graph_launches + 6);  // of each call the part of the image's size and the network
   CHECK(after.synchronizations == before.synchronizations + 3);
   CHECK(encoded.launches > before.launches);
   // What a prompt costs beside those that it shares a call with: two transposed convolutions (a product and a kernel each), its tokens, norm, GELU, masks. Not attention, which

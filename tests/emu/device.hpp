@@ -54,6 +54,11 @@ SAMPAN_EMULATED float exp_exact(float x) { return std::exp(x); }
 SAMPAN_EMULATED float erf_exact(float x) { return std::erf(x); }
 SAMPAN_EMULATED float sqrt_exact(float x) { return std::sqrt(x); }
 SAMPAN_EMULATED float fma_exact(float a, float b, float c) { return std::fma(a, b, c); }
+SAMPAN_EMULATED float mul_exact(float a, float b) { return a * b; }
+SAMPAN_EMULATED float add_exact(float a, float b) { return a + b; }
+SAMPAN_EMULATED double mul_exact(double a, double b) { return a * b; }
+SAMPAN_EMULATED double add_exact(double a, double b) { return a + b; }
+SAMPAN_EMULATED int nearest_int(float v) { return int(std::nearbyint(v)); }
 SAMPAN_EMULATED float larger(float a, float b) { return std::fmax(a, b); }
 
 /// IEEE binary16 and bfloat16 in memory.

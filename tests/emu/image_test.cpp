@@ -1,9 +1,11 @@
-// Kernels around the network on the emulator: patches, depthwise convolution, Pillow's resize against the CPU's to the last bit, normalisation, bilinear logits.
+// Kernels around the network on the emulator: patches, depthwise convolution; and to the last bit of the host's: resizes, normalisation, bilinear logits.
 #include "cases.hpp"
 
-#include <sampan/image/normalize.hpp>
 #include <sampan/ops/resize_pillow_bilinear.hpp>
+#include <sampan/ops/resize_skimage_cubic.hpp>
 #include <sampan/ops/resize_torch_bilinear.hpp>
+
+#include <algorithm>
 
 using namespace sampan;
 using namespace sampan::emu;
@@ -112,20 +114,7 @@ TEST_CASE("pillow_pass: equal to the CPU's resize, byte for byte") {
   }
 }
 
-TEST_CASE("normalize: equal to the CPU's, zeros outside") {
-  const int h = 5, w = 9, side = 12;
-  const auto image = noise(std::size_t(3 * h * w));
-  std::vector<float> want(std::size_t(3 * side * side));
-  on_host([&](auto& ctx) { normalize_mean_std(ctx, View<const std::uint8_t, 3>(image.data(), {h, w, 3}), MeanStd{}, View<float, 3>(want.data(), {side, side, 3})); });
-  Buffer<std::uint8_t> d(image);
-  const MeanStd m;
-  std::vector<double> got;
-  run_sound({pixel_grid(side, side), {256}}, Type::f32, want.size(), got,
-            [&](void* out) { return normalize({d.data(), static_cast<float*>(out), h, w, side, {m.mean[0], m.mean[1], m.mean[2]}, {m.std[0], m.std[1], m.std[2]}}); });
-  for (std::size_t i = 0; i < want.size(); ++i) CHECK(got[i] == double(want[i]));
-}
-
-TEST_CASE("resize_bilinear: values within rounding of the CPU's, the mask agrees with the values") {
+TEST_CASE("resize_bilinear: the values of the literal definition to the last bit, the mask agrees with them") {
   for (const auto& [h, w, oh, ow] : {std::array<int, 4>{8, 10, 33, 21}, {7, 5, 3, 4}, {1, 6, 5, 6}}) {
     const int stride = w + 3;  // a crop
     const auto plane = random_values(6, std::size_t(h * stride));
@@ -135,8 +124,145 @@ TEST_CASE("resize_bilinear: values within rounding of the CPU's, the mask agrees
     std::vector<double> got;
     run_sound({pixel_grid(oh, ow), {256}}, Type::f32, want.size(), got,
               [&, a = h, b = w, c = oh, e = ow](void* out) { return resize_bilinear({d.data(), a, b, stride, static_cast<float*>(out), nullptr, c, e, 0.1f}); });
-    for (std::size_t i = 0; i < want.size(); ++i) CHECK(std::fabs(got[i] - double(want[i])) <= 6 * 0x1p-24);
+    for (std::size_t i = 0; i < want.size(); ++i) CHECK(got[i] == double(want[i]));
     const auto mask = bytes_of_launch(pixel_grid(oh, ow), want.size(), [&, a = h, b = w, c = oh, e = ow](std::uint8_t* out) { return resize_bilinear({d.data(), a, b, stride, nullptr, out, c, e, 0.1f}); });
     for (std::size_t i = 0; i < want.size(); ++i) CHECK(mask[i] == (got[i] > double(0.1f) ? 1 : 0));
+  }
+}
+
+TEST_CASE("gather_pixels, area sums, blocks and linear: what their tables say") {
+  const int h = 7, w = 9, oh = 5, ow = 34;
+  const auto image = noise(std::size_t(3 * h * w));
+  const auto value = [&](int y, int x, int c) { return int(image[std::size_t(3 * (y * w + x) + c)]); };
+  Buffer<std::uint8_t> d(image);
+  std::vector<std::int32_t> row(static_cast<std::size_t>(oh)), column(static_cast<std::size_t>(ow));
+  for (int y = 0; y < oh; ++y) row[std::size_t(y)] = 3 * y % h;
+  for (int x = 0; x < ow; ++x) column[std::size_t(x)] = 5 * x % w;
+  Buffer<std::int32_t> dr(row), dc(column);
+  const auto gathered = bytes_of_launch(pixel_grid(oh, ow), std::size_t(3 * oh * ow), [&](std::uint8_t* out) { return gather_pixels({d.data(), out, w, oh, ow, dr.data(), dc.data()}); });
+  for (int y = 0; y < oh; ++y)
+    for (int x = 0; x < ow; ++x)
+      for (int c = 0; c < 3; ++c) CHECK(gathered[std::size_t(3 * (y * ow + x) + c)] == value(row[std::size_t(y)], column[std::size_t(x)], c));
+
+  const auto blocks = bytes_of_launch(pixel_grid(3, 3), 27, [&](std::uint8_t* out) { return area_block({d.data(), out, w, 3, 3, 2, 3, false}); });
+  const auto quarters = bytes_of_launch(pixel_grid(3, 4), 36, [&](std::uint8_t* out) { return area_block({d.data(), out, w, 3, 4, 2, 2, true}); });
+  const auto sum = [&](int y0, int x0, int n, int m, int c) {
+    int s = 0;
+    for (int y = y0; y < y0 + n; ++y)
+      for (int x = x0; x < x0 + m; ++x) s += value(y, x, c);
+    return s;
+  };
+  for (int i = 0; i < 27; ++i) CHECK(blocks[std::size_t(i)] == int(std::nearbyint(float(sum(i / 9 * 2, i / 3 % 3 * 3, 2, 3, i % 3)) * (1.0f / 6.0f))));
+  for (int i = 0; i < 36; ++i) CHECK(quarters[std::size_t(i)] == (sum(i / 12 * 2, i / 3 % 4 * 2, 2, 2, i % 3) + 2) / 4);
+
+  // Rows 0-2 and 2-6, columns 1-3 and 3-8, with weights that do not sum to one: the result is cut to a byte.
+  const std::vector<std::int32_t> rb{0, 3, 8}, rf{0, 2}, cb{0, 3, 9}, cf{1, 3};
+  const auto rw = random_values(5, 8), cw = random_values(6, 9);
+  Buffer<std::int32_t> drb(rb), drf(rf), dcb(cb), dcf(cf);
+  Buffer<float> drw(rw), dcw(cw);
+  const auto sums = bytes_of_launch(pixel_grid(2, 2), 12, [&](std::uint8_t* out) { return area_sum({d.data(), out, w, 2, 2, {drb.data(), drf.data(), drw.data()}, {dcb.data(), dcf.data(), dcw.data()}}); });
+  for (int i = 0; i < 12; ++i) {
+    const auto y = std::size_t(i / 6), x = std::size_t(i / 3 % 2);
+    double v = 0;
+    for (int k = rb[y]; k < rb[y + 1]; ++k)
+      for (int j = cb[x]; j < cb[x + 1]; ++j) v += double(rw[std::size_t(k)]) * double(cw[std::size_t(j)]) * value(rf[y] + k - rb[y], cf[x] + j - cb[x], i % 3);
+    CHECK(std::fabs(double(sums[std::size_t(i)]) - std::clamp(v, 0.0, 255.0)) <= 0.5 + 1e-3);
+  }
+
+  const std::vector<std::int32_t> rows{0, 1, 2048, 0, 5, 6, 512, 1536}, columns{2, 3, 1000, 1048, 8, 8, 2048, 0};
+  Buffer<std::int32_t> lr(rows), lc(columns);
+  const auto linear = bytes_of_launch(pixel_grid(2, 2), 12, [&](std::uint8_t* out) { return area_linear({d.data(), out, w, 2, 2, lr.data(), lc.data()}); });
+  for (int i = 0; i < 12; ++i) {
+    const std::int32_t *v = &rows[std::size_t(i / 6 * 4)], *t = &columns[std::size_t(i / 3 % 2 * 4)];
+    const auto across = [&](int y) { return double(value(y, t[0], i % 3) * t[2] + value(y, t[1], i % 3) * t[3]) / 2048; };
+    CHECK(std::fabs(double(linear[std::size_t(i)]) - (across(v[0]) * v[2] + across(v[1]) * v[3]) / 2048) <= 0.5 + 3.0 / 4);  // two truncations below the last rounding
+  }
+}
+
+TEST_CASE("byte_range and range_table: the extremes of any number of bytes, and their table") {
+  for (const auto& [n, blocks] : {std::pair(5000, 3), {1, 1}, {257, 2}}) {
+    auto bytes = noise(std::size_t(n));
+    for (auto& b : bytes) b = std::uint8_t(20 + b / 2);
+    Buffer<std::uint8_t> d(bytes);
+    std::vector<double> partial;
+    const Launch l{{unsigned(blocks)}, {256}, byte_range_shared()};
+    const auto make = [&, n = n, blocks = blocks](void* out) { return byte_range({d.data(), n, static_cast<float*>(out), blocks}); };
+    run_sound(l, Type::f32, std::size_t(2 * blocks), partial, make);
+    if (n == 5000) every_sync_is_needed(l, Type::f32, std::size_t(2 * blocks), make);
+    std::vector<float> pairs(partial.begin(), partial.end());
+    Buffer<float> dp(pairs), range(2);
+    std::vector<double> table;
+    run_sound({{1}, {256}}, Type::f32, 768, table, [&, blocks = blocks](void* out) { return range_table({dp.data(), blocks, range.data(), static_cast<float*>(out)}); });
+    const int low = *std::min_element(bytes.begin(), bytes.end()), high = *std::max_element(bytes.begin(), bytes.end());
+    CHECK(range.values() == std::vector<float>{float(low), float(high)});
+    for (int v = 0; v < 256; ++v)
+      for (int c = 0; c < 3; ++c) CHECK(table[std::size_t(256 * c + v)] == double(float(double(v - low) / (high > low ? double(high - low) : 1e-8))));
+  }
+}
+
+TEST_CASE("map_bytes: by the table of each channel, zeros around") {
+  const int h = 5, w = 9, side = 12, top = 3, left = 2;
+  const auto image = noise(std::size_t(3 * h * w));
+  const auto table = random_values(3, 768);
+  Buffer<std::uint8_t> d(image);
+  Buffer<float> dt(table);
+  std::vector<double> got;
+  run_sound({pixel_grid(side, side), {256}}, Type::f32, std::size_t(3 * side * side), got, [&](void* out) { return map_bytes({d.data(), static_cast<float*>(out), h, w, side, top, left, dt.data()}); });
+  for (int i = 0; i < 3 * side * side; ++i) {
+    const int y = i / 3 / side - top, x = i / 3 % side - left;
+    const bool in = y >= 0 && y < h && x >= 0 && x < w;
+    CHECK(got[std::size_t(i)] == (in ? double(table[std::size_t(256 * (i % 3) + image[std::size_t(3 * (y * w + x) + i % 3)])]) : 0.0));
+  }
+}
+
+TEST_CASE("cubic_lines: the steps of the host's cubic_line, to the last bit") {
+  for (const auto& [n, size] : {std::pair(23, 9), {6, 17}, {1, 4}, {2, 2}}) {
+    const int outer = 2, inner = 3;
+    const auto image = noise(std::size_t(outer * n * inner));
+    std::vector<double> want(std::size_t(outer * size * inner));
+    const Index radius = sampan::detail::CubicAxis{n, size, 0, {}, {}, {}}.gauss_radius();
+    std::vector<double> gauss(std::size_t(radius + 1)), weight(std::size_t(4 * size));
+    std::vector<std::int32_t> position(static_cast<std::size_t>(size));
+    sampan::detail::CubicAxis axis{n, size, radius, View<double, 1>(gauss.data(), {radius + 1}), View<std::int32_t, 1>(position.data(), {size}), View<double, 2>(weight.data(), {size, 4})};
+    sampan::detail::fill_cubic_axis(axis);
+    std::vector<double> scratch(std::size_t(sampan::detail::cubic_scratch(axis, 3)));
+    for (int o = 0; o < outer; ++o)
+      sampan::detail::cubic_line<3>(
+          axis, scratch.data(), [&, n = n](Index i, double* v) { for (int l = 0; l < 3; ++l) v[l] = image[std::size_t((o * n + i) * 3 + l)]; },
+          [&, size = size](Index i, const double* v) { for (int l = 0; l < 3; ++l) want[std::size_t((o * size + i) * 3 + l)] = v[l]; });
+    Buffer<std::uint8_t> d(image);
+    Buffer<double> dg(gauss), dw(weight);
+    Buffer<std::int32_t> dp(position);
+    const double z = std::sqrt(3.0) - 2.0;
+    double zn = 1;
+    for (int i = 1; i < n; ++i) zn *= z;
+    CubicParams p{d.data(), nullptr, outer, n, inner, dg.data(), int(radius), z, zn, size, dp.data(), dw.data(), nullptr};
+    const unsigned threads = unsigned(outer * inner);
+    for (const Order order : {Order::forward, Order::backward, Order::random}) {
+      Buffer<double> line(image.size()), out(want.size());
+      p.in = d.data(), p.out = line.data();
+      const emu::Report first = launch({unsigned(image.size() + 255) / 256}, {256}, 0, cubic_gauss(p, true), {.order = order});
+      CHECK_MESSAGE(first.findings.empty(), first.text());
+      line.make_writable();
+      if (n > 1) {
+        const emu::Report second = launch({(threads + 63) / 64}, {64}, 0, cubic_recursion(p), {.order = order});
+        CHECK_MESSAGE(second.findings.empty(), second.text());
+      }
+      p.in = line.data(), p.out = out.data();
+      const emu::Report third = launch({unsigned(want.size() + 255) / 256}, {256}, 0, cubic_taps(p, false), {.order = order});
+      CHECK_MESSAGE(third.findings.empty(), third.text());
+      CHECK(out.fully_written());
+      CHECK(out.values() == want);
+      // The last step of an image: clipped, cut off.
+      const std::vector<float> extremes{60, 200};
+      Buffer<float> range(extremes);
+      p.range = range.data();
+      const auto bytes = bytes_of_launch({unsigned(want.size() + 255) / 256}, want.size(), [&](std::uint8_t* to) {
+        p.out = to;
+        return cubic_taps(p, true);
+      });
+      for (std::size_t i = 0; i < want.size(); ++i) CHECK(bytes[i] == std::uint8_t(std::clamp(want[i], 60.0, 200.0)));
+      p.range = nullptr;
+    }
   }
 }

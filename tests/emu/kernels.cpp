@@ -11,18 +11,22 @@
 
 #include "kernels/attention_global.cuh"
 #include "kernels/attention_window.cuh"
+#include "kernels/byte_range.cuh"
 #include "kernels/channel_gate.cuh"
 #include "kernels/cross_attention.cuh"
+#include "kernels/cubic_lines.cuh"
 #include "kernels/depthwise_conv.cuh"
 #include "kernels/finish_rows.cuh"
 #include "kernels/image.cuh"
 #include "kernels/layer_norm.cuh"
 #include "kernels/mask_head.cuh"
+#include "kernels/mask_rows.cuh"
 #include "kernels/naive/attention.cuh"
 #include "kernels/naive/cross_attention.cuh"
 #include "kernels/naive/layer_norm.cuh"
 #include "kernels/patch_gather.cuh"
 #include "kernels/rel_pos.cuh"
+#include "kernels/resample.cuh"
 #include "kernels/scatter_taps.cuh"
 #include "kernels/tiled/attention.cuh"
 #include "kernels/window_partition.cuh"
@@ -149,8 +153,27 @@ Work mask_head(const MaskHeadParams& p, Type t) {
   return with_type(t, [&](auto v) -> Work { return SAMPAN_RUN((mask_head_kernel<decltype(v)>), p); });
 }
 Work pillow_pass(const PillowParams& p) { return SAMPAN_RUN((pillow_pass_kernel), p); }
-Work normalize(const NormalizeParams& p) { return SAMPAN_RUN((normalize_kernel), p); }
 Work resize_bilinear(const ResizeParams& p) { return SAMPAN_RUN((resize_bilinear_kernel), p); }
+Work gather_pixels(const GatherParams& p) { return SAMPAN_RUN((gather_pixels_kernel), p); }
+Work area_sum(const AreaSumParams& p) { return SAMPAN_RUN((area_sum_kernel), p); }
+Work area_block(const AreaBlockParams& p) { return SAMPAN_RUN((area_block_kernel), p); }
+Work area_linear(const AreaLinearParams& p) { return SAMPAN_RUN((area_linear_kernel), p); }
+Work cubic_gauss(const CubicParams& p, bool bytes) {
+  if (bytes) return SAMPAN_RUN((cubic_gauss_kernel<std::uint8_t>), p);
+  return SAMPAN_RUN((cubic_gauss_kernel<double>), p);
+}
+Work cubic_recursion(const CubicParams& p) { return SAMPAN_RUN((cubic_recursion_kernel), p); }
+Work cubic_taps(const CubicParams& p, bool bytes) {
+  if (bytes) return SAMPAN_RUN((cubic_taps_kernel<std::uint8_t>), p);
+  return SAMPAN_RUN((cubic_taps_kernel<double>), p);
+}
+Work byte_range(const ByteRangeParams& p) { return SAMPAN_RUN((byte_range_kernel), p); }
+std::size_t byte_range_shared() { return std::size_t(kByteRangeSharedBytes); }
+Work range_table(const RangeTableParams& p) { return SAMPAN_RUN((range_table_kernel), p); }
+Work map_bytes(const MapBytesParams& p) { return SAMPAN_RUN((map_bytes_kernel), p); }
+Work sigmoid(const SigmoidParams& p) { return SAMPAN_RUN((sigmoid_kernel), p); }
+Work mask_rows(const MaskRowsParams& p) { return SAMPAN_RUN((mask_rows_kernel), p); }
+std::size_t mask_rows_shared() { return std::size_t(kMaskRowsSharedBytes); }
 
 #if defined(SAMPAN_EMULATOR)
 // ---- known mistakes -------------------------------------------------------------------------------------------------------------------

@@ -41,8 +41,21 @@ Work cross_attention_pixels(const CrossAttentionParams& p, Type t);
 std::size_t cross_attention_pixels_shared(int keys, int head_dim);
 Work mask_head(const MaskHeadParams& p, Type t);
 Work pillow_pass(const PillowParams& p);
-Work normalize(const NormalizeParams& p);
 Work resize_bilinear(const ResizeParams& p);
+Work gather_pixels(const GatherParams& p);
+Work area_sum(const AreaSumParams& p);
+Work area_block(const AreaBlockParams& p);
+Work area_linear(const AreaLinearParams& p);
+Work cubic_gauss(const CubicParams& p, bool bytes);
+Work cubic_recursion(const CubicParams& p);
+Work cubic_taps(const CubicParams& p, bool bytes);
+Work byte_range(const ByteRangeParams& p);
+std::size_t byte_range_shared();
+Work range_table(const RangeTableParams& p);
+Work map_bytes(const MapBytesParams& p);
+Work sigmoid(const SigmoidParams& p);
+Work mask_rows(const MaskRowsParams& p);
+std::size_t mask_rows_shared();
 
 // Small kernels with known mistakes, and their sound twins: what the emulator must find, and not find.
 Work sum_of_block(const float* x, float* y, bool with_barriers);

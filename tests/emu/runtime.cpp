@@ -302,18 +302,22 @@ Answer run_convolution(const Convolution* c, const float* x, const float* weight
     ++runtime().counts.convolutions;
     std::memset(workspace, 0xff, 2048);
     const std::int64_t oh = (s.height + 2 * s.pad - s.kernel_h) / s.stride + 1, ow = (s.width + 2 * s.pad - s.kernel_w) / s.stride + 1;
-    for (std::int64_t oy = 0; oy < oh; ++oy)
-      for (std::int64_t ox = 0; ox < ow; ++ox)
-        for (std::int64_t o = 0; o < s.out; ++o) {
-          float sum = 0;
-          for (std::int64_t ky = 0; ky < s.kernel_h; ++ky)
-            for (std::int64_t kx = 0; kx < s.kernel_w; ++kx) {
-              const std::int64_t iy = oy * s.stride + ky - s.pad, ix = ox * s.stride + kx - s.pad;
-              if (iy < 0 || iy >= s.height || ix < 0 || ix >= s.width) continue;
-              for (std::int64_t i = 0; i < s.in; ++i) sum += x[(iy * s.width + ix) * s.in + i] * weight[((o * s.kernel_h + ky) * s.kernel_w + kx) * s.in + i];
-            }
-          y[(oy * ow + ox) * s.out + o] = sum;
-        }
+    for (std::int64_t image = 0; image < s.images; ++image) {
+      const float* from = x + image * s.height * s.width * s.in;
+      float* to = y + image * oh * ow * s.out;
+      for (std::int64_t oy = 0; oy < oh; ++oy)
+        for (std::int64_t ox = 0; ox < ow; ++ox)
+          for (std::int64_t o = 0; o < s.out; ++o) {
+            float sum = 0;
+            for (std::int64_t ky = 0; ky < s.kernel_h; ++ky)
+              for (std::int64_t kx = 0; kx < s.kernel_w; ++kx) {
+                const std::int64_t iy = oy * s.stride + ky - s.pad, ix = ox * s.stride + kx - s.pad;
+                if (iy < 0 || iy >= s.height || ix < 0 || ix >= s.width) continue;
+                for (std::int64_t i = 0; i < s.in; ++i) sum += from[(iy * s.width + ix) * s.in + i] * weight[((o * s.kernel_h + ky) * s.kernel_w + kx) * s.in + i];
+              }
+            to[(oy * ow + ox) * s.out + o] = sum;
+          }
+    }
   });
   return {};
 }

@@ -98,7 +98,7 @@ inline PackedAttention<Cuda> pack(const Cuda& b, const AttentionParams& p) {
 /// As ops/attention.hpp says; channels must lie side by side and rows of the map follow one another.
 inline void attention(Context<Cuda>& ctx, const PackedAttention<Cuda>& w, const View<const float, 3>& x, const View<float, 3>& y, const View<const float, 3>& residual = {}) {
   if (w.planes > 0) return ctx.fail(cuda::no_volumes());
-  const Index h = x.extent(0), wide = x.extent(1), n = h * wide, c3 = w.qkv.rows, c = c3 / 3, d = w.heads > 0 ? c / w.heads : 0;
+  const Index images = ctx.backend.images, h = cuda::rows_of_image(ctx, x.extent(0)), wide = x.extent(1), n = images * h * wide, c3 = w.qkv.rows, c = c3 / 3, d = w.heads > 0 ? c / w.heads : 0;
   if (!ctx.require(same_extents(x, y) && (residual.empty() || same_extents(x, residual)), "attention: x, y and residual differ in shape") ||
       !ctx.require(detail::rows_follow(x) && detail::rows_follow(y) && detail::rows_follow(residual), "attention: rows of the map must follow one another") ||
       !ctx.require(w.heads > 0 && x.extent(2) == w.qkv.columns && y.extent(2) == w.proj.out_features() && w.proj.in_features() == c, "attention: x or y has another width than the weights"))
@@ -126,18 +126,20 @@ inline void attention(Context<Cuda>& ctx, const PackedAttention<Cuda>& w, const 
       auto normed = ctx.arena.scope();
       cuda::multiply(ctx, cuda::operand(ctx, normed, w.norm, xr, type), w.qkv, w.qkv_bias.data(), {}, {qkv, c3, type});
     }
-    if (ctx.begin(detail::attend_cost(s)) && n > 0) {
-      const int ih = int(h), iw = int(wide), heads = int(w.heads), dim = int(d), window = int(w.window);
+    Cost cost = detail::attend_cost(s);
+    cost.flop *= double(images), cost.bytes *= double(images);
+    if (ctx.begin(cost) && n > 0) {
+      const int many = int(images), ih = int(h), iw = int(wide), heads = int(w.heads), dim = int(d), window = int(w.window);
       const auto stream = cuda::stream_of(ctx);
       const float *rel_h = rel ? w.rel_h.floats() : nullptr, *rel_w = rel ? w.rel_w.floats() : nullptr, *table = w.table.rows ? w.table.floats() : nullptr;
-      if (terms) cuda::ran(ctx, "rel_pos", kernels::launch_rel_pos({qkv, ih, iw, heads, dim, window, rel_h, rel_w, row, column}, type, stream));
+      if (terms) cuda::ran(ctx, "rel_pos", kernels::launch_rel_pos({qkv, ih, iw, heads, dim, window, rel_h, rel_w, row, column, many}, type, stream));
       const float *r = terms ? row : nullptr, *col = terms ? column : nullptr;
       if (!w.tensor_cores) {
-        cuda::ran(ctx, "attention_naive", kernels::launch_attention_naive({qkv, mixed, ih, iw, heads, dim, window, s.scale, rel_h, rel_w, nullptr, table}, type, stream));
+        cuda::ran(ctx, "attention_naive", kernels::launch_attention_naive({qkv, mixed, ih, iw, heads, dim, window, s.scale, rel_h, rel_w, nullptr, table, many}, type, stream));
       } else if (window == 0) {
-        cuda::ran(ctx, "attention_global", kernels::launch_attention_global({qkv, mixed, ih, iw, heads, s.scale, r, col}, type, dim, stream));
+        cuda::ran(ctx, "attention_global", kernels::launch_attention_global({qkv, mixed, ih, iw, heads, s.scale, r, col, many}, type, dim, stream));
       } else {
-        cuda::ran(ctx, "attention_window", kernels::launch_attention_window({qkv, mixed, ih, iw, heads, s.scale, r, col, table}, type, dim, window, stream));
+        cuda::ran(ctx, "attention_window", kernels::launch_attention_window({qkv, mixed, ih, iw, heads, s.scale, r, col, table, many}, type, dim, window, stream));
       }
     }
   }

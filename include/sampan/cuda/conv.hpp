@@ -83,7 +83,9 @@ inline void conv2d(Context<Cuda>& ctx, const PackedConv<Cuda>& w, const View<con
   auto scope = ctx.arena.scope();
   using Kind = PackedConv<Cuda>::Kind;
   if (w.kind == Kind::general) {
-    auto planned = ctx.backend.device->convolution({x.extent(0), x.extent(1), w.in, w.out, w.kh, w.kw, w.stride, w.pad});
+    const Index h = cuda::rows_of_image(ctx, x.extent(0)), images = ctx.backend.images;
+    if (!ctx.require(images * detail::conv_out(h, w.kh, w.stride, w.pad) == y.extent(0), "conv2d: y has another height than the images give")) return;
+    auto planned = ctx.backend.device->convolution({h, x.extent(1), w.in, w.out, w.kh, w.kw, w.stride, w.pad, images});
     if (!planned) return ctx.fail(std::move(planned).error());
     void* workspace = scope.make<std::uint8_t>(Index(planned->workspace)).data();
     if (ctx.begin(detail::conv_cost(w, x, y, w.in))) cuda::ran(ctx, run_convolution(planned->plan, x.data(), w.weight.floats(), y.data(), workspace, cuda::stream_of(ctx)));
@@ -121,9 +123,12 @@ inline void depthwise_conv(Context<Cuda>& ctx, const PackedDepthwise<Cuda>& w, c
   if (!detail::check_conv(ctx, w, x, y) || !ctx.require(x.contiguous() && y.contiguous(), "depthwise_conv: maps must be whole on cuda")) return;
   if (a == Activation::gelu_tanh) return cuda::refuse_tanh(ctx);
   if (w.kh != 3 || w.kw != 3 || w.pad != 1) return ctx.fail(Error(ErrorCode::unsupported, cat("depthwise_conv: ", w.kh, "x", w.kw, " with padding ", w.pad, ": cuda has 3x3 with padding 1")));
-  if (!ctx.begin(detail::conv_cost(w, x, y, 1))) return;
-  cuda::ran(ctx, "depthwise_conv",
-            kernels::launch_depthwise_conv({x.data(), y.data(), w.weight.floats(), w.bias.data(), int(x.extent(0)), int(x.extent(1)), int(x.extent(2)), w.stride, cuda::activate_of(a)}, cuda::Element::f32, cuda::stream_of(ctx)));
+  const Index images = ctx.backend.images, h = cuda::rows_of_image(ctx, x.extent(0)), oh = cuda::rows_of_image(ctx, y.extent(0));
+  if (!ctx.require(detail::conv_out(h, w.kh, w.stride, w.pad) == oh, "depthwise_conv: y has another height than the images give") || !ctx.begin(detail::conv_cost(w, x, y, 1))) return;
+  for (Index i = 0; i < images; ++i)
+    cuda::ran(ctx, "depthwise_conv",
+              kernels::launch_depthwise_conv({&x(i * h, 0, 0), &y(i * oh, 0, 0), w.weight.floats(), w.bias.data(), int(h), int(x.extent(1)), int(x.extent(2)), w.stride, cuda::activate_of(a)}, cuda::Element::f32,
+                                             cuda::stream_of(ctx)));
 }
 
 template <>
@@ -140,7 +145,7 @@ inline PackedConvTranspose<Cuda> pack_conv_transpose(const Cuda& b, const ConvPa
 }
 /// As ops/conv_transpose2d.hpp says; maps must be whole.
 inline void conv_transpose2d(Context<Cuda>& ctx, const PackedConvTranspose<Cuda>& w, const View<const float, 3>& x, const View<float, 3>& y, Activation a = Activation::none) {
-  if (!detail::check_conv_transpose(ctx, w, x, y) || !ctx.require(x.contiguous() && y.contiguous(), "conv_transpose2d: maps must be whole on cuda")) return;
+  if (!detail::check_conv_transpose(ctx, w, x, y) || !ctx.require(ctx.backend.images == 1, "conv_transpose2d: of one image at a time on cuda") || !ctx.require(x.contiguous() && y.contiguous(), "conv_transpose2d: maps must be whole on cuda")) return;
   if (a == Activation::gelu_tanh) return cuda::refuse_tanh(ctx);
   auto scope = ctx.arena.scope();
   auto columns = scope.make<float>(x.extent(0) * x.extent(1), w.weight.rows);

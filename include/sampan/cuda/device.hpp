@@ -150,8 +150,14 @@ struct Cuda {
   std::shared_ptr<cuda::Device> device;
   Precision precision = Precision::f32;
   Cpu host = {.isa = best_isa()};  ///< pixels before the network and masks behind it
+  Index images = 1;                ///< that the maps of an encoder's ops hold, one below the other (models/any_model.hpp, encode_batch)
 };
 inline Cuda exact_backend(const Cuda& b) { return {b.device, Precision::f32, b.host}; }
+inline Cuda batch_backend(const Cuda& b, Index images) {
+  Cuda many = b;
+  many.images = images;
+  return many;
+}
 inline const Cpu& host_backend(const Cuda& b) { return b.host; }
 
 namespace cuda {
@@ -167,6 +173,12 @@ inline void ran(Context<Cuda>& ctx, const char* kernel, kernels::Status s) {
   if (s != 0) ran(ctx, launched(kernel, s));
 }
 inline Stream stream_of(const Context<Cuda>& ctx) { return ctx.backend.device->stream(); }
+
+/// Rows of a map of one image.
+inline Index rows_of_image(Context<Cuda>& ctx, Index rows) {
+  const Index n = ctx.backend.images;
+  return ctx.require(n >= 1 && rows % n == 0, "cuda: the rows of a map are no multiple of the images in it") ? rows / n : rows;
+}
 
 /// A matrix of weights in a kernel's element type, or a vector (one row).
 struct Matrix {

@@ -73,7 +73,7 @@ inline void layer_norm(Context<Cuda>& ctx, const PackedNorm<Cuda>& w, const View
 }
 
 inline void mean_rows(Context<Cuda>& ctx, const View<const float, 2>& x, const View<float, 2>& mean) {
-  if (!detail::check_mean_rows(ctx, x, mean) || !ctx.require(cuda::packed_rows(x) && cuda::packed_rows(mean), "cuda: rows of a mean must follow one another")) return;
+  if (!detail::check_mean_rows(ctx, x, mean) || !ctx.require(ctx.backend.images == 1, "mean_rows: of one image at a time on cuda") || !ctx.require(cuda::packed_rows(x) && cuda::packed_rows(mean), "cuda: rows of a mean must follow one another")) return;
   if (!ctx.begin(detail::mean_rows_cost(x))) return;
   cuda::ran(ctx, "channel_mean", kernels::launch_channel_mean({x.data(), nullptr, mean.data(), nullptr, int(x.extent(0)), int(x.extent(1))}, cuda::stream_of(ctx)));
 }

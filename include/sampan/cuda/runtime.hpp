@@ -83,6 +83,7 @@ void destroy_product(Product* p) noexcept;
 /// y [out_height, out_width, out] = x [height, width, in] * W [out, kernel, kernel, in], channels last, zero padding, float without TF32.
 struct ConvolutionShape {
   std::int64_t height = 0, width = 0, in = 0, out = 0, kernel_h = 0, kernel_w = 0, stride = 1, pad = 0;
+  std::int64_t images = 1;  ///< of these sizes, one below the other
   auto operator<=>(const ConvolutionShape&) const = default;
 };
 struct Convolution;

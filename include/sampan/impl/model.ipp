@@ -3,6 +3,10 @@
 #include <sampan/core/sha256.hpp>
 #include <sampan/predict/model_state.hpp>
 #include <sampan/weights/open.hpp>
+#if defined(SAMPAN_CUDA)
+#  include <sampan/predict/device_masks.hpp>
+#  include <sampan/predict/device_pixels.hpp>
+#endif
 
 #include <thread>
 
@@ -70,6 +74,9 @@ Result<ModelInfo> describe(const models::Network<B>& net, const weights::Contrac
   const auto& n = c.network;
   m.encoder = encoder_text(n);
   m.preprocessing = preprocessing_text(c);
+#if defined(SAMPAN_CUDA)
+  if constexpr (on_device<B>) m.preprocessing += cat(predict::pixels_on_device(c) ? "; on the device" : "; on the host", predict::masks_on_device(c) ? "" : ", and masks at full size too");
+#endif
   m.image_size = n.image_size;
   m.embedding_grid = n.grid;
   m.low_res = n.low_res();

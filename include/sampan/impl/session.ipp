@@ -25,6 +25,47 @@ SAMPAN_INLINE Status Session::try_set_image(const ImageView& image, const std::o
   return detail::guarded([&]() -> Status { return detail::with_network(*state_, [&](const auto& net) { return state_->set_image(net, image, window, progress.report ? &progress : nullptr); }); });
 }
 
+namespace detail {
+
+/// The sessions' images together, if there is a way: sessions of one model on a device, without a trace. False: there is none, and nothing was done.
+template <class B>
+Result<bool> set_images_together(const models::Network<B>& net, std::span<Session> sessions, std::span<const ImageView> images, const std::optional<WindowLevel>& window, const Progress* progress) {
+  if constexpr (on_device<B>) {
+    std::vector<SessionState*> states;
+    std::vector<SessionState::ImageCall> calls;
+    for (std::size_t i = 0; i < sessions.size(); ++i) {
+      states.push_back(&Access::state(sessions[i]));
+      calls.push_back({images[i], window, progress});
+      if (Status s = states[i]->begin_image(net, calls[i]); !s) return std::move(s).error().at(cat("image ", i + 1));
+    }
+    SAMPAN_CHECK(encode_batch_on_device(states, net, calls));
+    for (std::size_t i = 0; i < sessions.size(); ++i) states[i]->end_image(calls[i]);
+    return true;
+  } else {
+    (void)net, (void)sessions, (void)images, (void)window, (void)progress;
+    return false;
+  }
+}
+
+}  // namespace detail
+
+SAMPAN_INLINE Status try_set_images(std::span<Session> sessions, std::span<const ImageView> images, const std::optional<WindowLevel>& window, const Progress& progress) noexcept {
+  return detail::guarded([&]() -> Status {
+    if (sessions.size() != images.size()) return Error(ErrorCode::invalid_argument, cat("set_images: ", sessions.size(), " sessions and ", images.size(), " images, as many are needed"));
+    if (sessions.empty()) return {};
+    const auto& model = detail::Access::state(sessions[0]).model;
+    for (Session& s : sessions)
+      if (detail::Access::state(s).model != model) return Error(ErrorCode::invalid_argument, "set_images: the sessions are of different models");
+    if (sessions.size() > 1) {
+      SAMPAN_TRY(done, detail::with_network(detail::Access::state(sessions[0]), [&](const auto& net) { return detail::set_images_together(net, sessions, images, window, progress.report ? &progress : nullptr); }));
+      if (done) return {};
+    }
+    for (std::size_t i = 0; i < sessions.size(); ++i)
+      if (Status s = sessions[i].try_set_image(images[i], window, progress); !s) return sessions.size() > 1 ? std::move(s).error().at(cat("image ", i + 1)) : s;
+    return {};
+  });
+}
+
 SAMPAN_INLINE Status Session::try_predict_into(std::span<const Prompt> prompts, std::span<Prediction> out, const PredictOptions& options) noexcept {
   return detail::guarded([&]() -> Status { return detail::with_network(*state_, [&](const auto& net) { return state_->predict(net, prompts, out, options); }); });
 }
@@ -52,6 +93,7 @@ SAMPAN_INLINE Status Session::try_class_map(ClassMap& out) noexcept {
 SAMPAN_INLINE Status Session::try_save_embedding(const std::string& path) const noexcept {
   return detail::guarded([&]() -> Status {
     if (!state_->has_image) return Error(ErrorCode::invalid_argument, "save_embedding: the session holds no image");
+    SAMPAN_CHECK(detail::with_network(*state_, [&](const auto& net) { return state_->embedding_here(net); }));
     SAMPAN_TRY(identity, detail::model_identity(*state_->model));
     return state_->embedding.save(path, state_->size, state_->frame.resized, identity, weights::to_json(state_->model->contract));
   });
@@ -60,7 +102,7 @@ SAMPAN_INLINE Status Session::try_save_embedding(const std::string& path) const 
 SAMPAN_INLINE Status Session::try_load_embedding(const std::string& path) noexcept {
   return detail::guarded([&]() -> Status {
     auto& s = *state_;
-    s.has_image = s.image_side_ready = false;
+    s.has_image = s.image_side_ready = s.embedding_elsewhere = false;
     const auto& n = s.model->contract.network;
     SAMPAN_CHECK(s.embedding.reserve(n.grid, n.out_channels, n.detail_channels()));
     SAMPAN_TRY(identity, detail::model_identity(*s.model));
@@ -76,6 +118,7 @@ SAMPAN_INLINE Status Session::try_load_embedding(const std::string& path) noexce
 SAMPAN_INLINE Result<std::vector<float>> Session::try_image_embedding() const noexcept {
   return detail::guarded([&]() -> Result<std::vector<float>> {
     if (!state_->has_image) return Error(ErrorCode::invalid_argument, "image_embedding: the session holds no image");
+    SAMPAN_CHECK(detail::with_network(*state_, [&](const auto& net) { return state_->embedding_here(net); }));
     return state_->embedding.nchw();
   });
 }

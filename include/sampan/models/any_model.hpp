@@ -171,6 +171,25 @@ struct Network {
         encoder);
   }
 
+  /// Several images, one below the other: images [n s, s, 3] -> embeddings [n g, g, c]. On a device products and attention run over all of them at once where the
+  /// encoder can (takes_batches), else one image follows the other; so that the embeddings are those of encode(). Not for networks with a detail map.
+  void encode_batch(Context<B>& ctx, const View<const float, 3>& images, const View<float, 3>& embeddings) const {
+    const Index s = image_size(), g = grid(), n = images.extent(0) / s;
+    if (!ctx.require(n >= 1 && images.extent(0) == n * s && embeddings.extent(0) == n * g && detail_channels() == 0, "encode_batch: images [n s, s, 3], embeddings [n g, g, c], and no detail map")) return;
+    if constexpr (on_device<B>) {
+      const bool together = std::visit([](const auto& e) { if constexpr (requires { e.takes_batches(); }) return e.takes_batches(); else return false; }, encoder);
+      if (together && n > 1) {
+        const B many = batch_backend(ctx.backend, n);
+        Context<B> all(many, ctx.pool, ctx.arena);
+        std::visit([&](const auto& e) { e.forward(all, images, embeddings); }, encoder);
+        if (const Status status = all.status(); !status) return ctx.fail(status.error());
+        ctx.begin(all.cost());
+        return;
+      }
+    }
+    for (Index i = 0; i < n; ++i) encode(ctx, images.slice(0, i * s, s), embeddings.slice(0, i * g, g));
+  }
+
   /// The mask decoder, behind a prompt generator if there is one: then every prompt of the batch is what it made of the image, and what the caller has of prompts is not used.
   void decode(Context<B>& ctx, MaskDecoderInput in, bool multimask, const View<float, 3>& masks, const View<float, 2>& iou) const {
     if (!generator) return mask_decoder.forward(ctx, in, multimask, masks, iou);

@@ -56,6 +56,8 @@ struct SamVit {
     return m;
   }
 
+  /// May `image` and `embedding` of forward hold several images, one below the other, on a backend that was told how many (Cuda)?
+  bool takes_batches() const { return sizes.hook.kind == weights::HookKind::none && !prompt && !branch; }
   Extent2 input_size() const { return {sizes.image_size, sizes.image_size}; }
   Extent2 output_grid() const { return {sizes.grid(), sizes.grid()}; }
   Index out_channels() const { return sizes.out; }
@@ -65,7 +67,7 @@ struct SamVit {
   void forward(Context<B>& ctx, const View<const float, 3>& image, const View<float, 3>& embedding, const View<float, 3>& early = {}) const {
     auto scope = ctx.arena.scope();
     const Index g = sizes.grid();
-    const auto x = scope.template make<float>(g, g, sizes.width);
+    const auto x = scope.template make<float>(image.extent(0) / sizes.image_size * g, g, sizes.width);
     const auto rows = tokens(x);
     ctx.grid = {g, g};
     ctx.step("image_encoder.patch_embed");

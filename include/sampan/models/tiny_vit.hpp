@@ -109,6 +109,8 @@ struct TinyVit {
     return m;
   }
 
+  /// As SamVit's.
+  bool takes_batches() const { return true; }
   Extent2 input_size() const { return {sizes.image_size, sizes.image_size}; }
   Extent2 output_grid() const { return {sizes.grid(), sizes.grid()}; }
   Index out_channels() const { return sizes.out; }
@@ -117,27 +119,27 @@ struct TinyVit {
   /// `early` [g, g, dims[2]], if not empty, gets the map behind layer 1 and its downsample (SAM-HQ).
   void forward(Context<B>& ctx, const View<const float, 3>& image, const View<float, 3>& embedding, const View<float, 3>& early = {}) const {
     auto scope = ctx.arena.scope();
-    const Index h1 = stem_out(image.extent(0)), h2 = stem_out(h1);
+    const Index images = image.extent(0) / sizes.image_size, h1 = stem_out(sizes.image_size), h2 = stem_out(h1);
     // Two maps in turn, each as large as the largest (the stem's in the published sizes).
     Index side = h2, largest = h2 * h2 * sizes.dims[0];
     for (std::size_t i = 0; i < sizes.strides.size(); ++i) {
       side = detail::conv_out(side, 3, int(sizes.strides[i]), 1);
       largest = std::max(largest, side * side * sizes.dims[i + 1]);
     }
-    const auto a = scope.template make<float>(largest), b = scope.template make<float>(largest);
-    View<float, 3> x(a.data(), {h2, h2, sizes.dims[0]});
+    const auto a = scope.template make<float>(images * largest), b = scope.template make<float>(images * largest);
+    View<float, 3> x(a.data(), {images * h2, h2, sizes.dims[0]});
     View<float, 1> spare = b;
     ctx.step("image_encoder.patch_embed");
     {
       auto inner = ctx.arena.scope();
-      const auto half = inner.template make<float>(h1, h1, sizes.dims[0] / 2);
+      const auto half = inner.template make<float>(images * h1, h1, sizes.dims[0] / 2);
       conv2d(ctx, stem0, image, half, Activation::gelu_erf);
       conv2d(ctx, stem2, half, x);
     }
     ctx.tap("image_encoder.patch_embed", View<const float, 3>(x), TraceLayout::nchw);
     auto advance = [&](const PackedMbConv<B>& conv) {  // x -> the other map
-      const Index h = detail::conv_out(x.extent(0), 3, conv.stride(), 1);
-      const View<float, 3> y(spare.data(), {h, h, conv.out_channels()});
+      const Index h = detail::conv_out(x.extent(1), 3, conv.stride(), 1);
+      const View<float, 3> y(spare.data(), {images * h, h, conv.out_channels()});
       auto span = ctx.span(conv.name);
       mbconv(ctx, conv, x, y);
       conv.residual ? span.out(View<const float, 3>(y), TraceLayout::nchw) : span.out(tokens(View<const float, 3>(y)));

@@ -17,6 +17,13 @@ namespace detail {
 /// OpenCV's scale: the reciprocal of the rounded inverse. Not always the rounded in/out: 49 pixels to 1 give 49.000000000000007, no whole number.
 inline double area_scale(Index in, Index out) { return 1.0 / (double(out) / double(in)); }
 
+/// Which of its resizes OpenCV takes: it copies, means whole blocks, sums areas where no axis grows, else interpolates.
+enum class AreaWay { copy, blocks, sums, linear };
+inline AreaWay area_way(Index h, Index w, Index oh, Index ow) {
+  const double y = area_scale(h, oh), x = area_scale(w, ow);
+  return h == oh && w == ow ? AreaWay::copy : !(x >= 1 && y >= 1) ? AreaWay::linear : x == double(w / ow) && y == double(h / oh) ? AreaWay::blocks : AreaWay::sums;
+}
+
 /// Taps of one axis in ascending order of `to`; at most in + 2*out of them. Returns their number. scale >= 1.
 SAMPAN_EXACT_FP inline Index area_taps(Index in, Index out, double scale, const View<AreaTap, 1>& taps) {
   SAMPAN_EXACT_FP_BODY
@@ -31,9 +38,7 @@ SAMPAN_EXACT_FP inline Index area_taps(Index in, Index out, double scale, const 
     if (double(first) - begin > 1e-3) taps(n++) = {std::int32_t(first - 1), std::int32_t(o), float((double(first) - begin) / cell)};
     for (Index x = first; x < last; ++x) taps(n++) = {std::int32_t(x), std::int32_t(o), float(1.0 / cell)};
     if (end - double(last) > 1e-3) {
-      double part = end - double(last);
-      part = part < 1.0 ? part : 1.0;
-      part = part < cell ? part : cell;
+      const double part = std::min({end - double(last), 1.0, cell});
       taps(n++) = {std::int32_t(last), std::int32_t(o), float(part / cell)};
     }
   }
@@ -99,8 +104,7 @@ SAMPAN_EXACT_FP inline void area_linear_taps(Index in, Index out, const View<Are
   }
 }
 
-inline void area_linear_row(const std::uint8_t* r0, const std::uint8_t* r1, const AreaLinearTap& v, const AreaLinearTap* taps, std::uint8_t* out, Index ow,
-                            Index c) {
+inline void area_linear_row(const std::uint8_t* r0, const std::uint8_t* r1, const AreaLinearTap& v, const AreaLinearTap* taps, std::uint8_t* out, Index ow, Index c) {
   for (Index o = 0; o < ow; ++o) {
     const AreaLinearTap& t = taps[o];
     for (Index i = 0; i < c; ++i) {
@@ -129,36 +133,32 @@ void resize_cv2_area(Context<B>& ctx, View<const std::uint8_t, 3> in, View<std::
   const char* rule = "resize_cv2_area: in [h,w,c] and out [oh,ow,c] need equal c and sides from 1 to 2^30-1, with packed rows";
   if (!check_resize(ctx, in, out, rule) || !ctx.require(packed_rows(in) && packed_rows(out), rule)) return;
   const Index h = in.extent(0), w = in.extent(1), c = in.extent(2), oh = out.extent(0), ow = out.extent(1), n = ow * c;
-  const double scale_x = area_scale(w, ow), scale_y = area_scale(h, oh);
-  const Index fx = w / ow, fy = h / oh;
-  const bool same = w == ow && h == oh, shrinks = scale_x >= 1 && scale_y >= 1, whole = shrinks && scale_x == double(fx) && scale_y == double(fy);
+  const AreaWay way = area_way(h, w, oh, ow);
   const PixelKernels* kernels = pixel_kernels(ctx.backend);
   Arena::Scope scope(ctx.arena);
   View<AreaTap, 1> tx, ty;
   View<AreaLinearTap, 1> lx, ly;
   View<std::int32_t, 1> first;
   View<float, 3> rows;
-  if (shrinks && !whole) {
-    tx = scope.make<AreaTap>(w + 2 * ow);
-    ty = scope.make<AreaTap>(h + 2 * oh);
+  if (way == AreaWay::sums) {
+    tx = scope.make<AreaTap>(w + 2 * ow), ty = scope.make<AreaTap>(h + 2 * oh);
     first = scope.make<std::int32_t>(oh + 1);
     rows = scope.make<float>(ctx.pool.threads(), 2, n + 1);
-  } else if (!shrinks) {
-    lx = scope.make<AreaLinearTap>(ow);
-    ly = scope.make<AreaLinearTap>(oh);
+  } else if (way == AreaWay::linear) {
+    lx = scope.make<AreaLinearTap>(ow), ly = scope.make<AreaLinearTap>(oh);
   }
-  if (!ctx.begin({same ? 0 : shrinks ? 2.0 * double(in.size()) : 8.0 * double(out.size()), double(in.size() + out.size())})) return;
+  if (!ctx.begin({way == AreaWay::copy ? 0 : way != AreaWay::linear ? 2.0 * double(in.size()) : 8.0 * double(out.size()), double(in.size() + out.size())})) return;
 
   const auto row_in = [&](Index y) { return in.data() + y * in.stride(0); };
   const auto row_out = [&](Index y) { return out.data() + y * out.stride(0); };
-  if (same) {
+  if (way == AreaWay::copy) {
     for (Index y = 0; y < h; ++y) std::memcpy(row_out(y), row_in(y), std::size_t(w * c));
-  } else if (whole) {
+  } else if (way == AreaWay::blocks) {
     for_row_blocks(ctx, oh, [&](Index y0, Index y1, int) {
-      for (Index y = y0; y < y1; ++y) area_blocks_row(row_in(y * fy), in.stride(0), row_out(y), ow, c, fx, fy);
+      for (Index y = y0; y < y1; ++y) area_blocks_row(row_in(y * (h / oh)), in.stride(0), row_out(y), ow, c, w / ow, h / oh);
     });
-  } else if (shrinks) {
-    const Index nx = area_taps(w, ow, scale_x, tx), ny = area_taps(h, oh, scale_y, ty);
+  } else if (way == AreaWay::sums) {
+    const Index nx = area_taps(w, ow, area_scale(w, ow), tx), ny = area_taps(h, oh, area_scale(h, oh), ty);
     for (Index k = 0; k < ny; ++k)
       if (k == 0 || ty(k).to != ty(k - 1).to) first(ty(k).to) = std::int32_t(k);
     first(oh) = std::int32_t(ny);

@@ -113,6 +113,9 @@ enum class PillowOrder {
   horizontal_first,  ///< every Pillow before 12.3 (2026), so the one of published SAM results; differs only for tall images and when the width grows
 };
 
+/// Where both sides change: does the vertical pass run first?
+inline bool pillow_down_first(Index h, Index w, Index oh, Index ow, PillowOrder order) { return order == PillowOrder::pillow_13 && h > oh && h - oh > 2 * (w - ow); }
+
 /// out = Image.fromarray(in).resize((ow, oh), BILINEAR), bit for bit.
 ///
 ///   in   [h, w, c]    uint8, pixels of a row packed, rows may lie apart
@@ -129,7 +132,7 @@ void resize_pillow_bilinear(Context<B>& ctx, View<const std::uint8_t, 3> in, Vie
   if (!check_resize(ctx, in, out, rule) || !ctx.require(packed_rows(in) && packed_rows(out), rule)) return;
   const Index h = in.extent(0), w = in.extent(1), c = in.extent(2), oh = out.extent(0), ow = out.extent(1);
   const bool across = w != ow, down = h != oh, both = across && down;
-  const bool down_first = both && order == PillowOrder::pillow_13 && h > oh && h - oh > 2 * (w - ow);
+  const bool down_first = both && pillow_down_first(h, w, oh, ow, order);
   const PixelKernels* kernels = pixel_kernels(ctx.backend);
   const bool rgb_rows = kernels && kernels->pillow_rows && c == 3, columns = kernels && kernels->pillow_column;
   Arena::Scope scope(ctx.arena);

@@ -50,19 +50,43 @@ MaskSource mask_source(Context<B>& ctx, Arena::Scope& scope, const weights::Cont
   return {probability, true};
 }
 
+/// What values are compared with: the mask's threshold, and those of the stability score.
+struct MaskLimits {
+  float threshold = 0, inner = 0, outer = 0;
+};
+inline MaskLimits mask_limits(const weights::Contract& c, float stability_offset) {
+  using weights::UpsampleKind;
+  // v >= t is v > the float below t.
+  const float t = c.mask.upsample == UpsampleKind::bicubic_original ? std::nextafter(float(c.mask.threshold), -std::numeric_limits<float>::infinity()) : float(c.mask.threshold);
+  const bool logits = c.mask.upsample == UpsampleKind::bicubic_original || c.mask.upsample == UpsampleKind::input_crop_original || c.mask.upsample == UpsampleKind::crop_low_original;
+  if (logits) return {t, t + stability_offset, t - stability_offset};
+  return {t, detail::sigmoid(stability_offset), detail::sigmoid(-stability_offset)};
+}
+
+/// Area, extent and stability from what the rows of a mask count; row(y) gives those of one.
+template <class F>
+void sum_rows(Index h, Index w, Candidate& out, F&& row) {
+  Index area = 0, above = 0, around = 0, x0 = w, x1 = 0, y0 = h, y1 = 0;
+  for (Index y = 0; y < h; ++y) {
+    const detail::RowCount r = row(y);
+    area += r.area, above += r.inner, around += r.outer;
+    if (r.area) x0 = std::min(x0, r.first), x1 = std::max(x1, r.last + 1), y0 = std::min(y0, y), y1 = y + 1;
+  }
+  out.area = area;
+  out.extent = area ? Box{double(x0), double(y0), double(x1), double(y1)} : Box{};
+  out.stability = around ? float(double(above) / double(around)) : std::numeric_limits<float>::quiet_NaN();
+}
+
 /// Fills `out` (its mask keeps its memory); while planning only the scratch is counted.
 template <class B>
 void finish_mask(Context<B>& ctx, const weights::Contract& c, const InputFrame& f, const View<const float, 2>& low, Candidate& out, float stability_offset = 1) {
   const Index h = f.original.height, w = f.original.width;
-  const bool bicubic = c.mask.upsample == weights::UpsampleKind::bicubic_original;
-  // v >= t is v > the float below t.
-  const float threshold = bicubic ? std::nextafter(float(c.mask.threshold), -std::numeric_limits<float>::infinity()) : float(c.mask.threshold);
+  const MaskLimits limits = mask_limits(c, stability_offset);
   auto scope = ctx.arena.scope();
   const auto counts = scope.template make<detail::RowCount>(h);
   const MaskSource from = mask_source(ctx, scope, c, f, low);
   if (!ctx.ok()) return;
   const View<const float, 2>& source = from.map;
-  const float inner = from.probability ? detail::sigmoid(stability_offset) : threshold + stability_offset, outer = from.probability ? detail::sigmoid(-stability_offset) : threshold - stability_offset;
   std::uint8_t* mask = nullptr;
   if (!ctx.planning() && ctx.ok()) {
     out.mask.width = w;
@@ -73,16 +97,16 @@ void finish_mask(Context<B>& ctx, const weights::Contract& c, const InputFrame& 
   const View<const float, 3> plane(source.data(), {source.extent(0), source.extent(1), 1}, {source.stride(0), source.stride(1), 1});
   const PixelKernels* kernels = pixel_kernels(ctx.backend);
   const auto finish_row = [&](Index y, const BlendRow& row) {
-    MaskRow m{row.a, row.b, row.wa, row.wb, w, threshold, inner, outer, mask + y * w};
+    MaskRow m{row.a, row.b, row.wa, row.wb, w, limits.threshold, limits.inner, limits.outer, mask + y * w};
     if (kernels && kernels->mask_row) {
       kernels->mask_row(m);
     } else {
       for (Index x = 0; x < w; ++x) {
         const float v = row.wa * row.a[x] + row.wb * row.b[x];
-        m.mask[x] = v > threshold;
+        m.mask[x] = v > limits.threshold;
         m.area += m.mask[x];
-        m.above += v > inner;
-        m.around += v > outer;
+        m.above += v > limits.inner;
+        m.around += v > limits.outer;
       }
     }
     const auto* first = m.area ? static_cast<const std::uint8_t*>(std::memchr(m.mask, 1, std::size_t(w))) : m.mask;
@@ -90,21 +114,13 @@ void finish_mask(Context<B>& ctx, const weights::Contract& c, const InputFrame& 
     while (m.area && m.mask[last] == 0) --last;
     counts(y) = {m.area, m.above, m.around, first - m.mask, last};
   };
-  if (bicubic) {
+  if (from.bicubic) {
     sampan::detail::bicubic_rows(ctx, plane, h, w, [](Index, float* own) { return own; }, [&](Index y, float* row) { finish_row(y, {row, row, 1, 0, w, row}); });
   } else {
     sampan::detail::bilinear_rows(ctx, plane, h, w, finish_row);
   }
   if (ctx.planning() || !ctx.ok()) return;
-  Index area = 0, above = 0, around = 0, x0 = w, x1 = 0, y0 = h, y1 = 0;
-  for (Index y = 0; y < h; ++y) {
-    const auto& r = counts(y);
-    area += r.area, above += r.inner, around += r.outer;
-    if (r.area) x0 = std::min(x0, r.first), x1 = std::max(x1, r.last + 1), y0 = std::min(y0, y), y1 = y + 1;
-  }
-  out.area = area;
-  out.extent = area ? Box{double(x0), double(y0), double(x1), double(y1)} : Box{};
-  out.stability = around ? float(double(above) / double(around)) : std::numeric_limits<float>::quiet_NaN();
+  sum_rows(h, w, out, [&](Index y) { return counts(y); });
 }
 
 /// Index of the candidate that a rule picks; ties and NaN go to the earlier one.

@@ -217,6 +217,15 @@ class Session {
   std::unique_ptr<detail::SessionState> state_;
 };
 
+/// set_image of several sessions of one model, an image each. On device cuda the encoder runs over all of them at once, where it can (SAM without adapters, TinyViT);
+/// else one follows the other. Embeddings are those of set_image. After an error some of the sessions may hold their image (Session::has_image), the others hold none.
+Status try_set_images(std::span<Session> sessions, std::span<const ImageView> images, const std::optional<WindowLevel>& window = {}, const Progress& progress = {}) noexcept;
+#if SAMPAN_EXCEPTIONS
+inline void set_images(std::span<Session> sessions, std::span<const ImageView> images, const std::optional<WindowLevel>& window = {}, const Progress& progress = {}) {
+  try_set_images(sessions, images, window, progress).value();
+}
+#endif
+
 /// Version, compiler, baseline, checks, ISA levels: one fact per line.
 std::string build_info();
 /// Names that LoadOptions::isa accepts on this machine, best last.

@@ -44,6 +44,19 @@ View<const std::uint8_t, 3> order_channels(Context<B>& ctx, Arena::Scope& scope,
   return out;
 }
 
+/// The same without gaps in memory of the caller, for a device: out [h, w, 3].
+template <class B>
+void raw_pixels(Context<B>& ctx, const weights::Contract& c, const ImageView& image, const std::optional<WindowLevel>& window, const View<std::uint8_t, 3>& out) {
+  const bool ready = image.type == PixelType::u8 && image.size.channels == 3 && !window;
+  if (!ready && c.image.channels == weights::ImageChannels::rgb) return to_rgb8(ctx, image, window, out);
+  auto scope = ctx.arena.scope();
+  const auto rgb = order_channels(ctx, scope, c.image.channels, rgb_bytes(ctx, scope, image, window));
+  if (!ctx.begin({0, 2.0 * double(out.size())})) return;
+  sampan::detail::for_row_blocks(ctx, out.extent(0), [&](Index y0, Index y1, int) {
+    for (Index y = y0; y < y1; ++y) std::memcpy(out.data() + y * out.stride(0), rgb.data() + y * rgb.stride(0), std::size_t(3 * out.extent(1)));
+  });
+}
+
 /// Grey pixels in [0, 1] through 224 x 224, which is skipped where a side's size is already right, as SAMed's script does.
 template <class B>
 void zoom_via_224(Context<B>& ctx, const View<const float, 3>& unit, const View<float, 3>& input) {

@@ -27,6 +27,7 @@ struct SessionState {
   Arena arena;
   Trace* trace = nullptr;
   predict::Embedding embedding;  // of the current image; allocated once
+  bool embedding_elsewhere = false;  // only the device has it; embedding_here() brings it
   bool has_image = false;
   Tensor<float, 1, Reference> image_side;  // what all prompts without a mask share (models/mask_decoder.hpp); allocated once
   bool image_side_ready = false;           // made by the first such prompt of an image
@@ -75,41 +76,68 @@ struct SessionState {
     return Error(ErrorCode::limit, cat("this call needs ", (have + arena_bytes) >> 20, " MiB (weights ", have >> 20, ", activations ", arena_bytes >> 20, "), the memory limit is ", limit >> 20, " MiB"));
   }
 
-  template <class B>
-  Status set_image(const models::Network<B>& net, const ImageView& image, const std::optional<WindowLevel>& window, const Progress* progress) {
-    has_image = image_side_ready = false;
-    const auto& c = model->contract;
-    const Index g = net.grid(), s = net.image_size();
-    SAMPAN_CHECK(check(image));
-    SAMPAN_CHECK(predict::check_window(image, window));
-    frame = predict::make_frame(c, {image.size.height, image.size.width});
-    SAMPAN_CHECK(embedding.reserve(g, net.channels(), net.detail_channels()));
+  /// What set_image is given, and when its pixels were begun and ready.
+  struct ImageCall {
+    const ImageView& image;
+    const std::optional<WindowLevel>& window;
+    const Progress* progress = nullptr;
     double start = 0, prepared = 0;
-    const std::array<Index, 6> key{0, image.size.width, image.size.height, image.size.channels, Index(image.type), image.row_stride};
-    const auto prepare = [&](auto& ctx, const View<float, 3>& input) {
+    std::array<Index, 6> key() const { return {0, image.size.width, image.size.height, image.size.channels, Index(image.type), image.row_stride}; }
+    /// f(), which makes the pixels, with its times.
+    template <class H, class F>
+    void make(Context<H>& ctx, F&& f) {
       start = now_ms();
       ctx.step("preprocess");
-      predict::prepare_image(ctx, c, image, window, frame, input);
-      ctx.tap("input", View<const float, 3>(input), TraceLayout::nchw);
+      f();
       prepared = now_ms();
-    };
+    }
+  };
+
+  template <class B>
+  Status set_image(const models::Network<B>& net, const ImageView& image, const std::optional<WindowLevel>& window, const Progress* progress) {
+    ImageCall call{image, window, progress};
+    SAMPAN_CHECK(begin_image(net, call));
     if constexpr (on_device<B>) {
-      SAMPAN_CHECK(encode_on_device(*this, net, key, progress, prepare));
+      SAMPAN_CHECK(encode_on_device(*this, net, call));
     } else {
-      SAMPAN_CHECK(run(net.backend, key, progress, [&](Context<B>& ctx) {
+      const Index s = net.image_size();
+      SAMPAN_CHECK(run(net.backend, call.key(), progress, [&](Context<B>& ctx) {
         auto scope = ctx.arena.scope();
         const auto input = scope.template make<float>(s, s, 3);
-        prepare(ctx, input);
+        call.make(ctx, [&] { predict::prepare_image(ctx, model->contract, image, window, frame, input); });
+        ctx.tap("input", View<const float, 3>(input), TraceLayout::nchw);
         net.encode(ctx, input, embedding.view(), embedding.detail());
       }));
     }
-    timings = {prepared - start, now_ms() - prepared, 0, 0};
-    size = image.size;
-    has_image = true;
+    end_image(call);
     return {};
   }
 
+  /// The session holds no image until end_image().
+  template <class B>
+  Status begin_image(const models::Network<B>& net, const ImageCall& call) {
+    has_image = image_side_ready = embedding_elsewhere = false;
+    SAMPAN_CHECK(check(call.image));
+    SAMPAN_CHECK(predict::check_window(call.image, call.window));
+    frame = predict::make_frame(model->contract, {call.image.size.height, call.image.size.width});
+    return embedding.reserve(net.grid(), net.channels(), net.detail_channels());
+  }
+  void end_image(const ImageCall& call) {
+    timings = {call.prepared - call.start, now_ms() - call.prepared, 0, 0};
+    size = call.image.size;
+    has_image = true;
+  }
+
   Status check_prompt(const Prompt& p, const PredictOptions& o) const;
+
+  /// The embedding of the image in host memory, wherever it was made.
+  template <class B>
+  Status embedding_here([[maybe_unused]] const models::Network<B>& net) {
+    if constexpr (on_device<B>) {
+      if (embedding_elsewhere) return embedding_to_host(*this, *device, net);
+    }
+    return {};
+  }
 
   template <class B>
   Status predict(const models::Network<B>& net, std::span<const Prompt> prompts, std::span<Prediction> out, const PredictOptions& o) {
@@ -240,30 +268,39 @@ struct SessionState {
     return {1 + Index(o.multimask), Index(prompts.size()), Index(first.points.size()) * 2 + first.box.has_value(), Index(!first.mask_input.empty()), size.width, size.height};
   }
 
+  /// What a call answers: logits [b, masks, low * low], iou [b, masks], and masks as take(mask of b * masks, candidate) gives them.
+  template <class F>
+  void take_predictions(const View<const float, 3>& logits, const View<const float, 2>& iou, Index low, std::span<Prediction> out, const PredictOptions& o, F&& take) const {
+    const Index masks = logits.extent(1);
+    for (Index i = 0; i < logits.extent(0); ++i) {
+      Prediction& p = out[std::size_t(i)];
+      p.low_res = low;
+      p.candidates.resize(std::size_t(masks));
+      p.low_res_logits.assign(&logits(i, 0, 0), &logits(i, 0, 0) + masks * low * low);
+      for (Index m = 0; m < masks; ++m) {
+        Candidate& slot = p.candidates[std::size_t(m)];
+        if (wanted(iou(i, m))) {
+          take(i * masks + m, slot);
+        } else {
+          leave_out(slot);
+        }
+        slot.predicted_iou = iou(i, m);
+      }
+      p.selected = predict::select(p.candidates, o.select);
+    }
+  }
+
+  bool wanted(float iou) const { return !(iou <= least_iou); }
+  static void leave_out(Candidate& c) { c.mask.data.clear(), c.area = 0, c.extent = {}, c.stability = std::numeric_limits<float>::quiet_NaN(); }
+
   /// logits [b, masks, low * low] and iou [b, masks] -> masks at full size, on a backend of the host.
   template <class H>
   void finish_predictions(Context<H>& ctx, const View<const float, 3>& logits, const View<const float, 2>& iou, Index low, std::span<Prediction> out, const PredictOptions& o) {
-    const Index b = logits.extent(0), masks = logits.extent(1);
-    for (Index i = 0; i < b; ++i) {
-      Prediction& p = out[std::size_t(i)];
-      if (!ctx.planning() && ctx.ok()) {
-        p.low_res = low;
-        p.candidates.resize(std::size_t(masks));
-        p.low_res_logits.assign(&logits(i, 0, 0), &logits(i, 0, 0) + masks * low * low);
-      }
-      Candidate unused;
-      for (Index m = 0; m < masks; ++m) {
-        Candidate& slot = ctx.planning() || !ctx.ok() ? unused : p.candidates[std::size_t(m)];
-        const bool made = ctx.planning() || !ctx.ok() || !(iou(i, m) <= least_iou);
-        if (made) {
-          predict::finish_mask(ctx, model->contract, frame, View<const float, 2>(logits.data() + (i * masks + m) * low * low, {low, low}), slot, stability_offset);
-        } else {
-          slot.mask.data.clear(), slot.area = 0, slot.extent = {}, slot.stability = std::numeric_limits<float>::quiet_NaN();
-        }
-        if (!ctx.planning() && ctx.ok()) slot.predicted_iou = iou(i, m);
-      }
-      if (!ctx.planning() && ctx.ok()) p.selected = predict::select(p.candidates, o.select);
-    }
+    if (!ctx.ok()) return;
+    const auto finish = [&](Index i, Candidate& slot) { predict::finish_mask(ctx, model->contract, frame, View<const float, 2>(logits.data() + i * low * low, {low, low}), slot, stability_offset); };
+    if (!ctx.planning()) return take_predictions(logits, iou, low, out, o, finish);
+    Candidate unused;
+    for (Index i = 0; i < logits.extent(0) * logits.extent(1); ++i) finish(i, unused);
   }
 
   /// Tokens of one prompt, on a backend of the host.

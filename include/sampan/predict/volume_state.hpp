@@ -133,7 +133,7 @@ struct VolumeState {
       s.size = source.size;
       s.frame = predict::make_frame(s.model->contract, {source.size.height, source.size.width});
       s.has_image = true;
-      s.image_side_ready = false;
+      s.image_side_ready = s.embedding_elsewhere = false;
     };
     SAMPAN_CHECK(s.embedding.reserve(net.grid(), net.channels(), net.detail_channels()));
     if (const auto it = cache.find(z); it != cache.end()) {
@@ -169,6 +169,7 @@ struct VolumeState {
       SAMPAN_CHECK(s.set_image(net, ImageView{pixels.data(), source.size, PixelType::u8, 0}, std::nullopt, progress));
       stats.encode_ms += now_ms() - begin;
       ++stats.encoded;
+      if (!path.empty() || wanted || options.keep_all) SAMPAN_CHECK(s.embedding_here(net));
       if (!path.empty()) SAMPAN_CHECK(s.embedding.save(path, source.size, s.frame.resized, key, weights::to_json(s.model->contract)));
     }
     return keep(z, floats, wanted);
