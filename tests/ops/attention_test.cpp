@@ -87,6 +87,11 @@ TEST_CASE("attention: grids around the window edges, both pad rules, with and wi
   check(sweep, {.h = 15, .w = 14, .heads = 1, .d = 80, .window = 14}, {902});
   check(sweep, {.h = 16, .w = 15, .heads = 2, .d = 32, .window = 7, .tiny_vit = true}, {903});
   check(sweep, {.h = 15, .w = 15, .heads = 2, .d = 32, .window = 14, .tiny_vit = true}, {904});
+  // Eight windows and more go one by one through the whole layer (cpu/self_attention.hpp), alone or in groups of two and seven.
+  check(sweep, {.h = 16, .w = 22, .heads = 2, .d = 16, .window = 7, .tiny_vit = true}, {905});
+  check(sweep, {.h = 29, .w = 29, .heads = 1, .d = 16, .window = 7, .tiny_vit = true, .x = kLayouts[1], .y = kLayouts[2]}, {906});
+  check(sweep, {.h = 20, .w = 22, .heads = 2, .d = 7, .window = 3, .c = 11}, {907});
+  check(sweep, {.h = 30, .w = 44, .heads = 1, .d = 8, .window = 14, .qkv_bias = false}, {908});
 }
 
 TEST_CASE("attention: global") {

@@ -338,3 +338,39 @@ TEST_CASE("conv2d in fast: the same bits on every level, near f32; small weights
     for (const Cpu& b : levels(Precision::bf16)) CHECK(same_bits(run(b, p, x, h, w), run(Cpu{.isa = b.isa}, p, x, h, w)));
   }
 }
+
+TEST_CASE("mbconv in fast: the projection of a residual block alone, near f32; a merging block and bf16 stay f32") {
+  const Index h = 9, w = 11, in = 12, hidden = 80;
+  const auto run = [&](const Cpu& b, const MbConvParams& p, const std::vector<float>& x) {
+    ThreadPool pool(2);
+    Arena arena;
+    const auto packed = pack(b, p);
+    REQUIRE(packed.valid());
+    std::vector<float> y(x.size(), -1.0f);
+    auto call = [&](Context<Cpu>& ctx) { mbconv(ctx, packed, View<const float, 3>(x.data(), {h, w, in}), View<float, 3>(y.data(), {h, w, in})); };
+    const auto planned = plan(b, pool, call);
+    REQUIRE(planned);
+    REQUIRE(arena.reserve(planned->arena_bytes));
+    Context<Cpu> ctx(b, pool, arena);
+    call(ctx);
+    REQUIRE(ctx.ok());
+    return y;
+  };
+  Rng rng({11});
+  std::vector<float> x(static_cast<std::size_t>(h * w * in));
+  for (auto& v : x) v = rng.uniform(-2, 2);
+  const RandomConv conv1(rng, {hidden, in, 1, 1}, {1, 0, false, true}), conv2(rng, {hidden, 1, 3, 3}, {1, 1, false, true}), conv3(rng, {in, hidden, 1, 1}, {1, 0, false, true});
+  for (bool residual : {true, false}) {
+    const MbConvParams p{conv1.p, conv2.p, conv3.p, residual, Activation::none, "mbconv", Activation::gelu_erf};
+    for (const Cpu& b : levels(Precision::fast)) {
+      CAPTURE(isa_name(b.isa));
+      const auto y = run(b, p, x), exact = run(Cpu{.isa = b.isa}, p, x);
+      CHECK(same_bits(y, exact) == !residual);
+      double error = 0, norm = 0;  // against what the projection adds
+      for (std::size_t i = 0; i < y.size(); ++i) error += std::pow(double(y[i]) - double(exact[i]), 2), norm += std::pow(double(exact[i]) - (residual ? double(x[i]) : 0), 2);
+      // A step of 1 / 4095 of the largest value, which is at most sqrt(hidden) times the mean square, rounds off by 1 / sqrt(12) of itself, on both sides.
+      CHECK(std::sqrt(error / norm) <= std::sqrt(2.0 * double(hidden) / 12) / 4095);
+    }
+    for (const Cpu& b : levels(Precision::bf16)) CHECK(same_bits(run(b, p, x), run(Cpu{.isa = b.isa}, p, x)));
+  }
+}

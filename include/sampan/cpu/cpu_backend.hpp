@@ -1,7 +1,6 @@
 // The Cpu backend, complete: every op of ops/backend.hpp and ops/volume_backend.hpp for Context<Cpu>. Data flow: models/any_model.hpp and tests include this one header.
 // Reading order: cpu.hpp (the type), kernels.hpp (what a level offers), gemm.hpp, attention.hpp, conv.hpp, mbconv.hpp; then scalar.hpp and micro/ (the arithmetic).
 #pragma once
-#include <sampan/cpu/attention.hpp>
 #include <sampan/cpu/conv.hpp>
 #include <sampan/cpu/conv3d.hpp>
 #include <sampan/cpu/cross_attention.hpp>
@@ -11,6 +10,7 @@
 #include <sampan/cpu/mask_upscale.hpp>
 #include <sampan/cpu/mbconv.hpp>
 #include <sampan/cpu/norm.hpp>
+#include <sampan/cpu/self_attention.hpp>
 #include <sampan/ops/volume_backend.hpp>
 
 namespace sampan::inline SAMPAN_ABI {

@@ -10,9 +10,10 @@
 namespace sampan::inline SAMPAN_ABI {
 
 inline PackedMbConv<Cpu> pack(const Cpu& b, const MbConvParams& p) {
-  // Always f32: in `fast`, LiteMedSAM's eight 1x1 layers here cost more of its masks than all its other layers (cpu/README.md has the table).
+  // In `fast`, only the projection of a residual block is: its error is small beside what it is added to. The expansions, and both of a merging block, cost LiteMedSAM's
+  // masks more than all other layers together (cpu/README.md has the table).
   const Cpu exact = exact_backend(b);
-  return {pack_conv(exact, p.conv1), pack_conv(exact, p.conv3), pack_depthwise(b, p.conv2), p.residual, p.last, p.name, p.inner};
+  return {pack_conv(exact, p.conv1), pack_conv(p.residual ? b : exact, p.conv3), pack_depthwise(b, p.conv2), p.residual, p.last, p.name, p.inner};
 }
 
 namespace cpu {
@@ -54,10 +55,12 @@ inline void mbconv(Context<Cpu>& ctx, const PackedMbConv<Cpu>& w, const View<con
   const Index columns = cpu::smaller(cpu::kTileColumns, y.extent(1)), across = cpu::blocks_of(y.extent(1), columns);
   const Index lines = cpu::tile_lines(y.extent(0), across), down = cpu::blocks_of(y.extent(0), lines);
   const Index expanded = (columns - 1) * dw.stride + dw.kw;  // columns of a tile's expanded line
-  const Index line = expanded * hidden, pack_a = level.rows_size(expanded, in), pack_b = level.rows_size(columns, hidden);
+  const cpu::Products expand = cpu::products(level, w.conv1.weight.precision), project = cpu::products(level, w.conv3.weight.precision);
   const Index stride = level.row_stride(hidden), middle_row = stride ? stride : hidden;
-  const bool direct = stride != 0;  // depthwise writes the rows of the second product as it wants them
-  const Index packed = direct || pack_a > pack_b ? pack_a : pack_b, tile = level.gemm_scratch(expanded > columns ? expanded : columns);
+  const bool direct = stride != 0 && w.conv3.weight.precision == Precision::f32;  // depthwise writes the rows of the second product as it wants them
+  const Index line = expanded * hidden, pack_a = expand.rows_size(expanded, in), pack_b = direct ? 0 : project.rows_size(columns, hidden);
+  const Index tile_a = expand.gemm_scratch(expanded), tile_b = project.gemm_scratch(columns);
+  const Index packed = pack_a > pack_b ? pack_a : pack_b, tile = tile_a > tile_b ? tile_a : tile_b;
   cpu::Carver sizes;
   for (Index n : {dw.kh * line, columns * middle_row, packed, tile}) sizes.take(n);
   auto scope = ctx.arena.scope();
@@ -82,11 +85,11 @@ inline void mbconv(Context<Cpu>& ctx, const PackedMbConv<Cpu>& w, const View<con
       const Index top = oy * dw.stride - dw.pad, bottom = cpu::smaller(top + dw.kh, x.extent(0));
       if (next < top) next = top;  // a stride beyond the kernel skips lines
       for (; next < bottom && end > begin; ++next) {
-        level.pack_rows({x.data() + next * x.stride(0) + begin * x.stride(1), x.stride(1), end - begin, in, rows});
+        expand.pack_rows({x.data() + next * x.stride(0) + begin * x.stride(1), x.stride(1), end - begin, in, rows});
         cpu::Gemm g{rows, w.conv1.weight.get(), end - begin, hidden, in, 0, hidden, slot_of(next), hidden, scratch};
         g.bias = w.conv1.bias.view().data();
         g.activation = cpu::kernel_activation(w.inner);
-        level.gemm(g);
+        expand.gemm(g);
       }
       const float* taps[cpu::kMostTaps];
       for (Index ky = 0; ky < dw.kh; ++ky) {
@@ -97,12 +100,12 @@ inline void mbconv(Context<Cpu>& ctx, const PackedMbConv<Cpu>& w, const View<con
       r.rows = taps, r.x0 = x0 - begin, r.count = count;
       r.y = middle, r.y_stride = middle_row;
       level.depthwise(r);
-      if (!direct) level.pack_rows({middle, hidden, count, hidden, rows});
+      if (!direct) project.pack_rows({middle, middle_row, count, hidden, rows});
       cpu::Gemm g{direct ? middle : rows, w.conv3.weight.get(), count, out, hidden, 0, out, y.data() + oy * y.stride(0) + ox * y.stride(1), y.stride(1), scratch};
       g.bias = w.conv3.bias.view().data();
       g.activation = w.residual ? cpu::kPlain : cpu::kernel_activation(w.last);
       if (w.residual) g.residual = x.data() + oy * x.stride(0) + ox * x.stride(1), g.ldr = x.stride(1);
-      level.gemm(g);
+      project.gemm(g);
       if (w.residual && w.last != Activation::none) {
         const bool joined = g.ldy == out;
         for (Index i = 0; i < (joined ? 1 : count); ++i) level.activate(cpu::kernel_activation(w.last), g.y + i * g.ldy, g.y + i * g.ldy, joined ? count * out : out);

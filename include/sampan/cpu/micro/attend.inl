@@ -34,23 +34,23 @@ inline void gather_rows(const HeadRows& p, float factor, float* out) {
 inline Index keys_size(Index n, Index d) { return panels_size(n, d); }
 inline Index values_size(Index n, Index d) { return panels_size(d, n); }
 
-/// Keys as panels: K [count, d] + shift.
+/// Keys as panels: K [count, d] + shift. Columns behind the last key repeat it: their scores are overwritten.
 inline void pack_keys(const HeadRows& p, float* out) {
   for (Index j = 0; j < p.count; j += kPanel) {
     const Index stored = panel_columns(p.count, j), columns = p.count - j < stored ? p.count - j : stored;
-    for (Index i = 0; columns < stored && i < p.d; ++i)
-      for (Index c = columns; c < stored; ++c) out[i * stored + c] = 0;
-    for (Index c = 0; c < columns; c += 4) {
-      const float* row[4];
-      const Index n = columns - c < 4 ? columns - c : 4;
-      for (Index r = 0; r < 4; ++r) row[r] = p.rows[j + c + (r < n ? r : 0)];
+    for (Index c = 0; c < stored; c += kLanes) {
+      const float* rows[kLanes];
+      for (Index r = 0; r < kLanes; ++r) rows[r] = p.rows[j + (c + r < columns ? c + r : columns - 1)];
+      float* to = out + c;
       Index i = 0;
-      for (; n == 4 && i + 4 <= p.d; i += 4) {
-        const Quad s = p.shift ? load_quad(p.shift + i) : Quad{};
-        transpose_quads(load_quad(row[0] + i) + s, load_quad(row[1] + i) + s, load_quad(row[2] + i) + s, load_quad(row[3] + i) + s, out + i * stored + c, stored);
+      for (; i + 4 <= p.d; i += 4, to += 4 * stored) {
+        Vec v[4];
+        transpose_rows(rows, i, v);
+        SAMPAN_UNROLL
+        for (int e = 0; e < 4; ++e) store(to + e * stored, p.shift ? v[e] + splat(p.shift[i + e]) : v[e]);
       }
-      for (; i < p.d; ++i)
-        for (Index r = 0; r < n; ++r) out[i * stored + c + r] = row[r][i] + (p.shift ? p.shift[i] : 0.0f);
+      for (; i < p.d; ++i, to += stored)
+        for (Index r = 0; r < kLanes; ++r) to[r] = rows[r][i] + (p.shift ? p.shift[i] : 0.0f);
     }
     out += stored * p.d;
   }

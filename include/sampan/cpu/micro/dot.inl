@@ -61,44 +61,69 @@ inline void pack_pair_weights(const float* w, Index ld, bool transposed, Index n
   }
 }
 
-/// Rows of pairs, each followed by its scale; behind them room for one row of floats.
-inline Index pair_rows_size(Index m, Index k) { return m * (padded_pairs(k) + 16) + (k + 15) / 16 * 16; }
+/// The bits of the largest magnitude of x [k].
+SAMPAN_KERNEL_INLINE int largest_magnitude(const float* x, Index k) {
+  VecInt most{};
+  Index j = 0;
+  for (; j + kLanes <= k; j += kLanes) {
+    const VecInt a = load_ints(x + j) & 0x7fffffff;
+    most = most < a ? a : most;
+  }
+  alignas(64) float lanes[kLanes];
+  store(lanes, reinterpret_cast<Vec>(most));
+  typedef int QuadInt __attribute__((vector_size(16), may_alias));
+  QuadInt q = *reinterpret_cast<const QuadInt*>(lanes);
+  for (Index i = 4; i < kLanes; i += 4) {
+    const QuadInt a = *reinterpret_cast<const QuadInt*>(lanes + i);
+    q = q < a ? a : q;
+  }
+  const int even = q[0] < q[2] ? q[2] : q[0], odd = q[1] < q[3] ? q[3] : q[1];
+  int m = even < odd ? odd : even;
+  for (; j < k; ++j) {
+    int a;
+    __builtin_memcpy(&a, x + j, 4);
+    a &= 0x7fffffff;
+    m = m < a ? a : m;
+  }
+  return m;
+}
+
+/// Rows of pairs, each followed by its scale; behind them room for kRowsTogether rows of floats.
+inline Index pair_rows_size(Index m, Index k) { return m * (padded_pairs(k) + 16) + kRowsTogether * ((k + 15) / 16 * 16); }
 template <bool fast>
 inline void pack_pair_rows(const PackRows& p) {
-  const Index ld = padded_pairs(p.k) + 16;
+  const Index ld = padded_pairs(p.k) + 16, row = (p.k + 15) / 16 * 16;
   float* plain = p.out + p.m * ld;
-  for (Index i = 0; i < p.m; ++i) {
-    const float* x = p.x + i * p.ldx;
-    float* out = p.out + i * ld;
-    ShortMemory* to = reinterpret_cast<ShortMemory*>(out);
+  for (Index first = 0; first < p.m; first += kRowsTogether) {
+    const Index rows = p.m - first < kRowsTogether ? p.m - first : kRowsTogether;
+    const float* x = p.x + first * p.ldx;
+    Index ldx = p.ldx;
     if (p.gamma) {
-      float mean, rstd;
-      row_moments(x, p.k, p.eps, mean, rstd);
-      normalise(x, mean, rstd, p.gamma, p.beta, 0, p.k, kPlain, plain);
-      x = plain;
+      float mean[kRowsTogether], rstd[kRowsTogether];
+      for (Index i = 0; i < rows; ++i) row_moments(x + i * ldx, p.k, p.eps, mean[i], rstd[i]);
+      for (Index i = 0; i < rows; ++i) normalise(x + i * ldx, mean[i], rstd[i], p.gamma, p.beta, 0, p.k, kPlain, plain + i * row);
+      x = plain, ldx = row;
     }
-    Index j = 0;
-    if constexpr (fast) {
-      Vec most{}, poison{};
-      for (; j + kLanes <= p.k; j += kLanes) {
-        const Vec v = load(x + j);
-        most = larger(most, magnitude(v));
-        poison += v * Vec{};  // NaN if a value is not finite: then the whole row is
+    int most[kRowsTogether];
+    for (Index i = 0; fast && i < rows; ++i) most[i] = largest_magnitude(x + i * ldx, p.k);
+    for (Index i = 0; i < rows; ++i, x += ldx) {
+      float* out = p.out + (first + i) * ld;
+      ShortMemory* to = reinterpret_cast<ShortMemory*>(out);
+      Index j = 0;
+      if constexpr (fast) {
+        float m;
+        __builtin_memcpy(&m, most + i, 4);
+        const float inverse = inverse_of(m);
+        for (; j + 2 * kLanes <= p.k; j += 2 * kLanes) store_rounded(to + j, load(x + j) * splat(inverse), load(x + j + kLanes) * splat(inverse));
+        for (; j + kLanes <= p.k; j += kLanes) store_shorts(to + j, opaque(load(x + j) * splat(inverse)) + splat(12582912.0f));
+        for (; j < p.k; ++j) to[j] = quantised(x[j], inverse);
+        out[ld - 16] = most[i] < 0x7f800000 ? scale_of(m) : __builtin_nanf("");  // infinity and NaN are above all numbers: the whole row is NaN
+      } else {
+        for (; j + kLanes <= p.k; j += kLanes) store_bf16(to + j, load(x + j));
+        for (; j < p.k; ++j) to[j] = static_cast<short>(to_bf16(x[j]));
       }
-      float m = max_lanes(most), bad = sum_lanes(poison);
-      for (; j < p.k; ++j) {
-        const float v = x[j] < 0 ? -x[j] : x[j];
-        m = v > m ? v : m, bad += x[j] * 0;
-      }
-      const float inverse = inverse_of(m);
-      for (j = 0; j + kLanes <= p.k; j += kLanes) store_shorts(to + j, opaque(load(x + j) * splat(inverse)) + splat(12582912.0f));
-      for (; j < p.k; ++j) to[j] = quantised(x[j], inverse);
-      out[ld - 16] = scale_of(m) + bad;
-    } else {
-      for (; j + kLanes <= p.k; j += kLanes) store_bf16(to + j, load(x + j));
-      for (; j < p.k; ++j) to[j] = static_cast<short>(to_bf16(x[j]));
+      if (p.k % 2) to[p.k] = 0;
     }
-    if (p.k % 2) to[p.k] = 0;
   }
 }
 
@@ -130,6 +155,34 @@ SAMPAN_KERNEL_INLINE void accumulate_pairs(const IntMemory* const (&row)[MR], co
   accumulate_pair_steps<Dot, MR, NV>(row, k, w + k * NV * kLanes, depth - k, sum);
 }
 
+/// The last sums of a tile: scaled, then y = act(sums + bias) + residual; `before`: float sums of earlier chunks, or null.
+template <class Dot, int MR, int NV>
+SAMPAN_KERNEL_INLINE void finish_pairs(const float* x, Index ldx, Index scale_at, const float* column_scales, const float* before, const typename Dot::Acc (&sum)[MR][NV], const TileEnd& e) {
+  const bool plain = e.activation == kPlain && e.columns == NV * kLanes;
+  alignas(64) float local[MR * NV * kLanes];
+  SAMPAN_UNROLL
+  for (int i = 0; i < MR; ++i) {
+    if (i >= e.valid) continue;
+    const Vec row_scale = splat(Dot::kScaled ? x[i * ldx + scale_at] : 1.0f);
+    SAMPAN_UNROLL
+    for (int v = 0; v < NV; ++v) {
+      const Index at = (i * NV + v) * kLanes;
+      Vec s = Dot::value(sum[i][v]);
+      if (before) s = load(before + at) + s;
+      if constexpr (Dot::kScaled) s = opaque(s * (row_scale * load(column_scales + v * kLanes)));
+      if (plain) {  // the common case stays in registers
+        if (e.bias) s += load(e.bias + v * kLanes);
+        if (e.residual) s += load(e.residual + i * e.ldr + v * kLanes);
+        store(e.y + i * e.ldy + v * kLanes, s);
+      } else {
+        store(local + at, s);
+      }
+    }
+  }
+  if (plain) return;
+  for (Index i = 0; i < e.valid; ++i) finish_row(local + i * NV * kLanes, e.bias, e.activation, e.residual ? e.residual + i * e.ldr : nullptr, e.y + i * e.ldy, e.columns);
+}
+
 /// float += pairs, for one register tile; Dot: Acc zero, dot(acc, a, b), value(acc), kChunk pairs without rounding trouble, kScaled.
 template <class Dot, int MR, int NV>
 static __attribute__((noinline)) void dot_tile(const float* x, Index ldx, Index scale_at, const float* w, Index depth, const float* column_scales, const TileEnd& e) {
@@ -140,7 +193,7 @@ static __attribute__((noinline)) void dot_tile(const float* x, Index ldx, Index 
   Ahead ahead = e.ahead;
   SAMPAN_UNROLL
   for (int i = 0; i < MR; ++i) row[i] = reinterpret_cast<const IntMemory*>(x + (i < e.valid ? i : e.valid - 1) * ldx);
-  for (Index begin = 0; begin < depth; begin += Dot::kChunk) {
+  for (Index begin = 0;;) {
     const Index end = depth - begin < Dot::kChunk ? depth : begin + Dot::kChunk;
     typename Dot::Acc sum[MR][NV];
     SAMPAN_UNROLL
@@ -149,9 +202,7 @@ static __attribute__((noinline)) void dot_tile(const float* x, Index ldx, Index 
       for (int v = 0; v < NV; ++v) sum[i][v] = typename Dot::Acc{};
     }
     accumulate_pairs<Dot, MR, NV>(row, w, end - begin, sum, ahead);
-    w += (end - begin) * NV * kLanes;
-    SAMPAN_UNROLL
-    for (int i = 0; i < MR; ++i) row[i] += end - begin;
+    if (end == depth && e.last) return finish_pairs<Dot, MR, NV>(x, ldx, scale_at, column_scales, before, sum, e);
     SAMPAN_UNROLL
     for (int i = 0; i < MR; ++i) {
       SAMPAN_UNROLL
@@ -161,17 +212,12 @@ static __attribute__((noinline)) void dot_tile(const float* x, Index ldx, Index 
         store(sums + at, before ? load(before + at) + s : s);
       }
     }
+    if (end == depth) return;
     before = sums;
-  }
-  for (Index i = 0; depth == 0 && i < MR * NV * kLanes; ++i) sums[i] = 0;
-  if (!e.last) return;
-  for (Index i = 0; i < e.valid; ++i) {
-    float* s = local + i * NV * kLanes;
-    if constexpr (Dot::kScaled) {
-      const Vec scale = splat(x[i * ldx + scale_at]);
-      for (int v = 0; v < NV; ++v) store(s + v * kLanes, opaque(load(s + v * kLanes) * (scale * load(column_scales + v * kLanes))));
-    }
-    finish_row(s, e.bias, e.activation, e.residual ? e.residual + i * e.ldr : nullptr, e.y + i * e.ldy, e.columns);
+    w += (end - begin) * NV * kLanes;
+    SAMPAN_UNROLL
+    for (int i = 0; i < MR; ++i) row[i] += end - begin;
+    begin = end;
   }
 }
 

@@ -19,7 +19,20 @@ inline void pack_weights(const float* w, Index ld, bool transposed, Index n, Ind
       }
     } else {
       const Index c4 = columns / 4 * 4, k4 = k / 4 * 4;
-      for (Index c = 0; c < c4; c += 4) {
+      Index whole = 0;  // columns that fill vectors
+      for (; whole + kLanes <= columns; whole += kLanes) {
+        const float* rows[kLanes];
+        for (Index r = 0; r < kLanes; ++r) rows[r] = w + (j + whole + r) * ld;
+        for (Index i = 0; i < k4; i += 4) {
+          Vec v[4];
+          transpose_rows(rows, i, v);
+          SAMPAN_UNROLL
+          for (int e = 0; e < 4; ++e) store(out + (i + e) * stored + whole, v[e]);
+        }
+        for (Index i = k4; i < k; ++i)
+          for (Index r = 0; r < kLanes; ++r) out[i * stored + whole + r] = rows[r][i];
+      }
+      for (Index c = whole; c < c4; c += 4) {
         const float* from = w + (j + c) * ld;
         for (Index i = 0; i < k4; i += 4)
           transpose_quads(load_quad(from + i), load_quad(from + ld + i), load_quad(from + 2 * ld + i), load_quad(from + 3 * ld + i), out + i * stored + c, stored);
@@ -36,18 +49,13 @@ inline void pack_weights(const float* w, Index ld, bool transposed, Index n, Ind
 inline Index rows_size(Index m, Index k) { return m * row_length(k); }
 inline void pack_rows(const PackRows& p) {
   const Index ld = row_length(p.k);
+  if (p.gamma) return layer_norm_rows({p.x, p.ldx, p.out, ld, p.m, p.k, p.gamma, p.beta, p.eps, kPlain});
   for (Index i = 0; i < p.m; ++i) {
     const float* x = p.x + i * p.ldx;
     float* out = p.out + i * ld;
-    if (p.gamma) {
-      float mean, rstd;
-      row_moments(x, p.k, p.eps, mean, rstd);
-      normalise(x, mean, rstd, p.gamma, p.beta, 0, p.k, kPlain, out);
-    } else {
-      Index j = 0;
-      for (; j + kLanes <= p.k; j += kLanes) store(out + j, load(x + j));
-      for (; j < p.k; ++j) out[j] = x[j];
-    }
+    Index j = 0;
+    for (; j + kLanes <= p.k; j += kLanes) store(out + j, load(x + j));
+    for (; j < p.k; ++j) out[j] = x[j];
   }
 }
 

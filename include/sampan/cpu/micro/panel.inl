@@ -25,6 +25,44 @@ SAMPAN_KERNEL_INLINE void transpose_quads(Quad a, Quad b, Quad c, Quad d, float*
   *reinterpret_cast<QuadMemory*>(to + 3 * ldt) = __builtin_shufflevector(ab1, cd1, 2, 3, 6, 7);
 }
 
+#if SAMPAN_VECTOR_BYTES > 16 && !defined(SAMPAN_PLAIN_VECTORS)
+/// Four floats of kLanes rows, transposed: to[j] holds rows[0 .. kLanes)[at + j].
+SAMPAN_KERNEL_INLINE void transpose_rows(const float* const* rows, Index at, Vec (&to)[4]) {
+  typedef float Oct __attribute__((vector_size(32)));
+  Vec r[4];  // quarter q of r[i]: row 4 q + i
+  SAMPAN_UNROLL
+  for (int i = 0; i < 4; ++i) {
+    const Oct low = __builtin_shufflevector(load_quad(rows[i] + at), load_quad(rows[i + 4] + at), 0, 1, 2, 3, 4, 5, 6, 7);
+#  if SAMPAN_VECTOR_BYTES == 64
+    const Oct high = __builtin_shufflevector(load_quad(rows[i + 8] + at), load_quad(rows[i + 12] + at), 0, 1, 2, 3, 4, 5, 6, 7);
+    r[i] = __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+#  else
+    r[i] = low;
+#  endif
+  }
+#  if SAMPAN_VECTOR_BYTES == 64
+#    define SAMPAN_QUARTERS(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l, i + 4, j + 4, k + 4, l + 4, i + 8, j + 8, k + 8, l + 8, i + 12, j + 12, k + 12, l + 12)
+  constexpr int b = 16;
+#  else
+#    define SAMPAN_QUARTERS(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l, i + 4, j + 4, k + 4, l + 4)
+  constexpr int b = 8;
+#  endif
+  const Vec t0 = SAMPAN_QUARTERS(r[0], r[1], 0, b, 1, b + 1), t1 = SAMPAN_QUARTERS(r[0], r[1], 2, b + 2, 3, b + 3);
+  const Vec t2 = SAMPAN_QUARTERS(r[2], r[3], 0, b, 1, b + 1), t3 = SAMPAN_QUARTERS(r[2], r[3], 2, b + 2, 3, b + 3);
+  to[0] = SAMPAN_QUARTERS(t0, t2, 0, 1, b, b + 1), to[1] = SAMPAN_QUARTERS(t0, t2, 2, 3, b + 2, b + 3);
+  to[2] = SAMPAN_QUARTERS(t1, t3, 0, 1, b, b + 1), to[3] = SAMPAN_QUARTERS(t1, t3, 2, 3, b + 2, b + 3);
+#  undef SAMPAN_QUARTERS
+}
+#else
+SAMPAN_KERNEL_INLINE void transpose_rows(const float* const* rows, Index at, Vec (&to)[4]) {
+  for (int j = 0; j < 4; ++j) {
+    float lanes[kLanes];
+    for (Index i = 0; i < kLanes; ++i) lanes[i] = rows[i][at + j];
+    to[j] = load(lanes);
+  }
+}
+#endif
+
 /// What comes to L2 while a register tile is computed: `lines` cache lines for every kAheadSteps steps of its product. The tiles of a block of rows share one panel;
 /// without this the first of them would wait for the memory behind L2, line after line (bench/README.md, "Fetched ahead").
 struct Ahead {

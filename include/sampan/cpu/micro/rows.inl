@@ -49,12 +49,15 @@ SAMPAN_KERNEL_INLINE void normalise(const float* x, float mean, float rstd, cons
   if (const Index n = end - i; n > 0) store_part(y + (i - begin), activate((load_part(x + i, n) - splat(mean)) * splat(rstd) * load_part(gamma + i, n) + load_part(beta + i, n), activation), n);
 }
 
+/// Rows whose moments are taken side by side: one row alone is a chain of dependent sums.
+inline constexpr Index kRowsTogether = 4;
+
 inline void layer_norm_rows(const NormRows& p) {
-  for (Index i = 0; i < p.m; ++i) {
-    const float* x = p.x + i * p.ldx;
-    float mean, rstd;
-    row_moments(x, p.c, p.eps, mean, rstd);
-    normalise(x, mean, rstd, p.gamma, p.beta, 0, p.c, p.activation, p.y + i * p.ldy);
+  for (Index first = 0; first < p.m; first += kRowsTogether) {
+    const Index end = p.m - first < kRowsTogether ? p.m : first + kRowsTogether;
+    float mean[kRowsTogether], rstd[kRowsTogether];
+    for (Index i = first; i < end; ++i) row_moments(p.x + i * p.ldx, p.c, p.eps, mean[i - first], rstd[i - first]);
+    for (Index i = first; i < end; ++i) normalise(p.x + i * p.ldx, mean[i - first], rstd[i - first], p.gamma, p.beta, 0, p.c, p.activation, p.y + i * p.ldy);
   }
 }
 

@@ -62,7 +62,7 @@ SAMPAN_KERNEL_INLINE Vec opaque(Vec v) {
 #endif
   return v;
 }
-typedef int VecIntMemory __attribute__((vector_size(SAMPAN_VECTOR_BYTES), aligned(4), may_alias));
+typedef int VecIntMemory __attribute__((vector_size(SAMPAN_VECTOR_BYTES), aligned(2), may_alias));
 typedef short VecShort __attribute__((vector_size(SAMPAN_VECTOR_BYTES / 2)));
 typedef short VecShortMemory __attribute__((vector_size(SAMPAN_VECTOR_BYTES / 2), aligned(2), may_alias));
 SAMPAN_KERNEL_INLINE VecInt load_ints(const float* p) { return *reinterpret_cast<const VecIntMemory*>(p); }
@@ -70,6 +70,26 @@ SAMPAN_KERNEL_INLINE VecInt splat_int(int x) { return x - VecInt{}; }
 SAMPAN_KERNEL_INLINE Vec to_float(VecInt v) { return __builtin_convertvector(v, Vec); }
 /// The low halves of the lanes, side by side.
 SAMPAN_KERNEL_INLINE void store_shorts(void* to, Vec v) { *static_cast<VecShortMemory*>(to) = __builtin_convertvector(reinterpret_cast<VecInt>(v), VecShort); }
+/// a, then b, rounded to the nearest even whole number, as neighbouring int16; lanes beyond 2^15 hold anything.
+SAMPAN_KERNEL_INLINE void store_rounded(short* to, Vec a, Vec b) {
+#if SAMPAN_VECTOR_BYTES > 16 && !defined(SAMPAN_PLAIN_VECTORS)
+  typedef long long VecQuads __attribute__((vector_size(SAMPAN_VECTOR_BYTES)));
+  VecInt low, high;
+  VecQuads both;
+  asm("vcvtps2dq %1, %0" : "=v"(low) : "v"(a));
+  asm("vcvtps2dq %1, %0" : "=v"(high) : "v"(b));
+  asm("vpackssdw %2, %1, %0" : "=v"(both) : "v"(low), "v"(high));  // quarters of a and b in turn
+#  if SAMPAN_VECTOR_BYTES == 64
+  both = __builtin_shufflevector(both, both, 0, 2, 4, 6, 1, 3, 5, 7);
+#  else
+  both = __builtin_shufflevector(both, both, 0, 2, 1, 3);
+#  endif
+  *reinterpret_cast<VecIntMemory*>(to) = reinterpret_cast<VecInt>(both);
+#else
+  store_shorts(to, opaque(a) + splat(12582912.0f));
+  store_shorts(to + kLanes, opaque(b) + splat(12582912.0f));
+#endif
+}
 /// acc += lo(a) lo(b) + hi(a) hi(b) of the int16 halves.
 SAMPAN_KERNEL_INLINE void add_pair_products(VecInt& acc, VecInt a, VecInt b) { acc += ((a << 16) >> 16) * ((b << 16) >> 16) + (a >> 16) * (b >> 16); }
 /// bfloat16 in the high halves, to nearest even; NaN stays NaN.
