@@ -5,6 +5,10 @@
 //   out = (bilinear(first) + hyper(tokens) skip_connect([output_upscaling(keys), up])) / 2
 // Source: H-SAM mask_decoder_224.py (MaskDecoder2_224), transformer.py (TwoWayTransformer2, Attention2), sam.py, utils.py. Its attention among class features ends in a softmax
 // over one value, so that all of it only doubles the image: those weights stay in the file and out of memory.   Cost at g = 14, c = 256: 0.9 GFLOP.
+// Deliberately absent: its version for 512 px (g = 32), refused by name in weights/network_sizes.hpp. There the layers among class features are still 14 * 14 = 196 wide, and the features,
+// k x 1024, are brought to them by Tensor.resize_. As a cut that is defined: the first k * 196 floats in memory, class 0 whole and the beginning of class 1. Back it is not: 196 values
+// stand where the grid has 1024, and resize_ leaves the 828 new ones as the allocator had them. Behind a softmax over one value, as at 224 px, every finite value among them counts as 1
+// and NaN or infinity as NaN, so that any run without NaN would double the image here too; but this rests on the 224 px version, and mask_decoder.py (MaskDecoder2) was not compared.
 #pragma once
 #include <sampan/nn/norm2d.hpp>
 #include <sampan/nn/relu_mlp.hpp>
@@ -93,7 +97,6 @@ struct GuidedHead {
       add(ctx, image, image, keys);
       const View<const float, 2> keys_in = keys;
       for (std::size_t i = 0; i < layers.size(); ++i) block(ctx, layers[i], i == 0, q, keys, pe, guide);
-      const auto one = [](const auto& v) { return v.template reshape<3>({1, v.extent(0), v.extent(1)}); };
       const View<const float, 3> qc = one(q), kc = one(keys_in);
       cross_attention(ctx, final_attn_token_to_image, {qc, one(mask_tokens.view()), kc, one(pe), kc}, one(q), qc);
       layer_norm(ctx, norm_final_attn, View<const float, 2>(q), q);
@@ -113,6 +116,11 @@ struct GuidedHead {
   }
 
  private:
+  /// A batch of one.
+  template <class T>
+  static View<T, 3> one(const View<T, 2>& v) {
+    return v.template reshape<3>({1, v.extent(0), v.extent(1)});
+  }
   static View<const float, 2> plane(const View<const float, 2>& maps, Index i, Index side) { return {maps.data() + i * maps.stride(0), {side, side}}; }
 
   /// Softmax over the classes of the first masks at the grid's size.
@@ -133,7 +141,6 @@ struct GuidedHead {
     const auto qe = scope.template make<float>(q.extent(0), q.extent(1)), ke = scope.template make<float>(keys.extent(0), keys.extent(1));
     const View<const float, 2> qc = q, kc = keys, encoding = mask_tokens.view(), turned(guide.data(), {guide.extent(1), guide.extent(0)}, {guide.stride(1), guide.stride(0)});
     const auto encode = [&] { add(ctx, qc, encoding, qe), add(ctx, kc, pe, ke); };
-    const auto one = [](const auto& v) { return v.template reshape<3>({1, v.extent(0), v.extent(1)}); };
     encode();
     l.token_to_image.forward(ctx, qe, ke, kc, guide, q);
     layer_norm(ctx, l.norm2, qc, q);
