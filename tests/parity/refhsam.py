@@ -1,6 +1,6 @@
 """H-SAM at 224 px: SAM's decoder with another order in its blocks, and a second decoder under the guidance of the first one's masks. Own code from the published formulas, Apache-2.0.
 
-What: build_hsam -> net as refnets.py's, with .mask_decoder2; hsam_shapes, class_logits. Where: cases_blocks.py. Around the modules of segment-anything 1.0; nothing is copied, and nothing
+What: build_hsam -> net as refnets.py's, with .mask_decoder2; decoders_shapes, class_logits. Where: cases_blocks.py. Around the modules of segment-anything 1.0; nothing is copied, and nothing
 here shares code with the engine. The attention among class features is run in full, though its last softmax is over one value.
 Not here: LoRA (cases_classes.py), pre- and post-processing.
 """
@@ -21,8 +21,9 @@ from segment_anything.modeling.transformer import Attention
 CLASSES, TOKENS, WIDE = 9, 196, 1024        # written into the published code
 
 
-def hsam_shapes(**sam):
-    L = hg.Shapes(hg.sam_encoder_shapes(**sam) + hg.decoder_shapes(masks=CLASSES))
+def decoders_shapes():
+    """Prompt encoder and both decoders: what the published file holds in full."""
+    L = hg.decoder_shapes(masks=CLASSES)
     m = "mask_decoder2."
 
     def att(n, c, inner):

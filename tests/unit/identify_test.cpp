@@ -170,6 +170,33 @@ TEST_CASE("what fine-tunes put into or around SAM's blocks comes back from its s
   NetworkSizes plain = sam(64, 2, 2, 128, {1});
   plain.decoder = DecoderKind::classes, plain.mask_tokens = 6;
   CHECK(identify(expected_tensors(plain))->twins.find("--family finetune_sam") != std::string::npos);
+  // On MobileSAM's encoder: classes told by their number, by the decoder's bottlenecks, or not at all.
+  NetworkSizes on_tiny = tiny(TinyStem::conv3x3_stride2), hooked = on_tiny;
+  on_tiny.decoder = DecoderKind::later_classes, on_tiny.mask_tokens = 6;
+  hooked.decoder = DecoderKind::later_classes, hooked.decoder_hook = 20, hooked.decoder_hook_layers = 1;
+  for (const NetworkSizes& n : {on_tiny, hooked}) {
+    const auto id = identify(expected_tensors(n));
+    REQUIRE_MESSAGE(id, id.error().message());
+    CHECK(id->family->key == "finetune_sam_tiny");
+    CHECK(id->sizes == n);
+    CHECK(fits(*id->family, n));
+    CHECK_FALSE(fits(*find_family("finetune_sam"), n));
+    CHECK(fits(*find_family("mobile_sam"), n) == (n.mask_tokens == 4));
+    const auto read = parse_contract(to_json(base_contract(*id->family, n)));
+    REQUIRE_MESSAGE(read, read.error().message());
+    CHECK(read->network == n);
+  }
+  CHECK(identify(expected_tensors(hooked))->twins.find("--family mobile_sam") != std::string::npos);
+  CHECK(fits(*find_family("finetune_sam_tiny"), tiny(TinyStem::conv3x3_stride2)));
+  CHECK_FALSE(fits(*find_family("finetune_sam_tiny"), tiny(TinyStem::conv1x1_stride1)));
+  NetworkSizes other_stem = tiny(TinyStem::conv1x1_stride1), edge = test::rep_vit_sizes(test::edge_sam_published());
+  for (NetworkSizes* n : {&other_stem, &edge}) {
+    n->decoder = DecoderKind::later_classes, n->mask_tokens = 6, n->decoder_hook = 20, n->decoder_hook_layers = 2;
+    CHECK(identify(expected_tensors(*n)).error().message().find("a decoder of classes (6 mask tokens)") != std::string::npos);
+  }
+  auto in_encoder = expected_tensors(on_tiny);
+  in_encoder.push_back({"image_encoder.layers.1.blocks.0.MLP_Adapter.D_fc1.weight", {20, 128}});
+  CHECK(identify(in_encoder).error().message().find("of another network: image_encoder.layers.1.blocks.0.MLP_Adapter.D_fc1.weight") != std::string::npos);
   auto cut = expected_tensors(adapter);
   std::erase_if(cut, [](const TensorShape& t) { return t.name == "image_encoder.prompt_generator.lightweight_mlp_1.0.bias"; });
   CHECK(identify(cut).error().message().find("lightweight_mlp_1.0.bias") != std::string::npos);
