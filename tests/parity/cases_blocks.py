@@ -94,23 +94,33 @@ def autosam_tiny128():
     return g
 
 
+def hsam(seed, sam, stored, pixels):
+    """Base file with tables of `stored` px, LoRA in each block, both decoders."""
+    base, decoders = hg.sam_encoder_shapes(stored_img=stored, **sam), rh.decoders_shapes(sam["img"] // 16)
+    shapes = hg.Shapes(base + lora_shapes(sam["depth"], sam["embed"]) + decoders)
+    g = Golden(seed, dict(config("hsam", sam, classes=9, stored_img=stored), as_published=False), shapes)
+    net, _ = rn.load_resized(rh.build_hsam(**sam), seed, hg.Shapes(base + decoders))
+    add_lora(net, seed, shapes)
+    twin = rn.doubled(net)
+    image(g, pixels, "phantom_gray(%d,%d)" % pixels.shape)
+    x = torch.from_numpy(via_224(pixels.astype(np.float32) / 255, sam["img"])).float()[None, None].repeat(1, 3, 1, 1)
+    g.add("input", x.numpy(), None, 1500)
+    e32, e64 = encode(g, net, twin, x, {E + "blocks.1": 1500}, 3000)
+    low_res_labels(g, rh.class_logits(net, e32), rh.class_logits(twin, e64), pixels.shape)
+    return g
+
+
 @golden
 def hsam_tiny224():
     """H-SAM: a base file of 256 px run at 224, LoRA in each block, nine classes; the tokens' attentions in its order, the second decoder under the first one's masks, the mean of both at 224 px,
     labels back to 70 x 100."""
-    sam = dict(embed=32, depth=2, heads=1, img=224, global_blocks=(1,))
-    base = hg.sam_encoder_shapes(stored_img=256, **sam)
-    shapes = hg.Shapes(base + lora_shapes(sam["depth"], sam["embed"]) + rh.decoders_shapes())
-    g = Golden(97, dict(config("hsam", sam, classes=9, stored_img=256), as_published=False), shapes)
-    net, _ = rn.load_resized(rh.build_hsam(**sam), 97, hg.Shapes(base + rh.decoders_shapes()))
-    add_lora(net, 97, shapes)
-    twin = rn.doubled(net)
-    pixels = image(g, hg.phantom_gray(70, 100), "phantom_gray(70,100)")
-    x = torch.from_numpy(via_224(pixels.astype(np.float32) / 255, 224)).float()[None, None].repeat(1, 3, 1, 1)
-    g.add("input", x.numpy(), None, 1500)
-    e32, e64 = encode(g, net, twin, x, {E + "blocks.1": 1500}, 3000)
-    low_res_labels(g, rh.class_logits(net, e32), rh.class_logits(twin, e64), pixels.shape[:2])
-    return g
+    return hsam(97, dict(embed=32, depth=2, heads=1, img=224, global_blocks=(1,)), 256, hg.phantom_gray(70, 100))
+
+
+@golden
+def hsam_tiny512():
+    """H-SAM at 512 px: class features of 1024 values; a slice through 224 px, windows of 14 in a grid of 32, the mean of both decoders at 512 px."""
+    return hsam(99, dict(embed=32, depth=2, heads=1, img=512, global_blocks=(1,)), 256, hg.phantom_gray(70, 100))
 
 
 @golden

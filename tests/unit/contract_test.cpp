@@ -181,6 +181,7 @@ TEST_CASE("records of version 4: what fine-tunes put into or around SAM's blocks
                         {with(sets, "\"class_sets\":3", "\"class_sets\":0"), "0 classes: 2 to 256"},
                         {with(sets, "\"decoder\":\"class_sets\"", "\"decoder\":\"later_classes\""), "1 classes: 2 to 256"},
                         {with(record("hsam"), "\"mask_tokens\":9", "\"mask_tokens\":4"), "9 classes (4)"},
+                        {with(with(record("hsam"), "\"image_size\":224", "\"image_size\":256"), "\"grid\":14", "\"grid\":16"), "14 or 32 (16)"},
                         {with(record("autosamus"), "\"object_tokens\":50", "\"object_tokens\":0"), "object_tokens go together"},
                         {with(desam, "\"global_blocks\":[2,5,8,11]", "\"global_blocks\":[2,5,11]"), "there are 3 and 256"},
                         {with(samus, "\"pos_grid\":64", "\"pos_grid\":0"), "pos_grid go together"},

@@ -3,12 +3,11 @@
 // Shapes (k classes, p = g*g): first [k, 4g*4g], up [4g, 4g, c/8], image [p, c] (embedding and dense prompt), out [k, 16g*16g].
 //   guide = softmax over classes of first, bilinear to g x g; each block multiplies its attention between tokens and image by it, behind the softmax
 //   out = (bilinear(first) + hyper(tokens) skip_connect([output_upscaling(keys), up])) / 2
-// Source: H-SAM mask_decoder_224.py (MaskDecoder2_224), transformer.py (TwoWayTransformer2, Attention2), sam.py, utils.py. Its attention among class features ends in a softmax
-// over one value, so that all of it only doubles the image: those weights stay in the file and out of memory.   Cost at g = 14, c = 256: 0.9 GFLOP.
-// Deliberately absent: its version for 512 px (g = 32), refused by name in weights/network_sizes.hpp. There the layers among class features are still 14 * 14 = 196 wide, and the features,
-// k x 1024, are brought to them by Tensor.resize_. As a cut that is defined: the first k * 196 floats in memory, class 0 whole and the beginning of class 1. Back it is not: 196 values
-// stand where the grid has 1024, and resize_ leaves the 828 new ones as the allocator had them. Behind a softmax over one value, as at 224 px, every finite value among them counts as 1
-// and NaN or infinity as NaN, so that any run without NaN would double the image here too; but this rests on the 224 px version, and mask_decoder.py (MaskDecoder2) was not compared.
+// Source: H-SAM mask_decoder_224.py and mask_decoder_512.py (MaskDecoder2_224, MaskDecoder2_512), transformer.py (TwoWayTransformer2, Attention2), sam.py, utils.py. The two sizes differ in
+// the width of the layers among class features alone: p, 196 or 1024. That attention ends in a softmax over one value, so that all of it only doubles the image: those weights stay in the
+// file and out of memory.   Cost at c = 256: 0.9 GFLOP for g = 14, 4.7 for g = 32.
+// Deliberately absent: an older revision for 512 px, whose layers among class features are 196 wide; it brought them to the grid by Tensor.resize_, which leaves most values as the allocator
+// had them. weights/identify.hpp refuses its files by name.
 #pragma once
 #include <sampan/nn/norm2d.hpp>
 #include <sampan/nn/relu_mlp.hpp>
@@ -26,8 +25,8 @@ struct GuidedAttention {
   PackedLinear<B> q_proj, k_proj, v_proj, out_proj;
   Index heads = 0;
 
-  static GuidedAttention load(const Loader<B>& w, Index c, Index heads, Index classes, Index grid) {
-    w.norm("norm1", grid * grid, 0), w.norm("norm2", classes, 0), w.norm("norm3", 1024, 0);  // in the file, never used
+  static GuidedAttention load(const Loader<B>& w, Index c, Index heads, Index classes) {
+    w.norm("norm1", 196, 0), w.norm("norm2", classes, 0), w.norm("norm3", 1024, 0);  // in the file at every size, never used
     return {w.pack(w.linear("q_proj", c, c)), w.pack(w.linear("k_proj", c, c)), w.pack(w.linear("v_proj", c, c)), w.pack(w.linear("out_proj", c, c)), heads};
   }
   /// q [n, c] += attention; `at` = q + its encoding, `to` = k + its encoding, v the keys themselves, guide [n, m].
@@ -70,7 +69,7 @@ struct GuidedHead {
       p.lin1 = l.linear("mlp.lin1", c, mlp_dim), p.lin2 = l.linear("mlp.lin2", mlp_dim, c);
       p.activation = Activation::relu, p.name = l.path("mlp");
       const auto norm = [&](const char* name) { return w.pack(l.norm(name, c, eps)); };
-      m.layers.push_back({GuidedAttention<B>::load(l / "cross_attn_token_to_image", c, heads, classes, grid), GuidedAttention<B>::load(l / "cross_attn_image_to_token", c, heads, classes, grid),
+      m.layers.push_back({GuidedAttention<B>::load(l / "cross_attn_token_to_image", c, heads, classes), GuidedAttention<B>::load(l / "cross_attn_image_to_token", c, heads, classes),
                           nn::load_cross_attention(l / "self_attn", c, c, heads), norm("norm1"), norm("norm2"), norm("norm3"), norm("norm4"), w.pack(p)});
     }
     m.final_attn_token_to_image = nn::load_cross_attention(t / "final_attn_token_to_image", c, c / 2, heads);

@@ -263,6 +263,10 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
   else if (tokens != 4) n.decoder = n.encoder == EncoderKind::tiny_vit ? DecoderKind::later_classes : DecoderKind::classes;
   n.mask_tokens = n.class_sets ? tokens / n.class_sets : tokens;
   SAMPAN_CHECK(check_sizes(n));
+  if (n.decoder == DecoderKind::guided) {
+    SAMPAN_TRY(features, in.extent("mask_decoder2.norm1.weight", 1, 0));
+    if (n.grid == 32 && features == 196) return Error(ErrorCode::bad_model, "H-SAM for 512 px of an older revision: its layers among class features (mask_decoder2.norm1) are 196 wide, and its code reads memory that it never wrote; the published revision has 1024");
+  }
   SAMPAN_CHECK(check_complete(rows, n));
   if (n.decoder == DecoderKind::class_sets) {
     r.family = find_family("autosam");

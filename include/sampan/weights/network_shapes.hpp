@@ -38,7 +38,7 @@ inline void prompt_encoder_3d_shapes(const ShapeList& p, std::int64_t c) {
   p.add("no_mask_embed.weight", {1, c});
 }
 
-/// H-SAM's second decoder: sizes of tokens and classes stand in norms and layers that its forward never uses.
+/// H-SAM's second decoder: layers among class features are as wide as the grid has tokens; the norms of its attention, of one width each at every size, are never used.
 inline void guided_shapes(const ShapeList& m, const NetworkSizes& n) {
   const std::int64_t c = n.out_channels, classes = n.mask_tokens, tokens = std::int64_t(n.grid) * n.grid;
   const auto attention = [](const ShapeList& a, std::int64_t width, std::int64_t inner) {
@@ -51,7 +51,7 @@ inline void guided_shapes(const ShapeList& m, const NetworkSizes& n) {
     attention(b / "self_attn", c, c);
     for (const char* place : {"cross_attn_token_to_image", "cross_attn_image_to_token"}) {
       attention(b / place, c, c);
-      (b / place).norm("norm1", tokens);
+      (b / place).norm("norm1", 196);
       (b / place).norm("norm2", classes);
       (b / place).norm("norm3", 1024);
     }
