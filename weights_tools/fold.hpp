@@ -5,7 +5,7 @@
 //   wrapped          PLACE.qkv.linear_a_q.weight and _b_q, _a_v, _b_v beside PLACE.qkv.qkv.weight (SAM-OCTA); PROJ.w_a.weight and PROJ.w_b.weight beside PROJ.proj.weight
 //   FacT (MA-SAM)    q_FacTs_000 [r, r] and v_FacTs_000 of each block, one FacTu [r, D] and one FacTv [D, r]: W += FacTv S FacTu
 // Sums in double, one rounding to float32 at the end: adding at run time differs by the rounding of its own float32 products only (tests/unit/merge_test.cpp, 1e-6).
-// Deliberately absent: alpha / r factors and loralib's merged layers (their files do not say their alpha), which are refused by name.
+// Deliberately absent: alpha / r factors and loralib's merged layers (their files do not say their alpha), and q and v of TinyViT, whose qkv goes head by head; all are refused by name.
 #pragma once
 #include "checkpoint.hpp"
 
@@ -120,6 +120,8 @@ inline Status add_low_rank(const Checkpoint& c, const SourceTensor& w, const Low
   const SourceTensor &down = c.source.tensors[row.down], &up = c.source.tensors[row.up];
   SAMPAN_TRY(a, matrix(down));
   SAMPAN_TRY(b, matrix(up));
+  if (row.part >= 0 && w.name.find(".layers.") != std::string::npos)  // TinyViT's rows go head by head, [q k v] of each: a third of them is not q
+    return Error(ErrorCode::unsupported, cat("tensors ", down.name, " and ", up.name, " belong to ", w.name, ": LoRA on TinyViT's attention is not folded"));
   const std::int64_t rank = down.shape[0], columns = w.shape[1], rows = row.part < 0 ? w.shape[0] : w.shape[0] / 3;
   if (down.shape[1] != columns || up.shape[0] != rows || up.shape[1] != rank || (row.part >= 0 && w.shape[0] % 3 != 0))
     return Error(ErrorCode::bad_model, cat("tensors ", down.name, " ", weights::to_string(down.shape), " and ", up.name, " ", weights::to_string(up.shape), " do not fit ", w.name, " ", weights::to_string(w.shape)));
@@ -149,7 +151,7 @@ inline void strip_prefixes(Checkpoint& c) {
 }
 
 /// Folds what is known and removes the folded matrices; without any, nothing changes. Wrapped layers get their plain names back. Wrapper prefixes must be off.
-/// Error{bad_model} naming the tensor that has no partner, no target or a wrong shape. Folded weights become float32.
+/// Error{bad_model} naming the tensor that has no partner, no target or a wrong shape, Error{unsupported} for TinyViT's qkv. Folded weights become float32.
 inline Result<FoldReport> fold_low_rank(Checkpoint& c) {
   auto& tensors = c.source.tensors;
   std::vector<std::string> names;

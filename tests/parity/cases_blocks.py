@@ -12,7 +12,7 @@ import refblocks as rb
 import refhsam as rh
 import refnets as rn
 import refpipes as rp
-from cases_classes import via_224
+from cases_classes import add_lora, lora_shapes, via_224
 from cases_finetunes import piped
 from golden_file import TIE, Golden, encode, golden, image
 
@@ -51,6 +51,22 @@ def finetune_sam_tiny128():
 
 
 @golden
+def finetune_sam_tinyvit128():
+    """finetune-SAM on MobileSAM's encoder (small widths, pads in every attention layer): bottlenecks in the first two-way block, five classes behind token 0, labels at 32 px."""
+    tiny, own, img = dict(dims=(16, 32, 48, 320), depths=(1, 1, 2, 1), heads=(1, 1, 3, 10), windows=(7, 7, 14, 7)), dict(classes=5, hidden=12, layers=1), 128
+    shapes = hg.Shapes(hg.tinyvit_shapes(stem=3, classes=1000, **tiny) + rb.class_decoder_shapes(**own))
+    g = Golden(98, dict(family="tiny_vit", profile="finetune_sam_tiny", stem="3x3_s2", img=img, **own, **{k: list(v) for k, v in tiny.items()}), shapes)
+    net = rn.load_hash(rb.build_finetune_tiny(img=img, **own, **tiny), 98, shapes)
+    twin = rn.doubled(net)
+    pixels = image(g, hg.phantom_rgb(70, 100), "phantom_rgb(70,100)")
+    x, _ = rp.PillowStretched().prep(pixels, img)
+    g.add("input", x.numpy(), None, 1500)
+    e32, e64 = encode(g, net, twin, x, {E + "layers.1": 1500, E + "layers.3": 1500}, 3000)
+    low_res_labels(g, rb.later_tokens(net, e32), rb.later_tokens(twin, e64), pixels.shape[:2])
+    return g
+
+
+@golden
 def sam_adapter_tiny128():
     """SAM-Adapter: high frequencies and patches as a prompt before each block, by the blocks' outputs; one mask without a prompt."""
     sam = dict(embed=64, depth=2, heads=2, img=128, global_blocks=(1,))
@@ -78,20 +94,33 @@ def autosam_tiny128():
     return g
 
 
-@golden
-def hsam_tiny224():
-    """H-SAM at 224 px, nine classes: the tokens' attentions in its order, the second decoder under the first one's masks, the mean of both at 224 px, labels back to 70 x 100."""
-    sam = dict(embed=32, depth=2, heads=1, img=224, global_blocks=(1,))
-    shapes = rh.hsam_shapes(**sam)
-    g = Golden(97, config("hsam", sam, classes=9), shapes)
-    net = rn.load_hash(rh.build_hsam(**sam), 97, shapes)
+def hsam(seed, sam, stored, pixels):
+    """Base file with tables of `stored` px, LoRA in each block, both decoders."""
+    base, decoders = hg.sam_encoder_shapes(stored_img=stored, **sam), rh.decoders_shapes(sam["img"] // 16)
+    shapes = hg.Shapes(base + lora_shapes(sam["depth"], sam["embed"]) + decoders)
+    g = Golden(seed, dict(config("hsam", sam, classes=9, stored_img=stored), as_published=False), shapes)
+    net, _ = rn.load_resized(rh.build_hsam(**sam), seed, hg.Shapes(base + decoders))
+    add_lora(net, seed, shapes)
     twin = rn.doubled(net)
-    pixels = image(g, hg.phantom_gray(70, 100), "phantom_gray(70,100)")
-    x = torch.from_numpy(via_224(pixels.astype(np.float32) / 255, 224)).float()[None, None].repeat(1, 3, 1, 1)
+    image(g, pixels, "phantom_gray(%d,%d)" % pixels.shape)
+    x = torch.from_numpy(via_224(pixels.astype(np.float32) / 255, sam["img"])).float()[None, None].repeat(1, 3, 1, 1)
     g.add("input", x.numpy(), None, 1500)
     e32, e64 = encode(g, net, twin, x, {E + "blocks.1": 1500}, 3000)
-    low_res_labels(g, rh.class_logits(net, e32), rh.class_logits(twin, e64), pixels.shape[:2])
+    low_res_labels(g, rh.class_logits(net, e32), rh.class_logits(twin, e64), pixels.shape)
     return g
+
+
+@golden
+def hsam_tiny224():
+    """H-SAM: a base file of 256 px run at 224, LoRA in each block, nine classes; the tokens' attentions in its order, the second decoder under the first one's masks, the mean of both at 224 px,
+    labels back to 70 x 100."""
+    return hsam(97, dict(embed=32, depth=2, heads=1, img=224, global_blocks=(1,)), 256, hg.phantom_gray(70, 100))
+
+
+@golden
+def hsam_tiny512():
+    """H-SAM at 512 px: class features of 1024 values; a slice through 224 px, windows of 14 in a grid of 32, the mean of both decoders at 512 px."""
+    return hsam(99, dict(embed=32, depth=2, heads=1, img=512, global_blocks=(1,)), 256, hg.phantom_gray(70, 100))
 
 
 @golden

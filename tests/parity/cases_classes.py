@@ -35,6 +35,15 @@ def lora_shapes(depth, embed, rank=4):
     return L
 
 
+def add_lora(net, seed, shapes):
+    """Into every block of the encoder, from the file's tensors."""
+    shapes = dict(shapes)
+    for i, b in enumerate(net.image_encoder.blocks):
+        v = lambda letter, k: hg.values(seed, f"w_{letter}_{2 * i + k:03}", shapes[f"w_{letter}_{2 * i + k:03}"])
+        b.attn.qkv = LoraQkv(b.attn.qkv, v("a", 0), v("b", 0), v("a", 1), v("b", 1))
+    return net
+
+
 def via_224(a, side):
     """SAMed's test script: floats, to 224 and from there to the input."""
     for s in (224, side):
@@ -61,9 +70,7 @@ def samed_tiny128():
     net = rn.build_sam(**c)
     net.mask_decoder = MaskDecoder(num_multimask_outputs=classes - 1, transformer_dim=256, iou_head_depth=3, iou_head_hidden_dim=256, transformer=TwoWayTransformer(depth=2, embedding_dim=256, mlp_dim=2048, num_heads=8))
     net, _ = rn.load_resized(net, 81, hg.Shapes(base + hg.decoder_shapes(masks=classes)))
-    for i, b in enumerate(net.image_encoder.blocks):
-        v = lambda letter, k: hg.values(81, f"w_{letter}_{2 * i + k:03}", dict(shapes)[f"w_{letter}_{2 * i + k:03}"])
-        b.attn.qkv = LoraQkv(b.attn.qkv, v("a", 0), v("b", 0), v("a", 1), v("b", 1))
+    add_lora(net, 81, shapes)
     twin = rn.doubled(net)
     pixels = image(g, hg.phantom_gray(301, 190), "phantom_gray(301,190)")
     x = torch.from_numpy(via_224(pixels.astype(np.float32) / 255, c["img"])).float()[None, None].repeat(1, 3, 1, 1)

@@ -31,14 +31,17 @@ def decoder(outputs):
 
 # ---- finetune-SAM: K classes behind token 0, bottlenecks in the two-way blocks -------------------------------------------
 
-def finetune_shapes(classes, hidden, layers, encoder_hidden, hook_blocks, **sam):
-    encoder = [(n, s) for n, s in hg.adapted_shapes("bottleneck", encoder_hidden, hook_blocks, **sam) if n.startswith("image_encoder.")]
-    L = hg.Shapes(encoder + hg.decoder_shapes(masks=classes + 1))
+def class_decoder_shapes(classes, hidden, layers):
+    L = hg.Shapes(hg.decoder_shapes(masks=classes + 1))
     for l in range(layers):
         for place in ("Adapter", "MLP_Adapter"):
             n = f"mask_decoder.transformer.layers.{l}.{place}."
             L.wb(n + "D_fc1", hidden, 256); L.wb(n + "D_fc2", 256, hidden)
     return L
+
+
+def finetune_shapes(classes, hidden, layers, encoder_hidden, hook_blocks, **sam):
+    return hg.Shapes([(n, s) for n, s in hg.adapted_shapes("bottleneck", encoder_hidden, hook_blocks, **sam) if n.startswith("image_encoder.")] + class_decoder_shapes(classes, hidden, layers))
 
 
 def hooked_two_way(l, queries, keys, query_pe, key_pe):
@@ -52,13 +55,21 @@ def hooked_two_way(l, queries, keys, query_pe, key_pe):
     return q, l.norm4(k + l.Adapter(k))
 
 
-def build_finetune(classes, hidden, layers, encoder_hidden, hook_blocks, **sam):
-    net = ra.build_adapted("bottleneck", encoder_hidden, hook_blocks, **sam)
+def with_class_decoder(net, classes, hidden, layers):
     net.mask_decoder = decoder(classes)
     for l in net.mask_decoder.transformer.layers[:layers]:
         l.Adapter, l.MLP_Adapter = ra.Bottleneck(256, hidden), ra.Bottleneck(256, hidden)
         l.forward = types.MethodType(hooked_two_way, l)
     return net
+
+
+def build_finetune(classes, hidden, layers, encoder_hidden, hook_blocks, **sam):
+    return with_class_decoder(ra.build_adapted("bottleneck", encoder_hidden, hook_blocks, **sam), classes, hidden, layers)
+
+
+def build_finetune_tiny(classes, hidden, layers, img, **tiny):
+    """On MobileSAM's encoder, whose grid of `img` follows from its strides: a sixteenth."""
+    return with_class_decoder(rn._whole(rn.build_tinyvit(3, img=img, **tiny), img, img // 16), classes, hidden, layers)
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
-"""H-SAM at 224 px: SAM's decoder with another order in its blocks, and a second decoder under the guidance of the first one's masks. Own code from the published formulas, Apache-2.0.
+"""H-SAM at 224 and 512 px: SAM's decoder with another order in its blocks, and a second decoder under the guidance of the first one's masks. Own code from the published formulas, Apache-2.0.
 
-What: build_hsam -> net as refnets.py's, with .mask_decoder2; hsam_shapes, class_logits. Where: cases_blocks.py. Around the modules of segment-anything 1.0; nothing is copied, and nothing
+What: build_hsam -> net as refnets.py's, with .mask_decoder2; decoders_shapes, class_logits. Where: cases_blocks.py. Around the modules of segment-anything 1.0; nothing is copied, and nothing
 here shares code with the engine. The attention among class features is run in full, though its last softmax is over one value.
 Not here: LoRA (cases_classes.py), pre- and post-processing.
 """
@@ -18,11 +18,13 @@ from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.mask_decoder import MLP
 from segment_anything.modeling.transformer import Attention
 
-CLASSES, TOKENS, WIDE = 9, 196, 1024        # written into the published code
+CLASSES, TOKENS, WIDE = 9, 196, 1024        # written into the published code, the last two for norms that are never used
 
 
-def hsam_shapes(**sam):
-    L = hg.Shapes(hg.sam_encoder_shapes(**sam) + hg.decoder_shapes(masks=CLASSES))
+def decoders_shapes(grid):
+    """Prompt encoder and both decoders: what the published file holds in full. Layers among class features have grid * grid values."""
+    n = grid * grid
+    L = hg.decoder_shapes(masks=CLASSES)
     m = "mask_decoder2."
 
     def att(n, c, inner):
@@ -36,17 +38,17 @@ def hsam_shapes(**sam):
         att(b + "self_attn", 256, 256)
         for place in ("cross_attn_token_to_image", "cross_attn_image_to_token"):
             att(b + place, 256, 256)
-            for i, n in enumerate((TOKENS, CLASSES, WIDE)): L.wb(f"{b}{place}.norm{i + 1}", n)
+            for i, width in enumerate((TOKENS, CLASSES, WIDE)): L.wb(f"{b}{place}.norm{i + 1}", width)
         for i in range(1, 5): L.wb(f"{b}norm{i}", 256)
         L.wb(b + "mlp.lin1", 2048, 256); L.wb(b + "mlp.lin2", 256, 2048)
     att(m + "transformer2.final_attn_token_to_image", 256, 128); L.wb(m + "transformer2.norm_final_attn", 256)
     wt(m + "output_upscaling.0", 256, 64); L.wb(m + "output_upscaling.1", 64); wt(m + "output_upscaling.3", 64, 32)
     wt(m + "skip_connect.0", 64, 32); L.wb(m + "skip_connect.1", 32); wt(m + "skip_connect.3", 32, 16); L.wb(m + "skip_connect.4", 16)
     for i in range(CLASSES):
-        for j, (o, n) in enumerate(((256, 256), (256, 256), (256, 256), (256, 256), (16, 256))): L.wb(f"{m}output_hypernetworks_mlps2.{i}.layers.{j}", o, n)
-    for j, (o, n) in enumerate(((256, 256), (256, 256), (CLASSES, 256))): L.wb(f"{m}iou_prediction_head.layers.{j}", o, n)
-    att(m + "self_attn", TOKENS, TOKENS); att(m + "self_attn2", TOKENS, TOKENS)
-    L.wb(m + "norm1", TOKENS); L.wb(m + "norm2", TOKENS); L.wb(m + "mlp.lin1", 2048, TOKENS); L.wb(m + "mlp.lin2", TOKENS, 2048); L.wb(m + "med_sel.0", 1, CLASSES)
+        for j, o in enumerate((256, 256, 256, 256, 16)): L.wb(f"{m}output_hypernetworks_mlps2.{i}.layers.{j}", o, 256)
+    for j, o in enumerate((256, 256, CLASSES)): L.wb(f"{m}iou_prediction_head.layers.{j}", o, 256)
+    att(m + "self_attn", n, n); att(m + "self_attn2", n, n)
+    L.wb(m + "norm1", n); L.wb(m + "norm2", n); L.wb(m + "mlp.lin1", 2048, n); L.wb(m + "mlp.lin2", n, 2048); L.wb(m + "med_sel.0", 1, CLASSES)
     return L
 
 
@@ -83,7 +85,8 @@ class Lin2(nn.Module):
     def forward(self, x): return self.lin2(F.relu(self.lin1(x)))
 
 
-def second_decoder():
+def second_decoder(grid):
+    n = grid * grid
     layers = nn.ModuleList(rb.part(self_attn=Attention(256, 8), cross_attn_token_to_image=Guided(), cross_attn_image_to_token=Guided(), norm1=nn.LayerNorm(256), norm2=nn.LayerNorm(256),
                                    norm3=nn.LayerNorm(256), norm4=nn.LayerNorm(256), mlp=Lin2(256, 2048)) for _ in range(2))
     up = lambda i, o: nn.ConvTranspose2d(i, o, 2, 2)
@@ -91,7 +94,7 @@ def second_decoder():
                    output_upscaling=nn.Sequential(up(256, 64), LayerNorm2d(64), nn.GELU(), up(64, 32), nn.GELU()),
                    skip_connect=nn.Sequential(up(64, 32), LayerNorm2d(32), nn.GELU(), up(32, 16), LayerNorm2d(16), nn.GELU()),
                    output_hypernetworks_mlps2=nn.ModuleList(MLP(256, 256, 16, 5) for _ in range(CLASSES)), iou_prediction_head=MLP(256, 256, CLASSES, 3),
-                   self_attn=Attention(TOKENS, 7), self_attn2=Attention(TOKENS, 7), norm1=nn.LayerNorm(TOKENS), norm2=nn.LayerNorm(TOKENS), mlp=Lin2(TOKENS, 2048),
+                   self_attn=Attention(n, 7 if grid == 14 else 8), self_attn2=Attention(n, 7 if grid == 14 else 8), norm1=nn.LayerNorm(n), norm2=nn.LayerNorm(n), mlp=Lin2(n, 2048),
                    med_sel=nn.Sequential(nn.Linear(CLASSES, 1), nn.ReLU()))
 
 
@@ -99,13 +102,13 @@ def build_hsam(**sam):
     net = rn.build_sam(**sam)
     net.mask_decoder = rb.decoder(CLASSES - 1)
     for l in net.mask_decoder.transformer.layers: l.forward = types.MethodType(image_first, l)
-    net.mask_decoder2 = second_decoder()
+    net.mask_decoder2 = second_decoder(sam["img"] // 16)
     return net
 
 
 @torch.no_grad()
 def class_logits(net, emb):
-    """(1, 9, 224, 224): the mean of both decoders' logits at the input's size."""
+    """(1, 9, side, side): the mean of both decoders' logits at the input's size."""
     one, two = net.mask_decoder, net.mask_decoder2
     _, dense = net.prompt_encoder(points=None, boxes=None, masks=None)
     pe, src, g = net.prompt_encoder.get_dense_pe(), emb + dense, emb.shape[-1]

@@ -149,9 +149,14 @@ inline weights::Contract tiny_samed(int classes = 5, const SamConfig& s = {}) {
   n.decoder = weights::DecoderKind::classes, n.mask_tokens = classes;
   return random_contract("samed", n);
 }
-/// What fine-tunes put into or around SAM's blocks: `family` is hsam, finetune_sam, sam_adapter, autosam, desam, samus or autosamus.
+/// What fine-tunes put into or around SAM's blocks: `family` is hsam, finetune_sam, finetune_sam_tiny, sam_adapter, autosam, desam, samus or autosamus.
 inline weights::Contract tiny_finetune(std::string_view family) {
   using namespace weights;
+  if (family == "finetune_sam_tiny") {
+    auto n = tiny_vit_sizes({.stem = TinyStem::conv3x3_stride2, .image = 128});
+    n.decoder = DecoderKind::later_classes, n.mask_tokens = 5, n.decoder_hook = 8, n.decoder_hook_layers = 1;
+    return random_contract(family, n);
+  }
   const bool wide = family == "desam", ultrasound = family == "samus" || family == "autosamus";
   SamConfig s{.depth = wide ? 4 : 2, .image = family == "hsam" ? 224 : 64, .global_blocks = {1}, .channels = wide ? 64 : 32};
   if (wide) s.global_blocks = {0, 1, 2, 3};

@@ -53,10 +53,16 @@ NetworkSizes sam_b_of(std::string_view family) {
   return n;
 }
 
+NetworkSizes tiny_of(const FamilyRow& f) {
+  NetworkSizes n = tiny(f.stem);
+  if (f.key == "finetune_sam_tiny") n.decoder = DecoderKind::later_classes, n.mask_tokens = 6, n.decoder_hook = 64, n.decoder_hook_layers = 2;
+  return n;
+}
+
 NetworkSizes published(const FamilyRow& f) {
   switch (f.encoder) {
     case EncoderKind::sam_vit: return sam_b_of(f.key);
-    case EncoderKind::tiny_vit: return tiny(f.stem);
+    case EncoderKind::tiny_vit: return tiny_of(f);
     case EncoderKind::efficient_vit: return test::efficient_vit_sizes(test::efficient_vit_published("L1"));
     case EncoderKind::rep_vit: return test::rep_vit_sizes(test::edge_sam_published());
     case EncoderKind::plain_vit: return test::plain_vit_sizes(test::efficient_sam_12(192));
@@ -100,7 +106,7 @@ TEST_CASE("names of SAM's sizes") {
   for (const char* name : {"L0", "L1", "L2", "XL0", "XL1"}) CHECK(base_contract(*find_family("efficientvit_sam"), test::efficient_vit_sizes(test::efficient_vit_published(name))).name == cat("EfficientViT-SAM ", name));
   CHECK(base_contract(*find_family("efficient_sam"), test::plain_vit_sizes(test::efficient_sam_12(384))).name == "EfficientSAM-S");
   CHECK_FALSE(find_family("nothing"));
-  CHECK(family_list() == "sam, medsam, lite_medsam, sam_med2d, sam_med2d_eval, scribbleprompt, mobile_sam, tiny_sam, samed, hsam, finetune_sam, medical_sam_adapter, sam_adapter, autosam, desam, samus, autosamus, sam_hq, sam_hq_tiny, efficient_sam, efficientvit_sam, edge_sam, sam_med3d");
+  CHECK(family_list() == "sam, medsam, lite_medsam, sam_med2d, sam_med2d_eval, scribbleprompt, mobile_sam, tiny_sam, samed, hsam, finetune_sam, finetune_sam_tiny, medical_sam_adapter, sam_adapter, autosam, desam, samus, autosamus, sam_hq, sam_hq_tiny, efficient_sam, efficientvit_sam, edge_sam, sam_med3d");
 }
 
 TEST_CASE("a record has the lowest version that can say it") {
@@ -161,12 +167,13 @@ TEST_CASE("records of version 4: what fine-tunes put into or around SAM's blocks
     std::string text, says;
   };
   const auto record = [](const char* family) { return to_json(example(*find_family(family))); };
-  const std::string fine = record("finetune_sam"), adapter = record("sam_adapter"), sets = record("autosam"), samus = record("samus"), desam = record("desam");
-  for (const auto& text : {fine, adapter, sets, samus}) CHECK(text.find("\"version\":4") != std::string::npos);
+  const std::string fine = record("finetune_sam"), on_tiny = record("finetune_sam_tiny"), adapter = record("sam_adapter"), sets = record("autosam"), samus = record("samus"), desam = record("desam");
+  for (const auto& text : {fine, on_tiny, adapter, sets, samus}) CHECK(text.find("\"version\":4") != std::string::npos);
   const Case cases[] = {{with(fine, "\"decoder_hook\":64", "\"decoder_hook\":0"), "go together"},
                         {with(fine, "\"decoder_hook_layers\":2", "\"decoder_hook_layers\":3"), "at most 2"},
                         {with(fine, "low_argmax_zoom", "input_crop_original"), "exactly if network.decoder gives classes"},
                         {with(fine, "later_classes", "hq"), "has no bottlenecks"},
+                        {with(on_tiny, "\"mask_tokens\":6", "\"mask_tokens\":2"), "1 classes: 2 to 256"},
                         {with(fine, "\"mask_tokens\":4", "\"mask_tokens\":2"), "1 classes: 2 to 256"},
                         {with(adapter, "10,11]", "10]"), "before every block"},
                         {with(adapter, "\"points\":false", "\"points\":true"), "prompts need network.prompt_source clicks"},
@@ -174,6 +181,7 @@ TEST_CASE("records of version 4: what fine-tunes put into or around SAM's blocks
                         {with(sets, "\"class_sets\":3", "\"class_sets\":0"), "0 classes: 2 to 256"},
                         {with(sets, "\"decoder\":\"class_sets\"", "\"decoder\":\"later_classes\""), "1 classes: 2 to 256"},
                         {with(record("hsam"), "\"mask_tokens\":9", "\"mask_tokens\":4"), "9 classes (4)"},
+                        {with(with(record("hsam"), "\"image_size\":224", "\"image_size\":256"), "\"grid\":14", "\"grid\":16"), "14 or 32 (16)"},
                         {with(record("autosamus"), "\"object_tokens\":50", "\"object_tokens\":0"), "object_tokens go together"},
                         {with(desam, "\"global_blocks\":[2,5,8,11]", "\"global_blocks\":[2,5,11]"), "there are 3 and 256"},
                         {with(samus, "\"pos_grid\":64", "\"pos_grid\":0"), "pos_grid go together"},

@@ -139,6 +139,30 @@ TEST_CASE("TinyViT families by their stem; f64 becomes f32") {
   }
 }
 
+TEST_CASE("finetune-SAM on MobileSAM's encoder: the classes of its decoder tell it; three classes must be told") {
+  const TempDir dir;
+  auto n = tiny_vit(weights::TinyStem::conv3x3_stride2);
+  n.decoder = weights::DecoderKind::later_classes, n.mask_tokens = 6, n.decoder_hook = 5, n.decoder_hook_layers = 2;
+  auto specs = specs_of(n);
+  specs.push_back({"image_encoder.norm_head.weight", DType::f32, {12}});
+  write_checkpoint(dir.path("in"), specs);
+  const auto r = convert({dir.path("in"), dir.path("out"), ""});
+  REQUIRE_MESSAGE(r, r.error().message());
+  CHECK(r->contract.family == "finetune_sam_tiny");
+  CHECK(r->contract.network == n);
+  CHECK(r->contract.eps.encoder_ln == 1e-5);
+  CHECK(r->contract.mask.upsample == weights::UpsampleKind::low_argmax_zoom);
+  CHECK(verify_model(dir.path("out")));
+  CHECK_FALSE(convert({dir.path("in"), dir.path("no"), "mobile_sam"}));
+  CHECK_FALSE(convert({dir.path("in"), dir.path("no"), "finetune_sam"}));
+  n.mask_tokens = 4, n.decoder = weights::DecoderKind::sam, n.decoder_hook = 0, n.decoder_hook_layers = 0;
+  write_checkpoint(dir.path("three"), specs_of(n));
+  const auto three = convert({dir.path("three"), dir.path("out3"), "finetune_sam_tiny"});
+  REQUIRE_MESSAGE(three, three.error().message());
+  CHECK(three->contract.network.decoder == weights::DecoderKind::later_classes);
+  CHECK(three->contract.network.classes() == 3);
+}
+
 namespace {
 /// A tensor of ours under the name that EfficientSAM's files give it.
 std::string efficient_sam_name(std::string name) {

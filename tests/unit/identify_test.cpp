@@ -155,7 +155,9 @@ TEST_CASE("what fine-tunes put into or around SAM's blocks comes back from its s
   autosamus.prompt_source = PromptSource::generator, autosamus.object_tokens = 7;
   NetworkSizes hsam = sam(64, 2, 2, 224, {0, 1});
   hsam.decoder = DecoderKind::guided, hsam.mask_tokens = 9;
-  for (const auto& [n, family] : {std::pair(hsam, "hsam"), std::pair(autosamus, "autosamus"), std::pair(desam, "desam"), std::pair(samus, "samus"), std::pair(adapter, "sam_adapter"), std::pair(fine, "finetune_sam"), std::pair(three, "finetune_sam"), std::pair(sets, "autosam")}) {
+  NetworkSizes large = sam(64, 2, 2, 512, {0, 1});
+  large.decoder = DecoderKind::guided, large.mask_tokens = 9;
+  for (const auto& [n, family] : {std::pair(hsam, "hsam"), std::pair(large, "hsam"), std::pair(autosamus, "autosamus"), std::pair(desam, "desam"), std::pair(samus, "samus"), std::pair(adapter, "sam_adapter"), std::pair(fine, "finetune_sam"), std::pair(three, "finetune_sam"), std::pair(sets, "autosam")}) {
     const auto id = identify(expected_tensors(n));
     REQUIRE_MESSAGE(id, id.error().message());
     CHECK(id->family->key == std::string_view(family));
@@ -166,10 +168,42 @@ TEST_CASE("what fine-tunes put into or around SAM's blocks comes back from its s
     REQUIRE_MESSAGE(read, read.error().message());
     CHECK(read->network == n);
   }
+  auto older = expected_tensors(large);  // the class features of its first revision for 512 px
+  for (auto& t : older)
+    if (t.name.rfind("mask_decoder2.self_attn", 0) == 0 || t.name.rfind("mask_decoder2.norm", 0) == 0 || t.name.rfind("mask_decoder2.mlp", 0) == 0)
+      for (auto& extent : t.shape) extent = extent == 1024 ? 196 : extent;
+  CHECK(identify(older).error().message().find("older revision") != std::string::npos);
   CHECK(identify(expected_tensors(three))->twins.find("--family sam") != std::string::npos);
   NetworkSizes plain = sam(64, 2, 2, 128, {1});
   plain.decoder = DecoderKind::classes, plain.mask_tokens = 6;
   CHECK(identify(expected_tensors(plain))->twins.find("--family finetune_sam") != std::string::npos);
+  // On MobileSAM's encoder: classes told by their number, by the decoder's bottlenecks, or not at all.
+  NetworkSizes on_tiny = tiny(TinyStem::conv3x3_stride2), hooked = on_tiny;
+  on_tiny.decoder = DecoderKind::later_classes, on_tiny.mask_tokens = 6;
+  hooked.decoder = DecoderKind::later_classes, hooked.decoder_hook = 20, hooked.decoder_hook_layers = 1;
+  for (const NetworkSizes& n : {on_tiny, hooked}) {
+    const auto id = identify(expected_tensors(n));
+    REQUIRE_MESSAGE(id, id.error().message());
+    CHECK(id->family->key == "finetune_sam_tiny");
+    CHECK(id->sizes == n);
+    CHECK(fits(*id->family, n));
+    CHECK_FALSE(fits(*find_family("finetune_sam"), n));
+    CHECK(fits(*find_family("mobile_sam"), n) == (n.mask_tokens == 4));
+    const auto read = parse_contract(to_json(base_contract(*id->family, n)));
+    REQUIRE_MESSAGE(read, read.error().message());
+    CHECK(read->network == n);
+  }
+  CHECK(identify(expected_tensors(hooked))->twins.find("--family mobile_sam") != std::string::npos);
+  CHECK(fits(*find_family("finetune_sam_tiny"), tiny(TinyStem::conv3x3_stride2)));
+  CHECK_FALSE(fits(*find_family("finetune_sam_tiny"), tiny(TinyStem::conv1x1_stride1)));
+  NetworkSizes other_stem = tiny(TinyStem::conv1x1_stride1), edge = test::rep_vit_sizes(test::edge_sam_published());
+  for (NetworkSizes* n : {&other_stem, &edge}) {
+    n->decoder = DecoderKind::later_classes, n->mask_tokens = 6, n->decoder_hook = 20, n->decoder_hook_layers = 2;
+    CHECK(identify(expected_tensors(*n)).error().message().find("a decoder of classes (6 mask tokens)") != std::string::npos);
+  }
+  auto in_encoder = expected_tensors(on_tiny);
+  in_encoder.push_back({"image_encoder.layers.1.blocks.0.MLP_Adapter.D_fc1.weight", {20, 128}});
+  CHECK(identify(in_encoder).error().message().find("of another network: image_encoder.layers.1.blocks.0.MLP_Adapter.D_fc1.weight") != std::string::npos);
   auto cut = expected_tensors(adapter);
   std::erase_if(cut, [](const TensorShape& t) { return t.name == "image_encoder.prompt_generator.lightweight_mlp_1.0.bias"; });
   CHECK(identify(cut).error().message().find("lightweight_mlp_1.0.bias") != std::string::npos);

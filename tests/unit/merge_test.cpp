@@ -180,6 +180,26 @@ TEST_CASE("tables go to the fine-tune's input size") {
   CHECK(odd.error().code() == ErrorCode::invalid_argument);
 }
 
+TEST_CASE("LoRA on TinyViT's qkv, whose rows go head by head, is refused instead of folded into other rows") {
+  const TempDir dir;
+  const std::string place = "image_encoder.layers.1.blocks.0.attn.qkv";
+  NamedShapes tensors = weights::expected_tensors(tiny_finetune("finetune_sam_tiny").network);
+  std::int64_t width = 0;
+  for (auto& t : tensors)
+    if (t.name.rfind(place + ".", 0) == 0) t.name.insert(t.name.rfind('.'), ".qkv"), width = t.shape[0] / 3;
+  REQUIRE(width > 0);
+  for (const char part : {'q', 'v'}) {
+    tensors.push_back({cat(place, ".linear_a_", part, ".weight"), {kRank, width}});
+    tensors.push_back({cat(place, ".linear_b_", part, ".weight"), {width, kRank}});
+  }
+  write(dir.path("in"), tensors, 3);
+  const auto r = tools::convert({dir.path("in"), dir.path("out"), ""});
+  REQUIRE_FALSE(r);
+  CHECK(r.error().code() == ErrorCode::unsupported);
+  CHECK_MESSAGE(r.error().message().find(cat("belong to ", place, ".weight: LoRA on TinyViT's attention")) != std::string::npos, r.error().message());
+  CHECK(dir.file_count() == 1);
+}
+
 TEST_CASE("what does not fit is refused with the tensor's name, and no file is left") {
   const TempDir dir;
   write(dir.path("base"), base_shapes(), 1);

@@ -3,8 +3,11 @@
 // Shapes (k classes, p = g*g): first [k, 4g*4g], up [4g, 4g, c/8], image [p, c] (embedding and dense prompt), out [k, 16g*16g].
 //   guide = softmax over classes of first, bilinear to g x g; each block multiplies its attention between tokens and image by it, behind the softmax
 //   out = (bilinear(first) + hyper(tokens) skip_connect([output_upscaling(keys), up])) / 2
-// Source: H-SAM mask_decoder_224.py (MaskDecoder2_224), transformer.py (TwoWayTransformer2, Attention2), sam.py, utils.py. Its attention among class features ends in a softmax
-// over one value, so that all of it only doubles the image: those weights stay in the file and out of memory.   Cost at g = 14, c = 256: 0.9 GFLOP.
+// Source: H-SAM mask_decoder_224.py and mask_decoder_512.py (MaskDecoder2_224, MaskDecoder2_512), transformer.py (TwoWayTransformer2, Attention2), sam.py, utils.py. The two sizes differ in
+// the width of the layers among class features alone: p, 196 or 1024. That attention ends in a softmax over one value, so that all of it only doubles the image: those weights stay in the
+// file and out of memory.   Cost at c = 256: 0.9 GFLOP for g = 14, 4.7 for g = 32.
+// Deliberately absent: an older revision for 512 px, whose layers among class features are 196 wide; it brought them to the grid by Tensor.resize_, which leaves most values as the allocator
+// had them. weights/identify.hpp refuses its files by name.
 #pragma once
 #include <sampan/nn/norm2d.hpp>
 #include <sampan/nn/relu_mlp.hpp>
@@ -22,8 +25,8 @@ struct GuidedAttention {
   PackedLinear<B> q_proj, k_proj, v_proj, out_proj;
   Index heads = 0;
 
-  static GuidedAttention load(const Loader<B>& w, Index c, Index heads, Index classes, Index grid) {
-    w.norm("norm1", grid * grid, 0), w.norm("norm2", classes, 0), w.norm("norm3", 1024, 0);  // in the file, never used
+  static GuidedAttention load(const Loader<B>& w, Index c, Index heads, Index classes) {
+    w.norm("norm1", 196, 0), w.norm("norm2", classes, 0), w.norm("norm3", 1024, 0);  // in the file at every size, never used
     return {w.pack(w.linear("q_proj", c, c)), w.pack(w.linear("k_proj", c, c)), w.pack(w.linear("v_proj", c, c)), w.pack(w.linear("out_proj", c, c)), heads};
   }
   /// q [n, c] += attention; `at` = q + its encoding, `to` = k + its encoding, v the keys themselves, guide [n, m].
@@ -66,7 +69,7 @@ struct GuidedHead {
       p.lin1 = l.linear("mlp.lin1", c, mlp_dim), p.lin2 = l.linear("mlp.lin2", mlp_dim, c);
       p.activation = Activation::relu, p.name = l.path("mlp");
       const auto norm = [&](const char* name) { return w.pack(l.norm(name, c, eps)); };
-      m.layers.push_back({GuidedAttention<B>::load(l / "cross_attn_token_to_image", c, heads, classes, grid), GuidedAttention<B>::load(l / "cross_attn_image_to_token", c, heads, classes, grid),
+      m.layers.push_back({GuidedAttention<B>::load(l / "cross_attn_token_to_image", c, heads, classes), GuidedAttention<B>::load(l / "cross_attn_image_to_token", c, heads, classes),
                           nn::load_cross_attention(l / "self_attn", c, c, heads), norm("norm1"), norm("norm2"), norm("norm3"), norm("norm4"), w.pack(p)});
     }
     m.final_attn_token_to_image = nn::load_cross_attention(t / "final_attn_token_to_image", c, c / 2, heads);
@@ -93,7 +96,6 @@ struct GuidedHead {
       add(ctx, image, image, keys);
       const View<const float, 2> keys_in = keys;
       for (std::size_t i = 0; i < layers.size(); ++i) block(ctx, layers[i], i == 0, q, keys, pe, guide);
-      const auto one = [](const auto& v) { return v.template reshape<3>({1, v.extent(0), v.extent(1)}); };
       const View<const float, 3> qc = one(q), kc = one(keys_in);
       cross_attention(ctx, final_attn_token_to_image, {qc, one(mask_tokens.view()), kc, one(pe), kc}, one(q), qc);
       layer_norm(ctx, norm_final_attn, View<const float, 2>(q), q);
@@ -113,6 +115,11 @@ struct GuidedHead {
   }
 
  private:
+  /// A batch of one.
+  template <class T>
+  static View<T, 3> one(const View<T, 2>& v) {
+    return v.template reshape<3>({1, v.extent(0), v.extent(1)});
+  }
   static View<const float, 2> plane(const View<const float, 2>& maps, Index i, Index side) { return {maps.data() + i * maps.stride(0), {side, side}}; }
 
   /// Softmax over the classes of the first masks at the grid's size.
@@ -133,7 +140,6 @@ struct GuidedHead {
     const auto qe = scope.template make<float>(q.extent(0), q.extent(1)), ke = scope.template make<float>(keys.extent(0), keys.extent(1));
     const View<const float, 2> qc = q, kc = keys, encoding = mask_tokens.view(), turned(guide.data(), {guide.extent(1), guide.extent(0)}, {guide.stride(1), guide.stride(0)});
     const auto encode = [&] { add(ctx, qc, encoding, qe), add(ctx, kc, pe, ke); };
-    const auto one = [](const auto& v) { return v.template reshape<3>({1, v.extent(0), v.extent(1)}); };
     encode();
     l.token_to_image.forward(ctx, qe, ke, kc, guide, q);
     layer_norm(ctx, l.norm2, qc, q);

@@ -161,6 +161,17 @@ inline constexpr FamilyRow kFamilies[] = {
      detail::kNoPrompt,
      {.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::low_argmax_zoom, .threshold = 0},
      DecoderKind::later_classes},
+    // The same decoder on MobileSAM's encoder (its vit_t), without adapters in the encoder.
+    {"finetune_sam_tiny",
+     "finetune-SAM on TinyViT",
+     "Apache-2.0 (code); weights are the user's own",
+     EncoderKind::tiny_vit,
+     TinyStem::conv3x3_stride2,
+     detail::kTinyVitEps,
+     detail::kStretchedImage,
+     detail::kNoPrompt,
+     {.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::low_argmax_zoom, .threshold = 0},
+     DecoderKind::later_classes},
 
     // SAM with adapters in its encoder, whose windows are cut before the norm; an image in [0, 1], stretched; SAM's prompts. One slice at a time.
     {"medical_sam_adapter",

@@ -260,15 +260,21 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
     SAMPAN_TRY(sets, in.extent("mask_decoder.iou_token.weight", 2, 0));
     n.decoder = DecoderKind::class_sets, n.class_sets = sets;
   } else if (bottlenecks) n.decoder = DecoderKind::later_classes;
-  else if (tokens != 4) n.decoder = DecoderKind::classes;
+  else if (tokens != 4) n.decoder = n.encoder == EncoderKind::tiny_vit ? DecoderKind::later_classes : DecoderKind::classes;
   n.mask_tokens = n.class_sets ? tokens / n.class_sets : tokens;
   SAMPAN_CHECK(check_sizes(n));
+  if (n.decoder == DecoderKind::guided) {
+    SAMPAN_TRY(features, in.extent("mask_decoder2.norm1.weight", 1, 0));
+    if (n.grid == 32 && features == 196) return Error(ErrorCode::bad_model, "H-SAM for 512 px of an older revision: its layers among class features (mask_decoder2.norm1) are 196 wide, and its code reads memory that it never wrote; the published revision has 1024");
+  }
   SAMPAN_CHECK(check_complete(rows, n));
   if (n.decoder == DecoderKind::class_sets) {
     r.family = find_family("autosam");
   } else if (n.decoder == DecoderKind::later_classes) {
-    r.family = find_family("finetune_sam");
-    if (n.mask_tokens == 4) r.twins = "three classes with finetune-SAM's image path; give --family sam if the file was trained with prompts";
+    const bool tiny = n.encoder == EncoderKind::tiny_vit && n.tiny_vit.stem == TinyStem::conv3x3_stride2;
+    if (n.encoder != EncoderKind::sam_vit && !tiny) return Error(ErrorCode::bad_model, cat("a decoder of classes (", tokens, " mask tokens) is supported behind SAM's ViT and MobileSAM's encoder; this one is of kind ", to_text(n.encoder), n.encoder == EncoderKind::tiny_vit ? " with another stem" : ""));
+    r.family = find_family(tiny ? "finetune_sam_tiny" : "finetune_sam");
+    if (n.mask_tokens == 4) r.twins = cat("three classes with finetune-SAM's image path; give --family ", tiny ? "mobile_sam" : "sam", " if the file was trained with prompts");
   } else if (n.decoder == DecoderKind::classes) {
     if (n.encoder != EncoderKind::sam_vit) return Error(ErrorCode::bad_model, cat("mask_decoder.mask_tokens has ", tokens, " rows, one per class; with an encoder of kind ", to_text(n.encoder), " 4 are supported"));
     r.family = find_family("samed");

@@ -195,8 +195,8 @@ inline Status check_sizes(const NetworkSizes& n) {
   if ((n.decoder == DecoderKind::class_sets) != (n.class_sets != 0)) return refuse("class_sets and a decoder of that kind go together");
   if ((n.decoder_hook == 0) != (n.decoder_hook_layers == 0) || n.decoder_hook_layers > NetworkSizes::kDecoderDepth) return refuse(cat("decoder_hook and decoder_hook_layers go together, of which there are at most ", NetworkSizes::kDecoderDepth));
   if (n.decoder_hook && n.decoder != DecoderKind::sam && n.decoder != DecoderKind::later_classes) return refuse(cat("a decoder of kind ", to_text(n.decoder), " has no bottlenecks"));
-  if (n.decoder == DecoderKind::guided && (n.encoder != EncoderKind::sam_vit || n.grid != 14 || n.mask_tokens != 9))
-    return refuse(cat("H-SAM is supported as published for 224 px: a grid of 14 (", n.grid, ") and 9 classes (", n.mask_tokens, "); at 512 px its code reads memory that it never wrote"));
+  if (n.decoder == DecoderKind::guided && (n.encoder != EncoderKind::sam_vit || (n.grid != 14 && n.grid != 32) || n.mask_tokens != 9))
+    return refuse(cat("H-SAM is supported as published, for 224 and 512 px: a grid of 14 or 32 (", n.grid, ") and 9 classes (", n.mask_tokens, ")"));
   if (n.decoder == DecoderKind::decoupled && n.encoder != EncoderKind::sam_vit) return refuse(cat("DeSAM's decoder needs maps from inside the encoder, which one of kind ", to_text(n.encoder), " does not give"));
   if ((n.prompt_source == PromptSource::generator) != (n.object_tokens != 0) || (n.object_tokens && (n.decoder != DecoderKind::sam || n.out_channels % 4 != 0))) return refuse("prompt_source generator and object_tokens go together, with SAM's decoder");
   if (n.prompt_source != PromptSource::clicks && n.encoder != EncoderKind::sam_vit) return refuse(cat("an encoder of kind ", to_text(n.encoder), " is supported with prompt_source clicks only"));
