@@ -174,7 +174,7 @@ TEST_CASE("cuda, 16-bit operands: whole models within what rounded weights do to
 TEST_CASE("cuda: networks that need an op without a kernel are refused at load, by name") {
   const std::pair<weights::Contract, const char*> cases[] = {{tiny_efficient_sam(), "group_norm"}, {tiny_efficient_vit(), "tanh"}, {tiny_edge_sam(), "resize_torch_bicubic"},
                                                              {tiny_samed(), "classes"}, {tiny_sam_hq(), "hq"}, {tiny_finetune("hsam"), "guided"}, {tiny_finetune("finetune_sam"), "later_classes"}, {tiny_finetune("finetune_sam_tiny"), "later_classes"},
-                                                             {tiny_finetune("sam_adapter"), "frequency_prompt"}, {tiny_finetune("autosam"), "class_sets"}, {tiny_finetune("desam"), "decoupled"},
+                                                             {tiny_finetune("sam_adapter"), "frequency_prompt"}, {tiny_finetune("autosam"), "class_sets"}, {tiny_finetune("autosam_linear"), "plain_linear"}, {tiny_finetune("autosam_cnn"), "plain_cnn"}, {tiny_finetune("desam"), "decoupled"},
                                                              {tiny_finetune("samus"), "side_branch"}, {tiny_finetune("autosamus"), "prompt generator"}};
   for (const auto& c : cases) {
     const TempFolder folder;

@@ -94,6 +94,32 @@ def autosam_tiny128():
     return g
 
 
+def autosam_head(seed, depth, profile):
+    sam = dict(embed=64, depth=2, heads=2, img=128, global_blocks=(1,))
+    shapes = rb.plain_head_shapes(3, depth, **sam)
+    g = Golden(seed, config(profile, sam, classes=3), shapes)
+    net = rb.load_named(rb.build_plain_head(3, depth, **sam), seed, shapes, unused=("prompt_encoder.",))
+    twin = rn.doubled(net)
+    pixels = image(g, hg.phantom_rgb(70, 100), "phantom_rgb(70,100)")
+    x = rb.two_steps(pixels, 128)
+    g.add("input", x.numpy(), None, 1500)
+    e32, e64 = encode(g, net, twin, x, {E + "blocks.1": 1500}, 3000)
+    low_res_labels(g, rb.head_maps(net, e32), rb.head_maps(twin, e64), pixels.shape[:2])
+    return g
+
+
+@golden
+def autosam_linear_tiny128():
+    """AutoSAM's linear head: SAM's upscaling and two 1x1 convolutions, a ReLU behind the last; labels at 32 px."""
+    return autosam_head(104, 0, "autosam_linear")
+
+
+@golden
+def autosam_cnn_tiny128():
+    """AutoSAM's CNN head of four blocks, as its builder makes it: two that halve the channels, two that also double the map; labels at 32 px."""
+    return autosam_head(101, 4, "autosam_cnn")
+
+
 def hsam(seed, sam, stored, pixels):
     """Base file with tables of `stored` px, LoRA in each block, both decoders."""
     base, decoders = hg.sam_encoder_shapes(stored_img=stored, **sam), rh.decoders_shapes(sam["img"] // 16)

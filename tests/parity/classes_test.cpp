@@ -128,3 +128,7 @@ TEST_CASE("parity: finetune-SAM on MobileSAM's encoder") {
   check_classes(g, path, "finetune-SAM on TinyViT, 5 classes, 128 px");
 }
 TEST_CASE("parity: AutoSAM, a set of tokens for each class") { run_published("autosam_tiny128", "AutoSAM, 3 classes, 128 px"); }
+TEST_CASE("parity: AutoSAM's linear and CNN heads") {
+  run_published("autosam_linear_tiny128", "AutoSAM, linear head, 3 classes, 128 px");
+  run_published("autosam_cnn_tiny128", "AutoSAM, CNN head, 3 classes, 128 px");
+}

@@ -159,6 +159,57 @@ def first_masks(net, emb):
     return torch.cat(out, 1)
 
 
+def plain_head_shapes(classes, blocks, top=64, **sam):
+    """Encoder and one of its two other heads: linear (0 blocks), or `blocks` blocks of convolutions."""
+    L, m = hg.Shapes(hg.sam_encoder_shapes(**sam)), "mask_decoder."
+    conv = lambda n, i, o, k: L.wb(m + n, o, i, k, k)
+
+    def wt(n, i, o): L.one(f"{m}{n}.weight", i, o, 2, 2); L.one(f"{m}{n}.bias", o)
+    if not blocks:
+        wt("output_upscaling.0", 256, 64); L.wb(m + "output_upscaling.1", 64); wt("output_upscaling.3", 64, 32)
+        conv("final.0", 32, 32, 1); conv("final.2", 32, classes, 1)
+        return L
+    c = top * 2 ** blocks
+    conv("input_block.0", 256, c, 1); conv("input_block.2", c, c, 1)
+    for i in range(blocks):
+        half = blocks > 2 and i < 2
+        conv(f"blocks.{i}.0", c, c, 3); conv(f"blocks.{i}.2", c, c // 2 if half else c, 3)
+        if not half: wt(f"blocks.{i}.4", c, c // 2)
+        c //= 2
+    conv("final.0", top, top, 3); conv("final.1", top, classes, 1)
+    return L
+
+
+def plain_head(classes, count, top=64):
+    up = lambda i, o: nn.ConvTranspose2d(i, o, 2, 2)
+    near = lambda i, o: nn.Conv2d(i, o, 3, padding=1)
+    if not count:
+        return part(output_upscaling=nn.Sequential(up(256, 64), LayerNorm2d(64), nn.GELU(), up(64, 32), nn.GELU()), final=nn.Sequential(nn.Conv2d(32, 32, 1), nn.ReLU(), nn.Conv2d(32, classes, 1), nn.ReLU()))
+    c, blocks = top * 2 ** count, []
+    first = nn.Sequential(nn.Conv2d(256, c, 1), nn.ReLU(), nn.Conv2d(c, c, 1), nn.ReLU())
+    for i in range(count):
+        if count > 2 and i < 2: blocks.append(nn.Sequential(near(c, c), nn.ReLU(), near(c, c // 2), nn.ReLU()))
+        else: blocks.append(nn.Sequential(near(c, c), nn.ReLU(), near(c, c), nn.ReLU(), up(c, c // 2)))
+        c //= 2
+    return part(input_block=first, blocks=nn.ModuleList(blocks), final=nn.Sequential(near(top, top), nn.Conv2d(top, classes, 1)))
+
+
+def build_plain_head(classes, blocks, **sam):
+    net = rn.build_sam(**sam)
+    net.mask_decoder = plain_head(classes, blocks)
+    return net
+
+
+@torch.no_grad()
+def head_maps(net, emb):
+    """(1, classes, 4g, 4g)"""
+    m = net.mask_decoder
+    if hasattr(m, "output_upscaling"): return m.final(m.output_upscaling(emb))
+    x = m.input_block(emb)
+    for b in m.blocks: x = b(x)
+    return m.final(x)
+
+
 def two_steps(img, size):
     """AutoSAM's input: [0, 1] by the image's own extremes, to 256 and from there to the encoder's size."""
     a = img.astype("float32")

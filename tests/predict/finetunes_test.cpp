@@ -10,7 +10,7 @@ using namespace sampan::test;
 
 namespace {
 
-constexpr const char* kFinetunes[] = {"hsam", "finetune_sam", "finetune_sam_tiny", "sam_adapter", "autosam", "desam", "samus", "autosamus"};
+constexpr const char* kFinetunes[] = {"hsam", "finetune_sam", "finetune_sam_tiny", "sam_adapter", "autosam", "autosam_linear", "autosam_cnn", "desam", "samus", "autosamus"};
 
 struct Answer {
   std::vector<float> embedding, logits;

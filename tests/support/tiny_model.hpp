@@ -149,7 +149,7 @@ inline weights::Contract tiny_samed(int classes = 5, const SamConfig& s = {}) {
   n.decoder = weights::DecoderKind::classes, n.mask_tokens = classes;
   return random_contract("samed", n);
 }
-/// What fine-tunes put into or around SAM's blocks: `family` is hsam, finetune_sam, finetune_sam_tiny, sam_adapter, autosam, desam, samus or autosamus.
+/// What fine-tunes put into or around SAM's blocks: `family` is hsam, finetune_sam, finetune_sam_tiny, sam_adapter, autosam, autosam_linear, autosam_cnn, desam, samus or autosamus.
 inline weights::Contract tiny_finetune(std::string_view family) {
   using namespace weights;
   if (family == "finetune_sam_tiny") {
@@ -167,6 +167,11 @@ inline weights::Contract tiny_finetune(std::string_view family) {
   if (family == "finetune_sam") n.decoder = DecoderKind::later_classes, n.mask_tokens = 5, n.decoder_hook = 8, n.decoder_hook_layers = 2, v.hook = HookKind::bottleneck, v.hook_hidden = 8, v.hook_blocks = {0};
   if (family == "sam_adapter") n.prompt_source = PromptSource::no_mask, v.hook = HookKind::frequency_prompt, v.hook_hidden = 4, v.hook_blocks = {0, 1};
   if (family == "autosam") n.prompt_source = PromptSource::positions, n.decoder = DecoderKind::class_sets, n.class_sets = 3, n.mask_tokens = 2;
+  if (family == "autosam_linear" || family == "autosam_cnn") {
+    n.prompt_source = PromptSource::nothing, n.mask_tokens = 3, n.decoder_mlp = n.iou_hidden = 0;
+    n.decoder = family == "autosam_cnn" ? DecoderKind::plain_cnn : DecoderKind::plain_linear;
+    if (n.decoder == DecoderKind::plain_cnn) n.plain_depth = 4, n.plain_width = 4;
+  }
   if (wide) n.decoder = DecoderKind::decoupled;
   if (ultrasound) n.image_size = 32, v.patch = 8, v.pos_grid = 8, v.hook = HookKind::side_branch, v.hook_hidden = 8, v.hook_blocks = v.global_blocks;
   if (family == "autosamus") n.prompt_source = PromptSource::generator, n.object_tokens = 5;

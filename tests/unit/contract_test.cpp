@@ -38,6 +38,11 @@ NetworkSizes med3d() {
 NetworkSizes sam_b_of(std::string_view family) {
   NetworkSizes n = sam_b();
   if (family == "autosam") n.prompt_source = PromptSource::positions, n.decoder = DecoderKind::class_sets, n.class_sets = 3, n.mask_tokens = 2;
+  if (family == "autosam_linear" || family == "autosam_cnn") {
+    n.prompt_source = PromptSource::nothing, n.mask_tokens = 3, n.decoder_mlp = n.iou_hidden = 0;
+    n.decoder = family == "autosam_cnn" ? DecoderKind::plain_cnn : DecoderKind::plain_linear;
+    if (n.decoder == DecoderKind::plain_cnn) n.plain_depth = 4, n.plain_width = 64;
+  }
   if (family == "finetune_sam") n.decoder = DecoderKind::later_classes, n.decoder_hook = 64, n.decoder_hook_layers = 2;
   if (family == "hsam") n.image_size = 224, n.grid = 14, n.decoder = DecoderKind::guided, n.mask_tokens = 9;
   if (family == "desam") n.decoder = DecoderKind::decoupled;
@@ -106,7 +111,7 @@ TEST_CASE("names of SAM's sizes") {
   for (const char* name : {"L0", "L1", "L2", "XL0", "XL1"}) CHECK(base_contract(*find_family("efficientvit_sam"), test::efficient_vit_sizes(test::efficient_vit_published(name))).name == cat("EfficientViT-SAM ", name));
   CHECK(base_contract(*find_family("efficient_sam"), test::plain_vit_sizes(test::efficient_sam_12(384))).name == "EfficientSAM-S");
   CHECK_FALSE(find_family("nothing"));
-  CHECK(family_list() == "sam, medsam, lite_medsam, sam_med2d, sam_med2d_eval, scribbleprompt, mobile_sam, tiny_sam, samed, hsam, finetune_sam, finetune_sam_tiny, medical_sam_adapter, sam_adapter, autosam, desam, samus, autosamus, sam_hq, sam_hq_tiny, efficient_sam, efficientvit_sam, edge_sam, sam_med3d");
+  CHECK(family_list() == "sam, medsam, lite_medsam, sam_med2d, sam_med2d_eval, scribbleprompt, mobile_sam, tiny_sam, samed, hsam, finetune_sam, finetune_sam_tiny, medical_sam_adapter, sam_adapter, autosam, autosam_linear, autosam_cnn, desam, samus, autosamus, sam_hq, sam_hq_tiny, efficient_sam, efficientvit_sam, edge_sam, sam_med3d");
 }
 
 TEST_CASE("a record has the lowest version that can say it") {
@@ -182,6 +187,10 @@ TEST_CASE("records of version 4: what fine-tunes put into or around SAM's blocks
                         {with(sets, "\"decoder\":\"class_sets\"", "\"decoder\":\"later_classes\""), "1 classes: 2 to 256"},
                         {with(record("hsam"), "\"mask_tokens\":9", "\"mask_tokens\":4"), "9 classes (4)"},
                         {with(with(record("hsam"), "\"image_size\":224", "\"image_size\":256"), "\"grid\":14", "\"grid\":16"), "14 or 32 (16)"},
+                        {with(record("autosam_cnn"), "\"plain_depth\":4", "\"plain_depth\":3"), "3 blocks"},
+                        {with(record("autosam_cnn"), "\"plain_depth\":4,", ""), "network.plain_depth: is missing"},
+                        {with(record("autosam_linear"), "\"prompt_source\":\"nothing\"", "\"prompt_source\":\"positions\""), "go together"},
+                        {with(record("autosam_linear"), "\"decoder_mlp\":0", "\"decoder_mlp\":2048"), "network.decoder_mlp"},
                         {with(record("autosamus"), "\"object_tokens\":50", "\"object_tokens\":0"), "object_tokens go together"},
                         {with(desam, "\"global_blocks\":[2,5,8,11]", "\"global_blocks\":[2,5,11]"), "there are 3 and 256"},
                         {with(samus, "\"pos_grid\":64", "\"pos_grid\":0"), "pos_grid go together"},

@@ -157,7 +157,11 @@ TEST_CASE("what fine-tunes put into or around SAM's blocks comes back from its s
   hsam.decoder = DecoderKind::guided, hsam.mask_tokens = 9;
   NetworkSizes large = sam(64, 2, 2, 512, {0, 1});
   large.decoder = DecoderKind::guided, large.mask_tokens = 9;
-  for (const auto& [n, family] : {std::pair(hsam, "hsam"), std::pair(large, "hsam"), std::pair(autosamus, "autosamus"), std::pair(desam, "desam"), std::pair(samus, "samus"), std::pair(adapter, "sam_adapter"), std::pair(fine, "finetune_sam"), std::pair(three, "finetune_sam"), std::pair(sets, "autosam")}) {
+  NetworkSizes linear = sam(64, 2, 2, 128, {1});
+  linear.decoder = DecoderKind::plain_linear, linear.prompt_source = PromptSource::nothing, linear.mask_tokens = 3, linear.decoder_mlp = linear.iou_hidden = 0;
+  NetworkSizes cnn = linear, shallow = linear;
+  cnn.decoder = shallow.decoder = DecoderKind::plain_cnn, cnn.plain_depth = 4, shallow.plain_depth = 2, cnn.plain_width = shallow.plain_width = 64;
+  for (const auto& [n, family] : {std::pair(linear, "autosam_linear"), std::pair(cnn, "autosam_cnn"), std::pair(shallow, "autosam_cnn"), std::pair(hsam, "hsam"), std::pair(large, "hsam"), std::pair(autosamus, "autosamus"), std::pair(desam, "desam"), std::pair(samus, "samus"), std::pair(adapter, "sam_adapter"), std::pair(fine, "finetune_sam"), std::pair(three, "finetune_sam"), std::pair(sets, "autosam")}) {
     const auto id = identify(expected_tensors(n));
     REQUIRE_MESSAGE(id, id.error().message());
     CHECK(id->family->key == std::string_view(family));
@@ -168,6 +172,8 @@ TEST_CASE("what fine-tunes put into or around SAM's blocks comes back from its s
     REQUIRE_MESSAGE(read, read.error().message());
     CHECK(read->network == n);
   }
+  shallow.plain_depth = 3;
+  CHECK(identify(expected_tensors(shallow)).error().message().find("3 blocks") != std::string::npos);
   auto older = expected_tensors(large);  // the class features of its first revision for 512 px
   for (auto& t : older)
     if (t.name.rfind("mask_decoder2.self_attn", 0) == 0 || t.name.rfind("mask_decoder2.norm", 0) == 0 || t.name.rfind("mask_decoder2.mlp", 0) == 0)

@@ -94,6 +94,8 @@ inline MaskDecoderSizes mask_decoder_sizes(const weights::Contract& c) {
   s.skip_first = c.network.decoder == weights::DecoderKind::later_classes;
   s.sets = c.network.class_sets;
   s.guided = c.network.decoder == weights::DecoderKind::guided;
+  s.plain = weights::is_plain(c.network.decoder);
+  s.plain_depth = c.network.plain_depth, s.plain_width = c.network.plain_width;
   s.hook = c.network.decoder_hook, s.hooked_layers = c.network.decoder_hook_layers;
   s.depth = N::kDecoderDepth;
   s.heads = N::kDecoderHeads;

@@ -8,6 +8,7 @@
 #include <sampan/models/guided_head.hpp>
 #include <sampan/models/hq_head.hpp>
 #include <sampan/models/pimm_head.hpp>
+#include <sampan/models/plain_head.hpp>
 #include <sampan/nn/two_way_transformer.hpp>
 #include <sampan/ops/group_norm.hpp>
 
@@ -23,6 +24,8 @@ struct MaskDecoderSizes {
   Index hook = 0, hooked_layers = 0;  ///< finetune-SAM's bottlenecks (nn/two_way_transformer.hpp)
   Index hq_early = 0;  ///< channels of the encoder's early map; 0: no SAM-HQ decoder
   bool guided = false;   ///< H-SAM: a second decoder behind this one, masks of the input's size
+  bool plain = false;    ///< AutoSAM's linear or CNN head instead of everything here
+  Index plain_depth = 0, plain_width = 0;  ///< of the CNN head (models/plain_head.hpp)
   Index pimm_early = 0;  ///< channels of the encoder's maps; 0: no DeSAM decoder
   bool efficient = false;  ///< EfficientSAM: GELU everywhere, its two-way rules, a norm over the whole map between the transposed convolutions
   float eps = 1e-5f, eps_final = 1e-5f, eps_upscale = 1e-6f;
@@ -65,12 +68,17 @@ struct MaskDecoder {
   nn::ReluMlp<B> iou_head;
   std::optional<HqHead<B>> hq;
   std::optional<PimmHead<B>> pimm;
+  std::optional<PlainHead<B>> plain;
   std::optional<GuidedHead<B>> second;  // mask_decoder2, loaded by models/any_model.hpp
 
   static MaskDecoder load(const Loader<B>& w, const MaskDecoderSizes& s) {
     MaskDecoder m;
     m.sizes = s;
     const Index c = s.channels;
+    if (s.plain) {
+      m.plain = PlainHead<B>::load(w, {.channels = c, .grid = s.grid, .classes = s.masks, .depth = s.plain_depth, .top = s.plain_width, .eps = s.eps_upscale});
+      return m;
+    }
     m.fixed_tokens = load_fixed_tokens(w, s);
     m.transformer = nn::TwoWayTransformer<B>::load(w / "transformer", s.depth, c, s.heads, s.mlp, s.eps, s.eps_final, s.efficient ? nn::TwoWayRules{Activation::gelu_erf, true} : nn::TwoWayRules{.image_first = s.guided, .hook = s.hook, .hooked_layers = s.hooked_layers});
     const auto up = w / "output_upscaling";
@@ -121,6 +129,10 @@ struct MaskDecoder {
   }
 
   void forward(Context<B>& ctx, const MaskDecoderInput& in, bool multimask, const View<float, 3>& masks, const View<float, 2>& iou) const {
+    if (plain) {
+      if (!ctx.require(masks.extent(0) == 1 && in.sparse.extent(1) == 0, "mask decoder: a plain head takes one image without prompts")) return;
+      return plain->forward(ctx, in.embedding, masks[0]);  // it guesses no IoU, and decoders of classes are asked for none
+    }
     const Index prompts = in.sparse.extent(0), b = sizes.sets ? sizes.sets : prompts, n = in.sparse.extent(1), g = sizes.grid, c = sizes.channels, fixed = sizes.fixed_tokens();
     const bool ready = !in.side.image.empty();
     const Index first = (sizes.classes ? sizes.skip_first : multimask) ? 1 : 0, given = mask_count(multimask), count = sizes.sets ? 1 : given, shared = ready ? 1 : in.dense.extent(0);

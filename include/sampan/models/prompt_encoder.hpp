@@ -41,6 +41,11 @@ struct PromptEncoder {
     PromptEncoder m;
     m.sizes = s;
     const Index c = s.channels;
+    if (s.source == weights::PromptSource::nothing) {
+      m.no_mask = zero_row(w, c);
+      w.release();
+      return m;
+    }
     m.gauss = w.template keep<Reference>(w.template tensor<2>("pe_layer.positional_encoding_gaussian_matrix", {2, c / 2}));
     if (s.source == weights::PromptSource::no_mask || s.source == weights::PromptSource::positions) {
       m.no_mask = s.source == weights::PromptSource::no_mask ? w.keep(w.template tensor<2>("no_mask_embed.weight", {1, c})) : zero_row(w, c);

@@ -231,7 +231,7 @@ struct SessionState {
     const Prompt& first = prompts[0];
     const Index b = Index(prompts.size()), g = net.grid(), low = net.mask_decoder.low_res(), channels = net.channels();
     const Index tokens_each = net.prompt_encoder.token_count(Index(first.points.size()), first.box.has_value()), masks = net.mask_decoder.mask_count(o.multimask);
-    const bool ready = shares_image_side<B>() && first.mask_input.empty() && !net.generator;
+    const bool ready = shares_image_side<B>() && first.mask_input.empty() && !net.generator && !net.mask_decoder.plain;
     double start = 0, decoded = 0;
     if (ready) SAMPAN_CHECK(prepare_image_side(net));
     SAMPAN_CHECK(run(net.backend, decode_key(prompts, o), nullptr, [&](Context<B>& ctx) {

@@ -160,6 +160,7 @@ inline std::string to_json(const Contract& c) {
   const bool volume = is_volume(n.encoder);
   if (version >= 3) w.member("decoder", to_text(n.decoder)).member("mask_tokens", n.mask_tokens).member("prompt_size", n.prompt_size);
   if (version >= 4) w.member("class_sets", n.class_sets).member("decoder_hook", n.decoder_hook).member("decoder_hook_layers", n.decoder_hook_layers).member("prompt_source", to_text(n.prompt_source)).member("object_tokens", n.object_tokens);
+  if (n.decoder == DecoderKind::plain_cnn) w.member("plain_depth", n.plain_depth).member("plain_width", n.plain_width);
   if (n.encoder == EncoderKind::sam_vit || volume) {
     const SamVitSizes& v = n.sam_vit;
     w.member("patch", v.patch).member("embed_dim", v.embed_dim).member("depth", v.depth).member("heads", v.heads).member("mlp_dim", v.mlp_dim);
@@ -221,12 +222,13 @@ inline Result<Contract> parse_contract(std::string_view text) {
   n.integer("image_size", c.network.image_size, 16, 8192);
   n.integer("grid", c.network.grid, 1, 512);
   n.integer("out_channels", c.network.out_channels, 16, 4096);
-  n.integer("decoder_mlp", c.network.decoder_mlp, 1, 65536);
-  n.integer("iou_hidden", c.network.iou_hidden, 1, 65536);
   const bool volume = is_volume(c.network.encoder);
   if (volume && version < 3) return Error(ErrorCode::bad_model, cat("contract record: network.encoder ", to_text(c.network.encoder), " needs a record of version 3, this one is of version ", version));
+  if (version >= 3) n.choice("decoder", c.network.decoder);
+  const bool plain = is_plain(c.network.decoder);
+  n.integer("decoder_mlp", c.network.decoder_mlp, plain ? 0 : 1, plain ? 0 : 65536);
+  n.integer("iou_hidden", c.network.iou_hidden, plain ? 0 : 1, plain ? 0 : 65536);
   if (version >= 3) {
-    n.choice("decoder", c.network.decoder);
     n.integer("mask_tokens", c.network.mask_tokens, 2, 256);
     n.integer("prompt_size", c.network.prompt_size, 0, 8192);
   }
@@ -236,6 +238,10 @@ inline Result<Contract> parse_contract(std::string_view text) {
     n.integer("decoder_hook_layers", c.network.decoder_hook_layers, 0, 256);
     n.choice("prompt_source", c.network.prompt_source);
     n.integer("object_tokens", c.network.object_tokens, 0, 4096);
+    if (c.network.decoder == DecoderKind::plain_cnn) {
+      n.integer("plain_depth", c.network.plain_depth, 1, 16);
+      n.integer("plain_width", c.network.plain_width, 1, 1024);
+    }
   }
   if (c.network.encoder == EncoderKind::sam_vit || volume) {
     SamVitSizes& v = c.network.sam_vit;

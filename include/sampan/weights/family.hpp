@@ -206,6 +206,27 @@ inline constexpr FamilyRow kFamilies[] = {
      detail::kNoPrompt,
      {.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::low_argmax_zoom, .threshold = 0},
      DecoderKind::class_sets},
+    // The same image path in front of its two other heads.
+    {"autosam_linear",
+     "AutoSAM, linear head",
+     "Apache-2.0 (code); weights are the user's own",
+     EncoderKind::sam_vit,
+     {},
+     detail::kSamEps,
+     detail::stretched(ResizeKind::torch_bilinear_256, NormaliseKind::min_max, detail::kZeros, {1, 1, 1}),
+     detail::kNoPrompt,
+     {.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::low_argmax_zoom, .threshold = 0},
+     DecoderKind::plain_linear},
+    {"autosam_cnn",
+     "AutoSAM, CNN head",
+     "Apache-2.0 (code); weights are the user's own",
+     EncoderKind::sam_vit,
+     {},
+     detail::kSamEps,
+     detail::stretched(ResizeKind::torch_bilinear_256, NormaliseKind::min_max, detail::kZeros, {1, 1, 1}),
+     detail::kNoPrompt,
+     {.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::low_argmax_zoom, .threshold = 0},
+     DecoderKind::plain_cnn},
 
     // SAM's frozen encoder and a decoder that keeps prompt and mask apart: clicks on a grid or a box around the whole image, one mask, meant to find an organ without help.
     // Its scripts cut slices to 256 x 256 (MedSAM's way) before SAM's own preprocessing, which is what stands here.

@@ -211,6 +211,23 @@ inline Status identify_rep_vit(const ShapeIndex& in, NetworkSizes& n) {
 
 }  // namespace detail
 
+namespace detail {
+/// AutoSAM's linear and CNN heads; the encoder's sizes are known.
+inline Status identify_plain_head(const ShapeIndex& in, NetworkSizes& n) {
+  const std::string m = "mask_decoder.";
+  const bool cnn = in.has(m + "input_block.0.weight");
+  SAMPAN_TRY(channels, in.extent("image_encoder.neck.0.weight", 4, 0));
+  SAMPAN_TRY(classes, in.extent(m + (cnn ? "final.1.weight" : "final.2.weight"), 4, 0));
+  n.decoder = cnn ? DecoderKind::plain_cnn : DecoderKind::plain_linear;
+  n.prompt_source = PromptSource::nothing;
+  n.out_channels = channels, n.mask_tokens = classes;
+  if (!cnn) return {};
+  SAMPAN_TRY(top, in.extent(m + "final.0.weight", 4, 0));
+  n.plain_width = top, n.plain_depth = in.count(m + "blocks.", ".0.weight");
+  return {};
+}
+}  // namespace detail
+
 /// `rows` holds all tensors of the checkpoint in PyTorch's (Meta's) names. On success every tensor was checked: none missing, none surplus, each of right shape.
 /// Error{bad_model} names the tensor that does not fit.
 inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
@@ -234,6 +251,13 @@ inline Result<Identified> identify(const std::vector<TensorShape>& rows) {
     SAMPAN_CHECK(detail::identify_sam_vit(in, n));
   } else {
     return Error(ErrorCode::bad_model, "neither image_encoder.pos_embed (SAM) nor image_encoder.patch_embed.seq.0.c.weight (TinyViT) is among the tensors");
+  }
+  if (n.encoder == EncoderKind::sam_vit && (in.has("mask_decoder.input_block.0.weight") || in.has("mask_decoder.final.2.weight"))) {
+    SAMPAN_CHECK(detail::identify_plain_head(in, n));
+    SAMPAN_CHECK(check_sizes(n));
+    SAMPAN_CHECK(check_complete(rows, n));
+    r.family = find_family(n.decoder == DecoderKind::plain_cnn ? "autosam_cnn" : "autosam_linear");
+    return r;
   }
   const bool one_norm = n.encoder == EncoderKind::efficient_vit;  // its neck ends in a norm of its own
   SAMPAN_TRY(channels, in.extent(one_norm ? "image_encoder.norm.weight" : "image_encoder.neck.0.weight", one_norm ? 1 : is_volume(n.encoder) ? 5 : 4, 0));

@@ -138,6 +138,31 @@ inline void pimm_shapes(const ShapeList& p, std::int64_t c, std::int64_t early) 
   block(p / "mask_embedding_fusion", 2 * c, c);
 }
 
+/// AutoSAM's linear and CNN heads: `PlainHead` in models/plain_head.hpp.
+inline void plain_head_shapes(const ShapeList& m, const NetworkSizes& n) {
+  const std::int64_t c = n.out_channels, top = n.plain_width, widest = top << n.plain_depth;
+  if (n.decoder == DecoderKind::plain_linear) {
+    m.conv_transpose("output_upscaling.0", c, c / 4, 2);
+    m.norm("output_upscaling.1", c / 4);
+    m.conv_transpose("output_upscaling.3", c / 4, c / 8, 2);
+    m.conv("final.0", c / 8, c / 8, 1);
+    m.conv("final.2", c / 8, n.mask_tokens, 1);
+    return;
+  }
+  m.conv("input_block.0", c, widest, 1);
+  m.conv("input_block.2", widest, widest, 1);
+  for (int i = 0; i < n.plain_depth; ++i) {
+    const ShapeList b = m / "blocks" / i;
+    const std::int64_t width = widest >> i;
+    const bool doubles = n.plain_depth <= 2 || i >= 2;
+    b.conv("0", width, width, 3);
+    b.conv("2", width, doubles ? width : width / 2, 3);
+    if (doubles) b.conv_transpose("4", width, width / 2, 2);
+  }
+  m.conv("final.0", top, top, 3);
+  m.conv("final.1", top, n.mask_tokens, 1);
+}
+
 inline void mask_decoder_shapes(const ShapeList& m, const NetworkSizes& n) {
   const std::int64_t c = n.out_channels;
   const auto attention = [c](const ShapeList& a, std::int64_t inner) {
@@ -204,6 +229,10 @@ inline std::vector<TensorShape> expected_tensors(const NetworkSizes& n) {
     case EncoderKind::plain_vit: detail::plain_vit_shapes(encoder, n); break;
     case EncoderKind::efficient_vit: detail::efficient_vit_shapes(encoder, n); break;
     case EncoderKind::rep_vit: detail::rep_vit_shapes(encoder, n); break;
+  }
+  if (is_plain(n.decoder)) {
+    detail::plain_head_shapes({rows, "mask_decoder."}, n);
+    return rows;
   }
   const detail::ShapeList prompts(rows, "prompt_encoder.");
   is_volume(n.encoder) ? detail::prompt_encoder_3d_shapes(prompts, n.out_channels) : detail::prompt_encoder_shapes(prompts, n.out_channels, n.decoder, n.prompt_source);

@@ -30,14 +30,18 @@ enum class DecoderKind {
   class_sets,     ///< AutoSAM: for each class its own IoU and mask tokens, of which the first mask counts, decoded as a batch; no prompts
   decoupled,      ///< DeSAM: a U-Net over maps of the encoder makes the one mask, SAM's tokens give its IoU (models/pimm_head.hpp)
   guided,         ///< H-SAM: as classes, and a second decoder under the guidance of the first one's masks; logits of the input's size (models/guided_head.hpp)
+  plain_linear,   ///< AutoSAM's linear head: convolutions on the embedding, mask_tokens of them one per class (models/plain_head.hpp)
+  plain_cnn,      ///< AutoSAM's CNN head, likewise
 };
-constexpr bool gives_classes(DecoderKind d) { return d == DecoderKind::classes || d == DecoderKind::later_classes || d == DecoderKind::class_sets || d == DecoderKind::guided; }
+constexpr bool is_plain(DecoderKind d) { return d == DecoderKind::plain_linear || d == DecoderKind::plain_cnn; }
+constexpr bool gives_classes(DecoderKind d) { return d == DecoderKind::classes || d == DecoderKind::later_classes || d == DecoderKind::class_sets || d == DecoderKind::guided || is_plain(d); }
 /// What stands before the mask decoder beside the image (models/prompt_encoder.hpp).
 enum class PromptSource {
   clicks,     ///< SAM's prompt encoder: points, boxes, masks, or none of them
   no_mask,    ///< SAM-Adapter: no_mask_embed alone
   positions,  ///< AutoSAM: nothing but the positions of the grid
   generator,  ///< AutoSAMUS: a token, and another embedding, made from the image (nn/prompt_generator.hpp)
+  nothing,    ///< AutoSAM's linear and CNN heads: the embedding alone
 };
 enum class TinyStem {
   conv3x3_stride2,  ///< two 3x3 convolutions with stride 2 (MobileSAM): image / 4
@@ -72,8 +76,8 @@ SAMPAN_NAMES(EncoderKind, "sam_vit", "tiny_vit", "plain_vit", "efficient_vit", "
 SAMPAN_NAMES(EfficientVitKind, "large", "extra_large");
 SAMPAN_NAMES(TinyStem, "conv3x3_stride2", "conv1x1_stride1");
 SAMPAN_NAMES(HookKind, "none", "conv_adapter", "bottleneck", "frequency_prompt", "side_branch");
-SAMPAN_NAMES(DecoderKind, "sam", "hq", "classes", "efficient_sam", "later_classes", "class_sets", "decoupled", "guided");
-SAMPAN_NAMES(PromptSource, "clicks", "no_mask", "positions", "generator");
+SAMPAN_NAMES(DecoderKind, "sam", "hq", "classes", "efficient_sam", "later_classes", "class_sets", "decoupled", "guided", "plain_linear", "plain_cnn");
+SAMPAN_NAMES(PromptSource, "clicks", "no_mask", "positions", "generator", "nothing");
 SAMPAN_NAMES(WindowPads, "after_norm", "before_norm");
 #undef SAMPAN_NAMES
 }  // namespace detail
@@ -148,12 +152,13 @@ struct NetworkSizes {
   int prompt_size = 0;   ///< edge of the frame that prompts and masks live in; 0: image_size (EfficientViT-SAM: 1024 beside an input of 512)
   int grid = 0;          ///< edge of the image embedding in tokens; low-res masks have 4 * grid
   int out_channels = 0;  ///< of the image embedding = width of prompt tokens and decoder
-  int decoder_mlp = 0, iou_hidden = 0;
+  int decoder_mlp = 0, iou_hidden = 0;  ///< 0 in plain heads
   DecoderKind decoder = DecoderKind::sam;
   int mask_tokens = 4;    ///< 4, but for decoders of classes
   int class_sets = 0;     ///< classes of AutoSAM, each with mask_tokens tokens; 0 in other decoders
   int decoder_hook = 0;   ///< width of finetune-SAM's bottlenecks in the first decoder_hook_layers two-way blocks; 0: none
   int decoder_hook_layers = 0;
+  int plain_depth = 0, plain_width = 0;  ///< blocks of a plain_cnn head, and channels behind the last of them; 0 in other decoders
   PromptSource prompt_source = PromptSource::clicks;
   int object_tokens = 0;  ///< of a prompt generator; 0: there is none
   SamVitSizes sam_vit;    ///< used if encoder is sam_vit or sam_vit_3d (without hooks)
@@ -167,7 +172,7 @@ struct NetworkSizes {
   /// Channels, on a map of four times the grid, of what the decoder keeps of an image beside its embedding.
   int detail_channels() const { return decoder == DecoderKind::hq ? out_channels / 8 : decoder == DecoderKind::decoupled ? 7 * out_channels / 16 : 0; }
   /// Classes of a pixel, background included; 0 for networks that give masks.
-  int classes() const { return decoder == DecoderKind::classes || decoder == DecoderKind::guided ? mask_tokens : decoder == DecoderKind::later_classes ? mask_tokens - 1 : class_sets; }
+  int classes() const { return decoder == DecoderKind::classes || decoder == DecoderKind::guided || is_plain(decoder) ? mask_tokens : decoder == DecoderKind::later_classes ? mask_tokens - 1 : class_sets; }
   static constexpr int kDecoderDepth = 2, kDecoderHeads = 8;  ///< the same in every supported family
   friend bool operator==(const NetworkSizes&, const NetworkSizes&) = default;
 };
@@ -197,6 +202,10 @@ inline Status check_sizes(const NetworkSizes& n) {
   if (n.decoder_hook && n.decoder != DecoderKind::sam && n.decoder != DecoderKind::later_classes) return refuse(cat("a decoder of kind ", to_text(n.decoder), " has no bottlenecks"));
   if (n.decoder == DecoderKind::guided && (n.encoder != EncoderKind::sam_vit || (n.grid != 14 && n.grid != 32) || n.mask_tokens != 9))
     return refuse(cat("H-SAM is supported as published, for 224 and 512 px: a grid of 14 or 32 (", n.grid, ") and 9 classes (", n.mask_tokens, ")"));
+  if (is_plain(n.decoder) != (n.prompt_source == PromptSource::nothing)) return refuse("prompt_source nothing and a plain head go together");
+  if ((n.decoder == DecoderKind::plain_cnn) != (n.plain_depth != 0 || n.plain_width != 0)) return refuse("plain_depth and plain_width go with a decoder of kind plain_cnn");
+  if (n.decoder == DecoderKind::plain_cnn && ((n.plain_depth != 2 && n.plain_depth != 4) || n.plain_width < 1 || n.plain_width > 1024))
+    return refuse(cat("AutoSAM's CNN head has ", n.plain_depth, " blocks and ends in ", n.plain_width, " channels; two or four blocks, which give maps of four times the grid, and up to 1024 channels are supported"));
   if (n.decoder == DecoderKind::decoupled && n.encoder != EncoderKind::sam_vit) return refuse(cat("DeSAM's decoder needs maps from inside the encoder, which one of kind ", to_text(n.encoder), " does not give"));
   if ((n.prompt_source == PromptSource::generator) != (n.object_tokens != 0) || (n.object_tokens && (n.decoder != DecoderKind::sam || n.out_channels % 4 != 0))) return refuse("prompt_source generator and object_tokens go together, with SAM's decoder");
   if (n.prompt_source != PromptSource::clicks && n.encoder != EncoderKind::sam_vit) return refuse(cat("an encoder of kind ", to_text(n.encoder), " is supported with prompt_source clicks only"));
