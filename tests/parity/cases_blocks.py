@@ -94,11 +94,11 @@ def autosam_tiny128():
     return g
 
 
-def autosam_head(seed, depth, profile):
+def autosam_head(seed, depth, profile, top=64):
     sam = dict(embed=64, depth=2, heads=2, img=128, global_blocks=(1,))
-    shapes = rb.plain_head_shapes(3, depth, **sam)
+    shapes = rb.plain_head_shapes(3, depth, top, **sam)
     g = Golden(seed, config(profile, sam, classes=3), shapes)
-    net = rb.load_named(rb.build_plain_head(3, depth, **sam), seed, shapes, unused=("prompt_encoder.",))
+    net = rb.load_named(rb.build_plain_head(3, depth, top, **sam), seed, shapes, unused=("prompt_encoder.",))
     twin = rn.doubled(net)
     pixels = image(g, hg.phantom_rgb(70, 100), "phantom_rgb(70,100)")
     x = rb.two_steps(pixels, 128)
@@ -116,8 +116,8 @@ def autosam_linear_tiny128():
 
 @golden
 def autosam_cnn_tiny128():
-    """AutoSAM's CNN head of four blocks, as its builder makes it: two that halve the channels, two that also double the map; labels at 32 px."""
-    return autosam_head(101, 4, "autosam_cnn")
+    """AutoSAM's CNN head of four blocks, as its builder makes it but ending in 16 channels instead of 64: two blocks that halve the channels, two that also double the map; labels at 32 px."""
+    return autosam_head(101, 4, "autosam_cnn", 16)
 
 
 def hsam(seed, sam, stored, pixels):

@@ -194,9 +194,9 @@ def plain_head(classes, count, top=64):
     return part(input_block=first, blocks=nn.ModuleList(blocks), final=nn.Sequential(near(top, top), nn.Conv2d(top, classes, 1)))
 
 
-def build_plain_head(classes, blocks, **sam):
+def build_plain_head(classes, blocks, top=64, **sam):
     net = rn.build_sam(**sam)
-    net.mask_decoder = plain_head(classes, blocks)
+    net.mask_decoder = plain_head(classes, blocks, top)
     return net
 
 
