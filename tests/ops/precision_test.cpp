@@ -68,6 +68,19 @@ float bf16_product(const std::vector<float>& x, const std::vector<float>& w, flo
   return rounded(double(total) + double(bias));
 }
 
+/// call(ctx) on a level and precision, as a model runs it: planned first.
+template <class F>
+void run_planned(const Cpu& b, int threads, F&& call) {
+  ThreadPool pool(threads);
+  Arena arena;
+  const auto planned = plan(b, pool, call);
+  REQUIRE(planned);
+  REQUIRE(arena.reserve(planned->arena_bytes));
+  Context<Cpu> ctx(b, pool, arena);
+  call(ctx);
+  REQUIRE(ctx.ok());
+}
+
 struct Problem {
   Index m, n, k;
   RandomLinear w;
@@ -83,18 +96,11 @@ struct Problem {
     return c;
   }
   std::vector<float> run(const Cpu& b, int threads = 1, const Epilogue& e = {}, const NormParams& norm = {}) const {
-    ThreadPool pool(threads);
-    Arena arena;
     const auto packed = pack(b, w.p, norm);
     REQUIRE(packed.valid());
     std::vector<float> y(std::size_t(m * n), -1.0f);
     auto call = [&](Context<Cpu>& ctx) { linear(ctx, packed, in(), View<float, 2>(y.data(), {m, n}), e); };
-    const auto planned = plan(b, pool, call);
-    REQUIRE(planned);
-    REQUIRE(arena.reserve(planned->arena_bytes));
-    Context<Cpu> ctx(b, pool, arena);
-    call(ctx);
-    REQUIRE(ctx.ok());
+    run_planned(b, threads, call);
     return y;
   }
 };
@@ -233,8 +239,6 @@ std::vector<float> attend_in(const Cpu& b, const Heads& s, int threads, float po
   AttendBias bias;
   if (s.rel) bias.rel_h = {rel_h.data(), {2 * wh - 1, s.d}}, bias.rel_w = {rel_w.data(), {2 * ww - 1, s.d}};
   if (s.table) bias.table = {table.data(), {s.heads, wh * ww}};
-  ThreadPool pool(threads);
-  Arena arena;
   auto call = [&](Context<Cpu>& ctx) {
     auto scope = ctx.arena.scope();
     cpu::AttendJob job(b.kernels(), b.precision, {s.h, s.w, s.heads, s.d, s.window, 1.0f / std::sqrt(float(s.d))}, sampan::detail::split_qkv(View<const float, 2>(qkv.data(), {n, 3 * c}), s.heads, QkvLayout::split),
@@ -245,12 +249,7 @@ std::vector<float> attend_in(const Cpu& b, const Heads& s, int threads, float po
     job.bias = cpu::bias_panels(size, panels);
     cpu::run_attend(ctx, job, [&] { cpu::pack_bias(job.level, bias, job.ww, job.s.scale, size, panels); });
   };
-  const auto planned = plan(b, pool, call);
-  REQUIRE(planned);
-  REQUIRE(arena.reserve(planned->arena_bytes));
-  Context<Cpu> ctx(b, pool, arena);
-  call(ctx);
-  REQUIRE(ctx.ok());
+  run_planned(b, threads, call);
   return out;
 }
 
@@ -298,19 +297,12 @@ TEST_CASE("attention in fast and bf16: a key that is NaN shows in its window and
 TEST_CASE("conv2d in fast: the same bits on every level, near f32; small weights and bf16 stay f32") {
   Rng rng({7});
   const auto run = [&](const Cpu& b, const ConvParams& p, const std::vector<float>& x, Index h, Index w) {
-    ThreadPool pool(2);
-    Arena arena;
     const auto packed = pack_conv(b, p);
     REQUIRE(packed.valid());
     const Index in = p.weight.extent(1), out = p.weight.extent(0), oh = h + 2 * p.pad - p.weight.extent(2) + 1, ow = w + 2 * p.pad - p.weight.extent(3) + 1;
     std::vector<float> y(static_cast<std::size_t>(oh * ow * out), -1.0f);
     auto call = [&](Context<Cpu>& ctx) { conv2d(ctx, packed, View<const float, 3>(x.data(), {h, w, in}), View<float, 3>(y.data(), {oh, ow, out})); };
-    const auto planned = plan(b, pool, call);
-    REQUIRE(planned);
-    REQUIRE(arena.reserve(planned->arena_bytes));
-    Context<Cpu> ctx(b, pool, arena);
-    call(ctx);
-    REQUIRE(ctx.ok());
+    run_planned(b, 2, call);
     return y;
   };
   struct Conv {
@@ -342,18 +334,11 @@ TEST_CASE("conv2d in fast: the same bits on every level, near f32; small weights
 TEST_CASE("mbconv in fast: the projection of a residual block alone, near f32; a merging block and bf16 stay f32") {
   const Index h = 9, w = 11, in = 12, hidden = 80;
   const auto run = [&](const Cpu& b, const MbConvParams& p, const std::vector<float>& x) {
-    ThreadPool pool(2);
-    Arena arena;
     const auto packed = pack(b, p);
     REQUIRE(packed.valid());
     std::vector<float> y(x.size(), -1.0f);
     auto call = [&](Context<Cpu>& ctx) { mbconv(ctx, packed, View<const float, 3>(x.data(), {h, w, in}), View<float, 3>(y.data(), {h, w, in})); };
-    const auto planned = plan(b, pool, call);
-    REQUIRE(planned);
-    REQUIRE(arena.reserve(planned->arena_bytes));
-    Context<Cpu> ctx(b, pool, arena);
-    call(ctx);
-    REQUIRE(ctx.ok());
+    run_planned(b, 2, call);
     return y;
   };
   Rng rng({11});

@@ -58,8 +58,12 @@ inline constexpr std::array<double, 3> kZeros{0, 0, 0}, kBytes{255, 255, 255};  
 inline constexpr ImageContract kStretchedImage = stretched(ResizeKind::pillow_bilinear, NormaliseKind::mean_std, kSamImage.mean, kSamImage.std);
 inline constexpr ImageContract kUltrasoundImage = stretched(ResizeKind::pillow_bilinear, NormaliseKind::mean_std, kZeros, kBytes, ImageChannels::gray);
 inline constexpr ImageContract kZoomedImage = stretched(ResizeKind::scipy_zoom_224, NormaliseKind::mean_std, kZeros, kBytes, ImageChannels::gray);
+inline constexpr ImageContract kTwoStepImage = stretched(ResizeKind::torch_bilinear_256, NormaliseKind::min_max, kZeros, {1, 1, 1});
 inline constexpr PromptContract kNoPrompt{.coordinates = CoordinateKind::scale_per_axis, .points = false, .boxes = false, .mask_input = false};
 inline constexpr MaskContract kSamMask{.single = true, .multimask = true, .select = MaskSelect::iou, .upsample = UpsampleKind::input_crop_original, .threshold = 0};
+// Label maps: the largest class of the logits, at the input's size or as they are, then the nearest pixel.
+inline constexpr MaskContract kInputLabels{.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::input_argmax_zoom, .threshold = 0};
+inline constexpr MaskContract kLowLabels{.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::low_argmax_zoom, .threshold = 0};
 inline constexpr MaskContract kThreeMasks{.single = false, .multimask = true, .select = MaskSelect::iou, .upsample = UpsampleKind::input_crop_original, .threshold = 0};
 }  // namespace detail
 
@@ -135,7 +139,7 @@ inline constexpr FamilyRow kFamilies[] = {
      detail::kSamEps,
      detail::kZoomedImage,
      detail::kNoPrompt,
-     {.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::input_argmax_zoom, .threshold = 0},
+     detail::kInputLabels,
      DecoderKind::classes},
 
     // SAMed's encoder and image path at 224 px, and a second decoder (models/guided_head.hpp).
@@ -147,7 +151,7 @@ inline constexpr FamilyRow kFamilies[] = {
      detail::kSamEps,
      detail::kZoomedImage,
      detail::kNoPrompt,
-     {.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::input_argmax_zoom, .threshold = 0},
+     detail::kInputLabels,
      DecoderKind::guided},
 
     // SAM with adapters in its encoder, its decoder or both (or none: fine-tuned as it is); a token per class behind token 0; its 'sam' normalisation.
@@ -159,7 +163,7 @@ inline constexpr FamilyRow kFamilies[] = {
      detail::kSamEps,
      detail::kStretchedImage,
      detail::kNoPrompt,
-     {.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::low_argmax_zoom, .threshold = 0},
+     detail::kLowLabels,
      DecoderKind::later_classes},
     // The same decoder on MobileSAM's encoder (its vit_t), without adapters in the encoder.
     {"finetune_sam_tiny",
@@ -170,7 +174,7 @@ inline constexpr FamilyRow kFamilies[] = {
      detail::kTinyVitEps,
      detail::kStretchedImage,
      detail::kNoPrompt,
-     {.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::low_argmax_zoom, .threshold = 0},
+     detail::kLowLabels,
      DecoderKind::later_classes},
 
     // SAM with adapters in its encoder, whose windows are cut before the norm; an image in [0, 1], stretched; SAM's prompts. One slice at a time.
@@ -202,9 +206,9 @@ inline constexpr FamilyRow kFamilies[] = {
      EncoderKind::sam_vit,
      {},
      detail::kSamEps,
-     detail::stretched(ResizeKind::torch_bilinear_256, NormaliseKind::min_max, detail::kZeros, {1, 1, 1}),
+     detail::kTwoStepImage,
      detail::kNoPrompt,
-     {.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::low_argmax_zoom, .threshold = 0},
+     detail::kLowLabels,
      DecoderKind::class_sets},
     // The same image path in front of its two other heads.
     {"autosam_linear",
@@ -213,9 +217,9 @@ inline constexpr FamilyRow kFamilies[] = {
      EncoderKind::sam_vit,
      {},
      detail::kSamEps,
-     detail::stretched(ResizeKind::torch_bilinear_256, NormaliseKind::min_max, detail::kZeros, {1, 1, 1}),
+     detail::kTwoStepImage,
      detail::kNoPrompt,
-     {.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::low_argmax_zoom, .threshold = 0},
+     detail::kLowLabels,
      DecoderKind::plain_linear},
     {"autosam_cnn",
      "AutoSAM, CNN head",
@@ -223,9 +227,9 @@ inline constexpr FamilyRow kFamilies[] = {
      EncoderKind::sam_vit,
      {},
      detail::kSamEps,
-     detail::stretched(ResizeKind::torch_bilinear_256, NormaliseKind::min_max, detail::kZeros, {1, 1, 1}),
+     detail::kTwoStepImage,
      detail::kNoPrompt,
-     {.single = false, .multimask = false, .select = MaskSelect::first, .upsample = UpsampleKind::low_argmax_zoom, .threshold = 0},
+     detail::kLowLabels,
      DecoderKind::plain_cnn},
 
     // SAM's frozen encoder and a decoder that keeps prompt and mask apart: clicks on a grid or a box around the whole image, one mask, meant to find an organ without help.
