@@ -1,4 +1,4 @@
-# Writes one unit out of several test files, so that what their headers define is compiled once for all of them (a third to a half of the build's time).
+# Writes one unit out of several test files, so that what their headers define is compiled once for all of them.
 # Usage: cmake -DOUT=FILE -DFILES=A_test.cpp:B_test.cpp -DROOTS=FOLDER:FOLDER -P join.cmake      (called by CMakeLists.txt here)
 # Every header of the files comes first, at global scope; then each file in a namespace of its own, where it meets no name of another one. Its own includes are then
 # read already (#pragma once). So a file must not define anything in a namespace of somebody else; one that forgets an include is found by a build without
