@@ -17,6 +17,7 @@
 
 #include <sampan/core/sha256.hpp>
 
+#include <cstring>
 #include <ctime>
 
 #if defined(__GLIBC__)
@@ -188,7 +189,7 @@ void collect(const std::vector<std::unique_ptr<View3>>& views, int label, std::v
     if (views.size() > 1) std::fill(mask.begin(), mask.end(), std::uint8_t(0));
     for (std::int64_t z = 0; z < v->plan.size[2]; ++z) {
       if (!must(v->session->try_mask(label, z, slice), Source::arguments)) continue;
-      if (std::find(slice.begin(), slice.end(), 1) == slice.end()) continue;
+      if (!std::memchr(slice.data(), 1, slice.size())) continue;
       medical::put_slice(mask, v->plan, z, slice.data(), 1);
       const float iou = v->session->predicted_iou(label, z);
       slice_iou[std::size_t(z)] = iou;
@@ -310,6 +311,10 @@ void write_result(const Options& o, const Options& with_rest, const Plan& plan, 
     network.collect(n, label, mask, found[n], slice_iou);
     found[n].cleaned = medical::clean(mask, grid.size, clean);
     for (std::size_t i = 0; i < mask.size(); ++i) {
+      if (std::uint64_t eight = 0; i + 8 <= mask.size() && (std::memcpy(&eight, mask.data() + i, 8), eight == 0)) {  // most of a scan is no object
+        i += 7;
+        continue;
+      }
       if (!mask[i]) continue;
       if (plan.overlap == Overlap::first && labels.voxels[i]) continue;
       if (plan.overlap == Overlap::confident) {

@@ -27,12 +27,33 @@ float rounded(double x) { return float(x); }
 struct Quantised {
   std::vector<int> values;
   float scale = 0;
-  explicit Quantised(const std::vector<float>& x) {
+  Quantised(const std::vector<float>& x, float levels) {
     float most = 0;
     for (float v : x) most = std::max(most, std::abs(v));
-    scale = most / 4095.0f;
-    const float inverse = most > 0 ? 4095.0f / most : 0.0f;
+    scale = most / levels;
+    const float inverse = most > 0 ? levels / most : 0.0f;
     for (float v : x) values.push_back(int(std::nearbyint(rounded(double(v) * double(inverse)))));
+  }
+  /// The largest sum of magnitudes over a chunk.
+  std::int64_t sum() const {
+    std::int64_t most = 0, sum = 0;
+    for (std::size_t i = 0; i < values.size(); ++i) sum = (i % 128 ? sum : 0) + std::abs(values[i]), most = std::max(most, sum);
+    return most;
+  }
+};
+
+/// All columns of a layer, and what is left for rows.
+struct QuantisedColumns {
+  std::vector<Quantised> columns;
+  float row_levels = 0;
+  explicit QuantisedColumns(const std::vector<std::vector<float>>& w) {
+    for (float levels : {8191.0f, 4095.0f}) {
+      columns.clear();
+      std::int64_t most = 1;
+      for (const auto& c : w) most = std::max(most, columns.emplace_back(c, levels).sum());
+      row_levels = float(std::min<std::int64_t>(2147483647 / most, 32767));
+      if (row_levels >= 4095) return;
+    }
   }
 };
 
@@ -113,14 +134,21 @@ constexpr Index kShapes[][3] = {{1, 1, 1}, {3, 5, 2}, {7, 17, 3}, {6, 64, 127}, 
 
 TEST_CASE("fast: the bits of its definition on every level, for any number of threads") {
   Rng rng({1});
-  for (const auto& s : kShapes) {
-    const Problem p(rng, s[0], s[1], s[2]);
-    std::vector<Quantised> columns;
-    for (Index j = 0; j < p.n; ++j) columns.emplace_back(p.column(j));
+  std::list<Problem> problems;
+  for (const auto& s : kShapes) problems.emplace_back(rng, s[0], s[1], s[2]);
+  for (Index k : {1, 64, 128, 300}) {  // the largest sums there are: every column would leave rows too few levels
+    Problem& p = problems.emplace_back(rng, 2, 3, k);
+    p.w.weight.each([](float& v) { v = 1; });
+    for (auto& v : p.x) v = -2;
+  }
+  for (const Problem& p : problems) {
+    std::vector<std::vector<float>> all;
+    for (Index j = 0; j < p.n; ++j) all.push_back(p.column(j));
+    const QuantisedColumns w(all);
     std::vector<float> expected;
     for (Index i = 0; i < p.m; ++i) {
-      const Quantised row(p.row(i));
-      for (Index j = 0; j < p.n; ++j) expected.push_back(fast_product(row, columns[std::size_t(j)], p.w.p.bias(j)));
+      const Quantised row(p.row(i), w.row_levels);
+      for (Index j = 0; j < p.n; ++j) expected.push_back(fast_product(row, w.columns[std::size_t(j)], p.w.p.bias(j)));
     }
     for (const Cpu& b : levels(Precision::fast))
       for (int threads : {1, 3}) {

@@ -226,7 +226,8 @@ inline void absorb_keys(Context<Cpu>& ctx, const PackedCrossAttention<Cpu>& w, c
     const Slots slots(work, ctx.pool, KeyAbsorber::Scratch(nullptr, job).used);
     if (ctx.begin(absorbed_cost(in.k, in.k_pe, 2, b, nq, job.nk, inner))) {
       ctx.pool.parallel_for(b, [&](Index i, int slot) { job.absorb(i, KeyAbsorber::Scratch(slots[slot], job)); });
-      ctx.pool.parallel_for(job.sets * job.chunks, [&](Index i, int slot) { job.attend(i / job.chunks, i % job.chunks, KeyAbsorber::Scratch(slots[slot], job)); });
+      // The prompts of a chunk follow one another: its positional encoding is read from memory once for all of them.
+      ctx.pool.parallel_for(job.sets * job.chunks, [&](Index i, int slot) { job.attend(i % job.sets, i / job.sets, KeyAbsorber::Scratch(slots[slot], job)); });
       ctx.pool.parallel_for(b * w.heads, [&](Index i, int slot) { job.finish(i / w.heads, i % w.heads, slots[slot]); });
     }
   }
@@ -331,7 +332,7 @@ inline void absorb_queries(Context<Cpu>& ctx, const PackedCrossAttention<Cpu>& w
   cost.bytes += 4.0 * double(y.size());
   if (!ctx.begin(cost)) return;
   ctx.pool.parallel_for(job.sets, [&](Index i, int slot) { job.absorb(i, QueryAbsorber::Scratch(slots[slot], job)); });
-  ctx.pool.parallel_for(b * job.blocks, [&](Index i, int slot) { job.attend(i / job.blocks, i % job.blocks * kRowBlock, y, residual, norm, QueryAbsorber::Scratch(slots[slot], job)); });
+  ctx.pool.parallel_for(b * job.blocks, [&](Index i, int slot) { job.attend(i % b, i / b * kRowBlock, y, residual, norm, QueryAbsorber::Scratch(slots[slot], job)); });
 }
 
 }  // namespace cpu

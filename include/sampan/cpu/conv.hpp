@@ -71,6 +71,12 @@ inline PackedConv<Cpu> pack_conv(const Cpu& b, const ConvParams& p) {
 
 namespace cpu {
 
+/// True if the output of the convolution, or of its BatchNorm, is wanted.
+template <class W>
+bool conv_traced(const Context<Cpu>& ctx, const W& w) {
+  return ctx.traced(w.bn_name.empty() ? w.name : w.bn_name);
+}
+
 /// The patch of output pixel (oy, ox) as one row of kh * kw * in floats; zeros outside the map.
 inline void gather_patch(const FoldedConv& w, const View<const float, 3>& x, Index oy, Index ox, float* row) {
   const Index c = w.in, x0 = ox * w.stride - w.pad;
@@ -166,13 +172,13 @@ inline void conv2d(Context<Cpu>& ctx, const PackedConv<Cpu>& w, const View<const
     float* rows = carve.take(packed);
     float* patch = carve.take(patches);
     if (direct) {
-      product.pack_rows({x.data() + line * x.stride(0) + first * x.stride(1), x.stride(1), m, k, rows});
+      w.weight.pack_rows(product, x.data() + line * x.stride(0) + first * x.stride(1), x.stride(1), m, rows);
     } else {
       for (Index i = 0; i < m; ++i) {
         const Index at = first + i;
         cpu::gather_patch(w, x, joined ? at / y.extent(1) : line, joined ? at % y.extent(1) : at, patch + i * k);
       }
-      product.pack_rows({patch, k, m, k, rows});
+      w.weight.pack_rows(product, patch, k, m, rows);
     }
     cpu::Gemm g{rows, w.weight.get(), m, w.out, k, j, count, y.data() + line * y.stride(0) + first * y.stride(1) + j, y.stride(1), carve.take(0)};
     g.bias = w.bias.view().data() + j;

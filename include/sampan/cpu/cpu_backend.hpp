@@ -7,6 +7,7 @@
 #include <sampan/cpu/depthwise.hpp>
 #include <sampan/cpu/elementwise.hpp>
 #include <sampan/cpu/gemm.hpp>
+#include <sampan/cpu/local_mlp.hpp>
 #include <sampan/cpu/mask_upscale.hpp>
 #include <sampan/cpu/mbconv.hpp>
 #include <sampan/cpu/norm.hpp>

@@ -44,6 +44,7 @@ inline GemmCut cut_gemm(Index m, Index n) {
 /// Packs the rows of a block, with the norm of `w` if it has one.
 inline void pack_block(const Products& level, const PackedLinear<Cpu>& w, const float* x, Index ldx, Index m, float* out) {
   PackRows rows{x, ldx, m, w.in_features(), out};
+  rows.levels = w.weight.row_levels;
   if (w.norm.present()) rows.gamma = w.norm.weight.view().data(), rows.beta = w.norm.bias.view().data(), rows.eps = w.norm.eps;
   level.pack_rows(rows);
 }
@@ -91,44 +92,70 @@ inline void linear(Context<Cpu>& ctx, const PackedLinear<Cpu>& w, const View<con
 
 inline PackedMlp<Cpu> pack(const Cpu& b, const MlpParams& p) { return {pack(b, p.lin1, p.norm), pack(b, p.lin2), p.activation, p.name, p.name + ".act"}; }
 
+namespace cpu {
+
+inline bool mlp_traced(const Context<Cpu>& ctx, const PackedMlp<Cpu>& w) { return ctx.traced(w.name) || ctx.traced(w.act_name) || ctx.traced(w.lin1.name) || ctx.traced(w.lin2.name) || ctx.traced(w.lin1.norm.name); }
+
+/// mlp of at most kRowBlock rows: their hidden layer stays in the thread's scratch.
+struct MlpRows {
+  const PackedMlp<Cpu>& w;
+  Products first, second;
+  Index c, hidden, out, packed, tile;
+
+  MlpRows(const Kernels& level, const PackedMlp<Cpu>& weights, Index rows = kRowBlock)
+      : w(weights), first(products(level, w.lin1.weight.precision)), second(products(level, w.lin2.weight.precision)), c(w.lin1.in_features()), hidden(w.lin1.out_features()), out(w.lin2.out_features()) {
+    const Index packed1 = first.rows_size(rows, c), packed2 = second.rows_size(rows, hidden), tile1 = first.gemm_scratch(rows), tile2 = second.gemm_scratch(rows);
+    packed = packed1 > packed2 ? packed1 : packed2, tile = tile1 > tile2 ? tile1 : tile2;
+    middle_ = rows * hidden;
+  }
+  Index scratch() const { return packed + middle_ + tile; }
+  double weight_bytes() const { return 4.0 * double(hidden) * double(c + out); }
+  Cost cost(Index m) const {
+    const double norm = w.lin1.norm.present() ? 8.0 * double(m) * double(c) : 0;
+    return {detail::gemm_cost(m, hidden, c).flop + detail::gemm_cost(m, out, hidden).flop + norm, 4.0 * double(m) * double(c + out) + weight_bytes()};
+  }
+
+  /// y = residual + mlp(x) of m rows at distances ldx, ldy, ldr; residual may be null, y or x.
+  void run(const float* x, Index ldx, Index m, float* y, Index ldy, const float* residual, Index ldr, float* rows) const {
+    float* h = rows + packed;
+    float* sums = h + middle_;
+    pack_block(first, w.lin1, x, ldx, m, rows);
+    Gemm g{rows, w.lin1.weight.get(), m, hidden, c, 0, hidden, h, hidden, sums};
+    g.bias = w.lin1.bias_at(0);
+    g.activation = hidden_activation(w.activation, w.lin2.weight.precision);
+    first.gemm(g);
+    pack_block(second, w.lin2, h, hidden, m, rows);
+    Gemm g2{rows, w.lin2.weight.get(), m, out, hidden, 0, out, y, ldy, sums};
+    g2.bias = w.lin2.bias_at(0);
+    g2.residual = residual, g2.ldr = ldr;
+    second.gemm(g2);
+  }
+
+ private:
+  Index middle_;
+};
+
+}  // namespace cpu
+
 /// As ops/mlp.hpp says; y may be the residual, and x may be both (a block of rows is read before it is written).
 inline void mlp(Context<Cpu>& ctx, const PackedMlp<Cpu>& w, const View<const float, 2>& x, const View<float, 2>& y, const View<const float, 2>& residual = {}) {
   const Index m = x.extent(0);
   const cpu::GemmCut cut = cpu::cut_gemm(m, w.lin2.out_features());
-  const bool inside = ctx.traced(w.name) || ctx.traced(w.act_name) || ctx.traced(w.lin1.name) || ctx.traced(w.lin2.name) || ctx.traced(w.lin1.norm.name);
-  if (inside || cut.column_blocks != 1) {  // few rows: the columns of each product are cut as well
+  if (cpu::mlp_traced(ctx, w) || cut.column_blocks != 1) {  // few rows: the columns of each product are cut as well
     detail::mlp_composed(ctx, w, x, y, residual);
     return;
   }
-  const Index c = w.lin1.in_features(), hidden = w.lin1.out_features(), out = w.lin2.out_features();
-  if (!ctx.require(x.extent(1) == c && w.lin2.in_features() == hidden && y.extent(0) == m && y.extent(1) == out, "mlp: x, y and the weights disagree in shape") ||
+  if (!ctx.require(x.extent(1) == w.lin1.in_features() && w.lin2.in_features() == w.lin1.out_features() && y.extent(0) == m && y.extent(1) == w.lin2.out_features(), "mlp: x, y and the weights disagree in shape") ||
       !ctx.require(residual.empty() || same_extents(residual, y), "mlp: residual and y differ in shape") ||
       !ctx.require(cpu::packed_channels(x) && cpu::packed_channels(y) && cpu::packed_channels(residual), "mlp: channels must lie side by side"))
     return;
-  const cpu::Kernels& kernels = ctx.backend.kernels();
-  const cpu::Products level = cpu::products(kernels, w.lin1.weight.precision), level2 = cpu::products(kernels, w.lin2.weight.precision);
+  const cpu::MlpRows job(ctx.backend.kernels(), w, cut.rows);
   auto scope = ctx.arena.scope();
-  const Index packed1 = level.rows_size(cut.rows, c), packed2 = level2.rows_size(cut.rows, hidden), packed = packed1 > packed2 ? packed1 : packed2;
-  const Index tile1 = level.gemm_scratch(cut.rows), tile2 = level2.gemm_scratch(cut.rows), middle = cut.rows * hidden;
-  const cpu::Slots slots(scope, ctx.pool, packed + middle + (tile1 > tile2 ? tile1 : tile2));
-  const Cost a = detail::gemm_cost(m, hidden, c), b = detail::gemm_cost(m, out, hidden);
-  const double norm = w.lin1.norm.present() ? 8.0 * double(x.size()) : 0;
-  if (!ctx.begin({a.flop + b.flop + norm, a.bytes + b.bytes - 8.0 * double(m) * double(hidden)})) return;
+  const cpu::Slots slots(scope, ctx.pool, job.scratch());
+  if (!ctx.begin(job.cost(m))) return;
   ctx.pool.parallel_for(cut.row_blocks, [&](Index item, int slot) {
-    const Index i = item * cut.rows, rows = cpu::smaller(cut.rows, m - i);
-    float* rows_packed = slots[slot];
-    float* h = rows_packed + packed;
-    float* tile = h + middle;
-    cpu::pack_block(level, w.lin1, x.data() + i * x.stride(0), x.stride(0), rows, rows_packed);
-    cpu::Gemm g{rows_packed, w.lin1.weight.get(), rows, hidden, c, 0, hidden, h, hidden, tile};
-    g.bias = w.lin1.bias_at(0);
-    g.activation = cpu::kernel_activation(w.activation);
-    level.gemm(g);
-    cpu::pack_block(level2, w.lin2, h, hidden, rows, rows_packed);
-    cpu::Gemm g2{rows_packed, w.lin2.weight.get(), rows, out, hidden, 0, out, y.data() + i * y.stride(0), y.stride(0), tile};
-    g2.bias = w.lin2.bias_at(0);
-    if (!residual.empty()) g2.residual = residual.data() + i * residual.stride(0), g2.ldr = residual.stride(0);
-    level2.gemm(g2);
+    const Index i = item * cut.rows;
+    job.run(x.data() + i * x.stride(0), x.stride(0), cpu::smaller(cut.rows, m - i), y.data() + i * y.stride(0), y.stride(0), residual.empty() ? nullptr : residual.data() + i * residual.stride(0), residual.stride(0), slots[slot]);
   });
 }
 

@@ -17,8 +17,13 @@ inline constexpr Index kColumnBlock = 192;
 inline constexpr Index kKeyBlock = 256;
 
 /// Activation as the kernels take it.
-inline constexpr int kPlain = 0, kRelu = 1, kGelu = 2, kGeluTanh = 3;
+inline constexpr int kPlain = 0, kRelu = 1, kGelu = 2, kGeluTanh = 3, kGeluShort = 4;
 constexpr int kernel_activation(Activation a) { return a == Activation::relu ? kRelu : a == Activation::gelu_erf ? kGelu : a == Activation::gelu_tanh ? kGeluTanh : kPlain; }
+/// The activation of a hidden layer that a product of precision `next` takes in: before 13-bit rounding, 7.7e-6 are exact enough (micro/gelu_short.inl).
+constexpr int hidden_activation(Activation a, Precision next) { return a == Activation::gelu_erf && next == Precision::fast ? kGeluShort : kernel_activation(a); }
+
+/// Of a row in `fast`, whatever it is multiplied with.
+inline constexpr float kFewestRowLevels = 4095;
 
 /// x [m, k] -> the level's row format; with gamma, LayerNorm on the way.
 struct PackRows {
@@ -28,6 +33,7 @@ struct PackRows {
   const float* gamma = nullptr;
   const float* beta = nullptr;
   float eps = 0;
+  float levels = kFewestRowLevels;  ///< `fast`: PackedMatrix::row_levels of the weights that follow
 };
 
 /// Columns of a product that become keys of attention: stored as pack_keys would store them, so that no pass over K follows. For levels with keys_from_products.
@@ -180,6 +186,7 @@ struct Products {
   void (*pack_rows)(const PackRows&);
   Index (*gemm_scratch)(Index m);
   void (*gemm)(const Gemm&);
+  float (*row_levels)(const float* packed_weights, Index n, Index k) = nullptr;  ///< of `fast`: PackRows::levels
 };
 
 /// Attention of one precision: panels of keys and values of n keys with d channels, and the step over one block of them.

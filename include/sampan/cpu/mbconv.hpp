@@ -10,10 +10,9 @@
 namespace sampan::inline SAMPAN_ABI {
 
 inline PackedMbConv<Cpu> pack(const Cpu& b, const MbConvParams& p) {
-  // In `fast`, only the projection of a residual block is: its error is small beside what it is added to. The expansions, and both of a merging block, cost LiteMedSAM's
-  // masks more than all other layers together (cpu/README.md has the table).
-  const Cpu exact = exact_backend(b);
-  return {pack_conv(exact, p.conv1), pack_conv(p.residual ? b : exact, p.conv3), pack_depthwise(b, p.conv2), p.residual, p.last, p.name, p.inner};
+  // In `fast`, merging blocks stay exact: what they add to the error of LiteMedSAM's embedding is as much as that of all others together (cpu/README.md has the table).
+  const Cpu w = p.residual ? b : exact_backend(b);
+  return {pack_conv(w, p.conv1), pack_conv(w, p.conv3), pack_depthwise(b, p.conv2), p.residual, p.last, p.name, p.inner};
 }
 
 namespace cpu {
@@ -28,11 +27,6 @@ inline Index tile_lines(Index lines, Index tiles_across) {
 }
 
 inline bool pointwise(const FoldedConv& w) { return w.kh == 1 && w.kw == 1 && w.stride == 1 && w.pad == 0; }
-
-template <class W>
-bool conv_traced(Context<Cpu>& ctx, const W& w) {
-  return ctx.traced(w.bn_name.empty() ? w.name : w.bn_name);
-}
 
 }  // namespace cpu
 
@@ -52,6 +46,7 @@ inline void mbconv(Context<Cpu>& ctx, const PackedMbConv<Cpu>& w, const View<con
   if (!ctx.require(cpu::packed_channels(x) && cpu::packed_channels(y), "mbconv: channels must lie side by side")) return;
 
   const cpu::Kernels& level = ctx.backend.kernels();
+  const int inner = cpu::hidden_activation(w.inner, w.conv3.weight.precision);
   const Index columns = cpu::smaller(cpu::kTileColumns, y.extent(1)), across = cpu::blocks_of(y.extent(1), columns);
   const Index lines = cpu::tile_lines(y.extent(0), across), down = cpu::blocks_of(y.extent(0), lines);
   const Index expanded = (columns - 1) * dw.stride + dw.kw;  // columns of a tile's expanded line
@@ -85,10 +80,10 @@ inline void mbconv(Context<Cpu>& ctx, const PackedMbConv<Cpu>& w, const View<con
       const Index top = oy * dw.stride - dw.pad, bottom = cpu::smaller(top + dw.kh, x.extent(0));
       if (next < top) next = top;  // a stride beyond the kernel skips lines
       for (; next < bottom && end > begin; ++next) {
-        expand.pack_rows({x.data() + next * x.stride(0) + begin * x.stride(1), x.stride(1), end - begin, in, rows});
+        w.conv1.weight.pack_rows(expand, x.data() + next * x.stride(0) + begin * x.stride(1), x.stride(1), end - begin, rows);
         cpu::Gemm g{rows, w.conv1.weight.get(), end - begin, hidden, in, 0, hidden, slot_of(next), hidden, scratch};
         g.bias = w.conv1.bias.view().data();
-        g.activation = cpu::kernel_activation(w.inner);
+        g.activation = inner;
         expand.gemm(g);
       }
       const float* taps[cpu::kMostTaps];
@@ -97,10 +92,11 @@ inline void mbconv(Context<Cpu>& ctx, const PackedMbConv<Cpu>& w, const View<con
         taps[ky] = iy >= 0 && iy < x.extent(0) ? slot_of(iy) : nullptr;
       }
       cpu::DepthwiseRow r = cpu::depthwise_row(dw, hidden, 0, end - begin, w.inner);
+      r.activation = inner;
       r.rows = taps, r.x0 = x0 - begin, r.count = count;
       r.y = middle, r.y_stride = middle_row;
       level.depthwise(r);
-      if (!direct) project.pack_rows({middle, middle_row, count, hidden, rows});
+      if (!direct) w.conv3.weight.pack_rows(project, middle, middle_row, count, rows);
       cpu::Gemm g{direct ? middle : rows, w.conv3.weight.get(), count, out, hidden, 0, out, y.data() + oy * y.stride(0) + ox * y.stride(1), y.stride(1), scratch};
       g.bias = w.conv3.bias.view().data();
       g.activation = w.residual ? cpu::kPlain : cpu::kernel_activation(w.last);

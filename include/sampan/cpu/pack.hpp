@@ -13,8 +13,15 @@ struct PackedMatrix {
   Tensor<float, 1, Cpu> data;
   Index n = 0, k = 0;
   Precision precision = Precision::f32;
+  float row_levels = kFewestRowLevels;  ///< for PackRows
   bool valid() const { return data.valid(); }
   const float* get() const { return data.view().data(); }
+  /// m rows at distance ldx in the format of a product with these weights.
+  void pack_rows(const Products& level, const float* x, Index ldx, Index m, float* out) const {
+    PackRows rows{x, ldx, m, k, out};
+    rows.levels = row_levels;
+    level.pack_rows(rows);
+  }
 };
 
 /// In f32 unless said otherwise.
@@ -29,6 +36,7 @@ inline PackedMatrix pack_matrix(const Cpu& b, const View<const float, 2>& w, Pre
     if (!copy.valid()) return {};
     level.pack_weights(copy.view().data(), m.k, false, m.n, m.k, m.data.view().data());
   }
+  if (level.row_levels) m.row_levels = level.row_levels(m.get(), m.n, m.k);
   return m;
 }
 

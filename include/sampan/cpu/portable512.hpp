@@ -22,6 +22,8 @@ inline constexpr int kMr = 6, kMrSmall = 3, kNv = 4, kStrip = 4;
 //
 #include <sampan/cpu/micro/gelu_division.inl>
 //
+#include <sampan/cpu/micro/gelu_short.inl>
+//
 #include <sampan/cpu/micro/activate.inl>
 //
 #include <sampan/cpu/micro/bias.inl>

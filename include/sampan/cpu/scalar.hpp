@@ -20,6 +20,8 @@ inline constexpr int kMr = 4, kMrSmall = 2, kNv = 2, kStrip = 4;  // of attentio
 //
 #include <sampan/cpu/micro/gelu_division.inl>
 //
+#include <sampan/cpu/micro/gelu_short.inl>
+//
 #include <sampan/cpu/micro/activate.inl>
 //
 #include <sampan/cpu/micro/bias.inl>

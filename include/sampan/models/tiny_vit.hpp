@@ -4,6 +4,7 @@
 // Source: MobileSAM tiny_vit_sam.py, class TinyViT (models/tinyvit_and_light.md section 1). Pads enter before the attention's norm (PadRule::before_norm).
 #pragma once
 #include <sampan/nn/neck.hpp>
+#include <sampan/ops/local_mlp.hpp>
 
 #include <vector>
 
@@ -24,7 +25,7 @@ struct TinyVitSizes {
   }
 };
 
-/// Windowed attention, local convolution, MLP: x [h, w, c] in place.
+/// Windowed attention, local convolution, MLP.
 template <Backend B>
 struct TinyVitBlock {
   PackedAttention<B> attn;
@@ -52,18 +53,14 @@ struct TinyVitBlock {
     return {w.pack(a), w.pack_depthwise(w.conv_bn("local_conv", c, 1, 3, 1, 1, s.eps_bn)), w.pack(m), w.path()};
   }
 
-  void forward(Context<B>& ctx, const View<float, 3>& x) const {
+  /// x [h, w, c], which changes, -> y of the same shape.
+  void forward(Context<B>& ctx, const View<float, 3>& x, const View<float, 3>& y) const {
     auto span = ctx.span(name);
-    auto scope = ctx.arena.scope();
-    const auto mixed = scope.template make<float>(x.extent(0), x.extent(1), x.extent(2));
     ctx.grid = {x.extent(0), x.extent(1)};  // traced windows appear as the map they were cut from
     attention(ctx, attn, x, x, x);
     ctx.grid = {};
-    depthwise_conv(ctx, local_conv, x, mixed);
-    const auto rows = tokens(View<const float, 3>(mixed));
-    sampan::mlp(ctx, mlp, rows, tokens(x), rows);
-    const View<const float, 3> y = x;
-    span.out(View<const float, 2>(tokens(y)));  // PyTorch: [1, h*w, c]
+    local_mlp(ctx, local_conv, mlp, x, y);
+    span.out(tokens(View<const float, 3>(y)));  // PyTorch: [1, h*w, c]
   }
 };
 
@@ -137,14 +134,17 @@ struct TinyVit {
       conv2d(ctx, stem2, half, x);
     }
     ctx.tap("image_encoder.patch_embed", View<const float, 3>(x), TraceLayout::nchw);
+    auto turn = [&](const View<float, 3>& y) {  // the other map holds the result
+      spare = View<float, 1>(x.data(), {a.size()});
+      x = y;
+    };
     auto advance = [&](const PackedMbConv<B>& conv) {  // x -> the other map
       const Index h = detail::conv_out(x.extent(1), 3, conv.stride(), 1);
       const View<float, 3> y(spare.data(), {images * h, h, conv.out_channels()});
       auto span = ctx.span(conv.name);
       mbconv(ctx, conv, x, y);
       conv.residual ? span.out(View<const float, 3>(y), TraceLayout::nchw) : span.out(tokens(View<const float, 3>(y)));
-      spare = View<float, 1>(x.data(), {a.size()});
-      x = y;
+      turn(y);
     };
     for (const auto& layer : layers) {
       auto span = ctx.span(layer.name);
@@ -154,7 +154,9 @@ struct TinyVit {
       }
       for (const auto& block : layer.blocks) {
         ctx.step(block.name);
-        block.forward(ctx, x);
+        const View<float, 3> y(spare.data(), x.extents());
+        block.forward(ctx, x, y);
+        turn(y);
       }
       for (const auto& d : layer.downsample) advance(d);
       span.out(tokens(View<const float, 3>(x)));  // PyTorch: [1, h*w, c]

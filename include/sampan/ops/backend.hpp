@@ -11,6 +11,7 @@
 #include <sampan/ops/elementwise.hpp>
 #include <sampan/ops/layer_norm.hpp>
 #include <sampan/ops/linear.hpp>
+#include <sampan/ops/local_mlp.hpp>
 #include <sampan/ops/mask_head.hpp>
 #include <sampan/ops/mbconv.hpp>
 #include <sampan/ops/mlp.hpp>

@@ -1,4 +1,4 @@
-// The activations by number. Included inside the namespace of one level, after gelu_table.inl or gelu_division.inl.
+// The activations by number. Included inside the namespace of one level, after gelu_short.inl.
 // Data flow: epilogues in finish.inl, depthwise.inl, narrow_conv.inl, rows.inl -> here.
 
 /// x sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3): equal to the tanh form, and without its cancellation at negative x.
@@ -12,6 +12,7 @@ SAMPAN_KERNEL_INLINE Vec gelu_tanh(Vec x) {
 template <int N>
 SAMPAN_KERNEL_INLINE void activate(Vec (&x)[N], int activation) {
   if (activation == kGelu) gelu(x);
+  if (activation == kGeluShort) gelu_short(x);
   if (activation == kGeluTanh) {
     for (int i = 0; i < N; ++i) x[i] = gelu_tanh(x[i]);
   }

@@ -1,18 +1,19 @@
 // Products of 16-bit pairs: precision `fast` (int16, exact sums) and `bf16`. Included inside the namespace of one level, after blocks.inl.
 // Data flow: cpu/gemm.hpp through the level's table -> here.   Blocks, panels and epilogues are those of f32; a lane holds two neighbours of k.
-// fast: a row of x and a column of W each get one scale, max |.| / 4095, and 13-bit values. 128 products of such pairs stay below 2^31, so a chunk of 128 is summed
-// exactly in int32, whatever the order; then float += chunk, in order of k, and at the end one product with (row scale * column scale), then bias. Nothing of it
+// fast: a row of x and a column of W each get one scale, max |.| / levels, and whole numbers up to `levels`. Columns: 8191. Rows: as many as the sum of any column's
+// magnitudes over any chunk of 128 leaves below 2^31 (32767 at most, 4095 at least: columns that would leave less get 4095 themselves). So a chunk is summed exactly in
+// int32, whatever the order; then float += chunk, in order of k, and at the end one product with (row scale * column scale), then bias. Nothing of it
 // depends on the level, the tile or the number of threads: results are bit-equal everywhere (an FMA would spoil that, hence `opaque`).
 // bf16: inputs rounded to nearest even, products exact, two float additions per pair, odd element first, as VDPBF16PS does.
 // Source: kernels.md sections 1.4 and 8 (measured errors per number of bits).
 
 inline constexpr Index kFastChunk = 64;  // pairs
-inline constexpr float kFastLevels = 4095.0f;
+inline constexpr float kFastLevels = kFewestRowLevels, kColumnLevels = 8191.0f, kMostRowLevels = 32767.0f;
 
 SAMPAN_KERNEL_INLINE Index pairs_of(Index k) { return (k + 1) / 2; }
 SAMPAN_KERNEL_INLINE Index padded_pairs(Index k) { return (pairs_of(k) + 15) / 16 * 16; }
 
-/// One value of 13 bits; to nearest, ties to even.
+/// One value of at most 16 bits; to nearest, ties to even.
 SAMPAN_KERNEL_INLINE short quantised(float x, float inverse) {
   volatile float scaled = x * inverse;  // no FMA with the next line
   const float biased = scaled + 12582912.0f;
@@ -21,8 +22,8 @@ SAMPAN_KERNEL_INLINE short quantised(float x, float inverse) {
   return static_cast<short>(bits);
 }
 /// Scale of a column or row whose largest magnitude is `most`: value = quantised * scale.
-SAMPAN_KERNEL_INLINE float scale_of(float most) { return most / kFastLevels; }
-SAMPAN_KERNEL_INLINE float inverse_of(float most) { return most > 0 ? kFastLevels / most : 0.0f; }
+SAMPAN_KERNEL_INLINE float scale_of(float most, float levels = kFastLevels) { return most / levels; }
+SAMPAN_KERNEL_INLINE float inverse_of(float most, float levels = kFastLevels) { return most > 0 ? levels / most : 0.0f; }
 
 /// bfloat16 of x, to nearest even; NaN stays NaN.
 SAMPAN_KERNEL_INLINE unsigned short to_bf16(float x) {
@@ -32,11 +33,15 @@ SAMPAN_KERNEL_INLINE unsigned short to_bf16(float x) {
   return static_cast<unsigned short>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
-/// Panels of pairs [pairs][columns]; with `fast`, each panel is followed by its columns' scales.
+/// Panels of pairs [pairs][columns]; with `fast`, each panel is followed by its columns' scales, and behind the last one stand the levels of rows.
 template <bool fast>
-inline Index pair_weights_size(Index n, Index k) { return panels_size(n, pairs_of(k) + (fast ? 1 : 0)); }
+inline Index pair_weights_size(Index n, Index k) { return panels_size(n, pairs_of(k) + (fast ? 1 : 0)) + (fast ? 16 : 0); }
+inline float row_levels(const float* packed, Index n, Index k) { return packed[pair_weights_size<true>(n, k) - 16]; }
+
+/// The largest sum of a column's magnitudes over a chunk; `levels` of a column in `fast`.
 template <bool fast>
-inline void pack_pair_weights(const float* w, Index ld, bool transposed, Index n, Index k, float* out) {
+inline Index pack_pair_panels(const float* w, Index ld, bool transposed, Index n, Index k, float* out, float levels) {
+  Index largest = 0;
   const Index pairs = pairs_of(k), step = transposed ? ld : 1, next = transposed ? 1 : ld;
   for (Index j = 0; j < n; j += kPanel) {
     const Index stored = panel_columns(n, j), columns = n - j < stored ? n - j : stored;
@@ -45,19 +50,36 @@ inline void pack_pair_weights(const float* w, Index ld, bool transposed, Index n
       const float* from = w + (j + c) * next;
       float most = 0;
       for (Index i = 0; fast && i < k; ++i) most = from[i * step] > most ? from[i * step] : -from[i * step] > most ? -from[i * step] : most;
-      const float inverse = inverse_of(most);
+      const float inverse = inverse_of(most, levels);
+      Index sum = 0;
       for (Index i = 0; i < k; ++i) {
         short value;
         if constexpr (fast) {
           value = quantised(from[i * step], inverse);
+          sum = (i % (2 * kFastChunk) ? sum : 0) + (value < 0 ? -value : value);
+          largest = sum > largest ? sum : largest;
         } else {
           value = static_cast<short>(to_bf16(from[i * step]));
         }
         __builtin_memcpy(reinterpret_cast<char*>(out + i / 2 * stored + c) + i % 2 * 2, &value, 2);
       }
-      if constexpr (fast) out[pairs * stored + c] = scale_of(most);
+      if constexpr (fast) out[pairs * stored + c] = scale_of(most, levels);
     }
     out += stored * (pairs + (fast ? 1 : 0));
+  }
+  return largest;
+}
+template <bool fast>
+inline void pack_pair_weights(const float* w, Index ld, bool transposed, Index n, Index k, float* out) {
+  if constexpr (!fast) {
+    pack_pair_panels<false>(w, ld, transposed, n, k, out, 0);
+  } else {
+    constexpr Index kMost = 2147483647;
+    Index sum = pack_pair_panels<true>(w, ld, transposed, n, k, out, kColumnLevels);
+    if (sum * static_cast<Index>(kFewestRowLevels) > kMost) sum = pack_pair_panels<true>(w, ld, transposed, n, k, out, kFewestRowLevels);
+    const Index left = sum > 0 ? kMost / sum : kMost;
+    out += pair_weights_size<true>(n, k) - 16;
+    for (Index i = 0; i < 16; ++i) out[i] = left < static_cast<Index>(kMostRowLevels) ? static_cast<float>(left) : kMostRowLevels;
   }
 }
 
@@ -113,11 +135,11 @@ inline void pack_pair_rows(const PackRows& p) {
       if constexpr (fast) {
         float m;
         __builtin_memcpy(&m, most + i, 4);
-        const float inverse = inverse_of(m);
+        const float inverse = inverse_of(m, p.levels);
         for (; j + 2 * kLanes <= p.k; j += 2 * kLanes) store_rounded(to + j, load(x + j) * splat(inverse), load(x + j + kLanes) * splat(inverse));
         for (; j + kLanes <= p.k; j += kLanes) store_shorts(to + j, opaque(load(x + j) * splat(inverse)) + splat(12582912.0f));
         for (; j < p.k; ++j) to[j] = quantised(x[j], inverse);
-        out[ld - 16] = most[i] < 0x7f800000 ? scale_of(m) : __builtin_nanf("");  // infinity and NaN are above all numbers: the whole row is NaN
+        out[ld - 16] = most[i] < 0x7f800000 ? scale_of(m, p.levels) : __builtin_nanf("");  // infinity and NaN are above all numbers: the whole row is NaN
       } else {
         for (; j + kLanes <= p.k; j += kLanes) store_bf16(to + j, load(x + j));
         for (; j < p.k; ++j) to[j] = static_cast<short>(to_bf16(x[j]));
@@ -255,6 +277,6 @@ template <class Dot>
 inline void pair_gemm(const Gemm& p) { gemm_panels<PairProduct<Dot>>(p); }
 
 template <class Multiply>
-inline constexpr Products kFastProducts{pair_weights_size<true>, pack_pair_weights<true>, pair_rows_size, pack_pair_rows<true>, panels_scratch, pair_gemm<FastDot<Multiply>>};
+inline constexpr Products kFastProducts{pair_weights_size<true>, pack_pair_weights<true>, pair_rows_size, pack_pair_rows<true>, panels_scratch, pair_gemm<FastDot<Multiply>>, row_levels};
 template <class Multiply>
 inline constexpr Products kBf16Products{pair_weights_size<false>, pack_pair_weights<false>, pair_rows_size, pack_pair_rows<false>, panels_scratch, pair_gemm<Bf16Dot<Multiply>>};

@@ -3,11 +3,11 @@
 
 SAMPAN_KERNEL_INLINE void finish_row(const float* sums, const float* bias, int activation, const float* residual, float* y, Index n) {
   Index j = 0;
-  for (; activation == kGelu && j + 4 * kLanes <= n; j += 4 * kLanes) {
+  for (; (activation == kGelu || activation == kGeluShort) && j + 4 * kLanes <= n; j += 4 * kLanes) {
     Vec v[4];
     SAMPAN_UNROLL
     for (int i = 0; i < 4; ++i) v[i] = bias ? load(sums + j + i * kLanes) + load(bias + j + i * kLanes) : load(sums + j + i * kLanes);
-    gelu(v);
+    activation == kGelu ? gelu(v) : gelu_short(v);
     SAMPAN_UNROLL
     for (int i = 0; i < 4; ++i) store(y + j + i * kLanes, residual ? v[i] + load(residual + j + i * kLanes) : v[i]);
   }

@@ -26,6 +26,8 @@ inline constexpr int kMr = 6, kMrSmall = 3, kNv = 2, kStrip = 4;
 //
 #include <sampan/cpu/micro/gelu_table.inl>
 //
+#include <sampan/cpu/micro/gelu_short.inl>
+//
 #include <sampan/cpu/micro/activate.inl>
 //
 #include <sampan/cpu/micro/bias.inl>
