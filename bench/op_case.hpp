@@ -25,7 +25,7 @@ inline const ExtraOption kHot{"--hot", "", "the same buffers in every run instea
 
 inline const ExtraOption kPrecision{"--precision", "LIST", "of the weights: f32, fast, bf16; f32, f16, bf16 on cuda (default: f32)"};
 
-/// How far rounding may move a value: `fast` has steps of most/4095, so half a step; bf16 keeps 8 bits, f16 11, and no step below 2^-24.
+/// How far rounding may move a value: `fast` has steps of most/4095 at most, so half a step; bf16 keeps 8 bits, f16 11, and no step below 2^-24.
 inline double rounding(const std::string& precision, double value, double most) {
   if (precision == "f32") return 0;
   return precision == "fast" ? most / 8190 : precision == "f16" ? std::fmax(value / 2048, 0x1p-25) : value / 256;

@@ -45,7 +45,7 @@ def draw(rows, path):
         axis.set_xlim(0, 1.25 * max((r["median_ms"] + r["mad_ms"]) / 1e3 for r in mine))
         axis.tick_params(labelsize=8)
         for side in ("top", "right"): axis.spines[side].set_visible(False)
-    axes[0][0].set_xlabel("seconds per image (median); float32 except sampan, fast (13-bit integers)", fontsize=8)
+    axes[0][0].set_xlabel("seconds per image (median); float32 except sampan, fast (16-bit integers)", fontsize=8)
     figure.suptitle("Image encoder on " + " / ".join(sorted({r["cpu"] for r in rows})), fontsize=10)
     figure.tight_layout()
     figure.savefig(path, dpi=150)

@@ -18,10 +18,10 @@ namespace {
 // Help shows only what this build has.
 #if defined(SAMPAN_CUDA)
 constexpr const char *kDeviceHelp = "cpu; cuda, where the machine has such a device; or reference: the scalar definition of every operation, slow, for comparison", *kDeviceWords = "cpu | cuda | reference";
-constexpr const char* kPrecisionHelp = "how the encoder computes: f32; fast (13-bit integers, the same everywhere, on the cpu); bf16 (where processor or device have it); f16 (on cuda)";
+constexpr const char* kPrecisionHelp = "how the encoder computes: f32; fast (16-bit integers with exact sums, on the cpu); bf16 (where processor or device have it); f16 (on cuda)";
 #else
 constexpr const char *kDeviceHelp = "cpu, or reference: the scalar definition of every operation, slow, for comparison", *kDeviceWords = "cpu | reference";
-constexpr const char* kPrecisionHelp = "how the encoder computes: f32; fast (13-bit integers, the same everywhere); bf16 (where the processor has it)";
+constexpr const char* kPrecisionHelp = "how the encoder computes: f32; fast (16-bit integers with exact sums); bf16 (where the processor has it)";
 #endif
 
 /// The strings as given; vectors hold every repetition.

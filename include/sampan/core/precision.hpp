@@ -4,7 +4,7 @@
 
 namespace sampan::inline SAMPAN_ABI {
 
-/// f32 is the parity path. `fast`: the encoder's linear layers, patch embedding and neck in 13-bit integers with exact sums: a product has the same bits on every level (cpu/micro/dot.inl).
+/// f32 is the parity path. `fast`: the encoder's linear layers, patch embedding, neck and residual MBConv blocks in 16-bit integers with exact sums: a product has the same bits on every level (cpu/micro/dot.inl).
 /// `bf16`: linear layers in bfloat16 where the processor has it. Norms, softmax, other convolutions and the decoder stay in float32 in all of them.
 /// int8 and f16 are refused with Error{unsupported}.
 enum class Precision { f32, fast, bf16, int8, f16 };

@@ -19,7 +19,7 @@ inline constexpr Index kKeyBlock = 256;
 /// Activation as the kernels take it.
 inline constexpr int kPlain = 0, kRelu = 1, kGelu = 2, kGeluTanh = 3, kGeluShort = 4;
 constexpr int kernel_activation(Activation a) { return a == Activation::relu ? kRelu : a == Activation::gelu_erf ? kGelu : a == Activation::gelu_tanh ? kGeluTanh : kPlain; }
-/// The activation of a hidden layer that a product of precision `next` takes in: before 13-bit rounding, 7.7e-6 are exact enough (micro/gelu_short.inl).
+/// The activation of a hidden layer that a product of precision `next` takes in: before its rounding to whole numbers, 7.7e-6 are exact enough (micro/gelu_short.inl).
 constexpr int hidden_activation(Activation a, Precision next) { return a == Activation::gelu_erf && next == Precision::fast ? kGeluShort : kernel_activation(a); }
 
 /// Of a row in `fast`, whatever it is multiplied with.

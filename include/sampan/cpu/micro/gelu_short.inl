@@ -1,5 +1,5 @@
 // GELU for precision `fast`: one cubic per segment of x, within 7.7e-6 everywhere. Included inside the namespace of one level, after gelu_table.inl or gelu_division.inl.
-// Data flow: activate.inl -> here, for hidden layers whose 13-bit rounding (1/8190 of a row's largest value) follows at once or behind a depthwise convolution.
+// Data flow: activate.inl -> here, for hidden layers whose rounding (up to 1/8190 of a row's largest value) follows at once or behind a depthwise convolution.
 // Cost per 16 floats: 9 instructions on the ports of the products instead of 18 (clamp, segment, four permutations of 32 coefficients, three FMA).
 // Levels of 8 floats have no permutation of 32 floats: they take the exact one.
 // Source: our own minimax fits. gelu_short(0) = 0; below -4.68 it is 0, above 4.68 x. NaN stays NaN; an infinity becomes NaN (0 times infinity), as its whole row does in `fast`.
