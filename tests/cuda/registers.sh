@@ -11,13 +11,19 @@ if [ $# = 0 ]; then architectures=(75 80 86 89 90 100 120); fi
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
-compile() { "$nvcc" -std=c++20 -Iinclude -gencode "arch=compute_$1,code=sm_$1" -Xptxas -v -c kernels/kernels.cu -o "$folder/$1.o" >"$folder/$1.log" 2>&1 || { cat "$folder/$1.log"; return 1; }; }
+# The device side of every architecture; the host side, the same for all, with the first.
+compile() {
+  local side=-cubin
+  if [ "$1" = "$first" ]; then side=-c; fi
+  "$nvcc" -std=c++20 -Iinclude -gencode "arch=compute_$1,code=sm_$1" -Xptxas -v "$side" kernels/kernels.cu -o "$folder/$1.o" >"$folder/$1.log" 2>&1 || { cat "$folder/$1.log"; return 1; }
+}
+first=${architectures[0]}
 printf '%s\n' "${architectures[@]}" >"$folder/list"
 export -f compile
-export nvcc folder
+export nvcc folder first
 xargs -P "$(nproc)" -I{} bash -c 'compile {}' <"$folder/list"
 
-# The host side, by the C++ compiler against the toolkit's headers; without cuDNN's it says so.
+# The runtime, by the C++ compiler against the toolkit's headers; without cuDNN's it says so.
 toolkit=$(dirname "$(dirname "$(readlink -f "$nvcc")")")/include
 if [ -f "$toolkit/cudnn.h" ] || [ -f /usr/include/cudnn.h ]; then
   "${CXX:-c++}" -std=c++20 -Wall -Wextra -Wconversion -Wshadow -Werror -fsyntax-only -I. -Iinclude -isystem "$toolkit" kernels/runtime.cpp

@@ -98,7 +98,9 @@ void run_network(const std::string& golden_name, const std::string& title, bool 
   for (const Place& place : all) {
     CAPTURE(place.name);
     if (!small && place.name == "scalar") continue;  // the small networks run there
-    if (&place != &all.back() && golden_name == "mobile_sam_s0114_111") continue;  // the same network as mobile_sam_phantom, which runs on every level
+    // portable512 has the tiles of avx512, and Light HQ-SAM runs this encoder there at this size; where it is the best level, this one does too.
+    if (&place != &all.back() && place.name == "portable512" && golden_name == "mobile_sam_phantom") continue;
+    if (&place != &all.back() && golden_name == "mobile_sam_s0114_111") continue;  // the same network as mobile_sam_phantom, which runs on more levels
     auto model = Model::try_load(path, place.options);
     REQUIRE_MESSAGE(model, model.error().what());
     if (as_published) CHECK(model->info().family == config["profile"].get<std::string>());
