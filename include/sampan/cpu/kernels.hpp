@@ -4,6 +4,7 @@
 // A kernel works on one thread's tile, takes plain pointers, allocates nothing, touches nothing outside the sizes it is given, and keeps NaN.
 // Deliberately absent: threads, views, error handling; arguments were checked by the op.
 #pragma once
+#include <sampan/core/precision.hpp>
 #include <sampan/ops/params.hpp>
 #include <sampan/ops/pixel_kernels.hpp>
 
