@@ -172,13 +172,13 @@ inline void conv2d(Context<Cpu>& ctx, const PackedConv<Cpu>& w, const View<const
     float* rows = carve.take(packed);
     float* patch = carve.take(patches);
     if (direct) {
-      w.weight.pack_rows(product, x.data() + line * x.stride(0) + first * x.stride(1), x.stride(1), m, rows);
+      product.pack_rows(w.weight.rows(x.data() + line * x.stride(0) + first * x.stride(1), x.stride(1), m, rows));
     } else {
       for (Index i = 0; i < m; ++i) {
         const Index at = first + i;
         cpu::gather_patch(w, x, joined ? at / y.extent(1) : line, joined ? at % y.extent(1) : at, patch + i * k);
       }
-      w.weight.pack_rows(product, patch, k, m, rows);
+      product.pack_rows(w.weight.rows(patch, k, m, rows));
     }
     cpu::Gemm g{rows, w.weight.get(), m, w.out, k, j, count, y.data() + line * y.stride(0) + first * y.stride(1) + j, y.stride(1), carve.take(0)};
     g.bias = w.bias.view().data() + j;

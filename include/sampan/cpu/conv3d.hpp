@@ -72,13 +72,13 @@ inline void conv3d(Context<Cpu>& ctx, const PackedConv3d<Cpu>& w, const View<con
     float* rows = carve.take(packed);
     float* patch = carve.take(patches);
     if (direct) {
-      w.weight.pack_rows(product, x.data() + first * x.stride(2), x.stride(2), m, rows);
+      product.pack_rows(w.weight.rows(x.data() + first * x.stride(2), x.stride(2), m, rows));
     } else {
       for (Index i = 0; i < m; ++i) {
         const Index at = first + i, ow = y.extent(2), oh = y.extent(1);
         cpu::gather_patch(w, x, at / (oh * ow), at / ow % oh, at % ow, patch + i * k);
       }
-      w.weight.pack_rows(product, patch, k, m, rows);
+      product.pack_rows(w.weight.rows(patch, k, m, rows));
     }
     float* to = rows_of_y.data() + first * rows_of_y.stride(0) + j;
     cpu::Gemm g{rows, w.weight.get(), m, w.out, k, j, cpu::smaller(cut.columns, w.out - j), to, rows_of_y.stride(0), carve.take(0)};

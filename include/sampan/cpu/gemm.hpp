@@ -43,8 +43,7 @@ inline GemmCut cut_gemm(Index m, Index n) {
 
 /// Packs the rows of a block, with the norm of `w` if it has one.
 inline void pack_block(const Products& level, const PackedLinear<Cpu>& w, const float* x, Index ldx, Index m, float* out) {
-  PackRows rows{x, ldx, m, w.in_features(), out};
-  rows.levels = w.weight.row_levels;
+  PackRows rows = w.weight.rows(x, ldx, m, out);
   if (w.norm.present()) rows.gamma = w.norm.weight.view().data(), rows.beta = w.norm.bias.view().data(), rows.eps = w.norm.eps;
   level.pack_rows(rows);
 }

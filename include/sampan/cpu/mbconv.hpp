@@ -80,7 +80,7 @@ inline void mbconv(Context<Cpu>& ctx, const PackedMbConv<Cpu>& w, const View<con
       const Index top = oy * dw.stride - dw.pad, bottom = cpu::smaller(top + dw.kh, x.extent(0));
       if (next < top) next = top;  // a stride beyond the kernel skips lines
       for (; next < bottom && end > begin; ++next) {
-        w.conv1.weight.pack_rows(expand, x.data() + next * x.stride(0) + begin * x.stride(1), x.stride(1), end - begin, rows);
+        expand.pack_rows(w.conv1.weight.rows(x.data() + next * x.stride(0) + begin * x.stride(1), x.stride(1), end - begin, rows));
         cpu::Gemm g{rows, w.conv1.weight.get(), end - begin, hidden, in, 0, hidden, slot_of(next), hidden, scratch};
         g.bias = w.conv1.bias.view().data();
         g.activation = inner;
@@ -96,7 +96,7 @@ inline void mbconv(Context<Cpu>& ctx, const PackedMbConv<Cpu>& w, const View<con
       r.rows = taps, r.x0 = x0 - begin, r.count = count;
       r.y = middle, r.y_stride = middle_row;
       level.depthwise(r);
-      if (!direct) w.conv3.weight.pack_rows(project, middle, middle_row, count, rows);
+      if (!direct) project.pack_rows(w.conv3.weight.rows(middle, middle_row, count, rows));
       cpu::Gemm g{direct ? middle : rows, w.conv3.weight.get(), count, out, hidden, 0, out, y.data() + oy * y.stride(0) + ox * y.stride(1), y.stride(1), scratch};
       g.bias = w.conv3.bias.view().data();
       g.activation = w.residual ? cpu::kPlain : cpu::kernel_activation(w.last);

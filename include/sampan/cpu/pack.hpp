@@ -16,11 +16,11 @@ struct PackedMatrix {
   float row_levels = kFewestRowLevels;  ///< for PackRows
   bool valid() const { return data.valid(); }
   const float* get() const { return data.view().data(); }
-  /// m rows at distance ldx in the format of a product with these weights.
-  void pack_rows(const Products& level, const float* x, Index ldx, Index m, float* out) const {
-    PackRows rows{x, ldx, m, k, out};
-    rows.levels = row_levels;
-    level.pack_rows(rows);
+  /// m rows at distance ldx, to be packed for a product with these weights.
+  PackRows rows(const float* x, Index ldx, Index m, float* out) const {
+    PackRows r{x, ldx, m, k, out};
+    r.levels = row_levels;
+    return r;
   }
 };
 
