@@ -48,13 +48,16 @@ struct PackedCrossAttention<Cpu> {
   Index heads = 0;
   std::string name;
   bool absorbs = false;  ///< the head weights are there
+  Precision pixels = Precision::f32;  ///< of the products over pixels
   bool valid() const {
     return q_proj.valid() && k_proj.valid() && v_proj.valid() && out_proj.valid() && (!absorbs || (q_back.valid() && k_back.valid() && v_rows.valid() && out_columns.valid()));
   }
 };
 
 inline PackedCrossAttention<Cpu> pack(const Cpu& b, const CrossAttentionParams& p) {
-  PackedCrossAttention<Cpu> w{pack(b, p.q_proj), pack(b, p.k_proj), pack(b, p.v_proj), pack(b, p.out_proj), {}, {}, {}, {}, p.heads, p.name};
+  const Cpu queries = p.pixels == PixelSide::keys ? exact_backend(b) : b, keys = p.pixels == PixelSide::queries ? exact_backend(b) : b;
+  PackedCrossAttention<Cpu> w{pack(queries, p.q_proj), pack(keys, p.k_proj), pack(keys, p.v_proj), pack(queries, p.out_proj), {}, {}, {}, {}, p.heads, p.name};
+  if (p.pixels == PixelSide::queries) w.pixels = integer_backend(b).precision;
   const Index inner = p.q_proj.weight.extent(0);
   w.absorbs = p.heads > 0 && inner > 0 && inner % p.heads == 0 && p.k_proj.weight.extent(0) == inner && p.v_proj.weight.extent(0) == inner && p.out_proj.weight.extent(1) == inner;
   if (!w.absorbs) return w;
@@ -240,31 +243,32 @@ struct QueryAbsorber {
   const PackedCrossAttention<Cpu>& w;
   const CrossAttentionInput& in;
   View<const float, 3> k, v;  ///< projected [sets, nk, inner]
+  Products product;  ///< over pixels
   Index sets, nk, inner, d, c, out, groups, width, columns, score_size, mix_size, blocks;
   float *score_weights = nullptr, *mix_weights = nullptr, *bias = nullptr;
 
   QueryAbsorber(const Kernels& kernels, const PackedCrossAttention<Cpu>& weights, const CrossAttentionInput& input, const View<const float, 3>& keys, const View<const float, 3>& values)
-      : level(kernels), w(weights), in(input), k(keys), v(values), sets(k.extent(0)), nk(k.extent(1)), inner(k.extent(2)), d(inner / w.heads), c(in.q.extent(2)), out(w.out_proj.out_features()), groups(w.heads * nk),
-        width(in.q_ready.empty() ? c : inner), columns(whole_vectors(kernels, groups, width)), score_size((level.weights_size(columns, width) + 15) / 16 * 16), mix_size((level.weights_size(out, groups) + 15) / 16 * 16), blocks(blocks_of(in.q.extent(1), kRowBlock)) {}
+      : level(kernels), w(weights), in(input), k(keys), v(values), product(products(kernels, weights.pixels)), sets(k.extent(0)), nk(k.extent(1)), inner(k.extent(2)), d(inner / w.heads), c(in.q.extent(2)), out(w.out_proj.out_features()), groups(w.heads * nk),
+        width(in.q_ready.empty() ? c : inner), columns(whole_vectors(product, groups, width)), score_size((product.weights_size(columns, width) + 15) / 16 * 16), mix_size((product.weights_size(out, groups) + 15) / 16 * 16), blocks(blocks_of(in.q.extent(1), kRowBlock)) {}
 
   /// n filled up with zero columns that the panels of W hold anyway: whole vectors are finished in registers.
-  static Index whole_vectors(const Kernels& level, Index n, Index k) {
+  static Index whole_vectors(const Products& level, Index n, Index k) {
     const Index up = (n + 15) / 16 * 16;
     return level.weights_size(up, k) == level.weights_size(n, k) ? up : n;
   }
 
   struct Scratch {
-    float *scaled, *raw, *product, *sum, *rows, *scores, *spread, *gemm;
+    float *scaled, *raw, *heads, *sum, *rows, *scores, *spread, *gemm;
     Index used;
     Scratch(float* base, const QueryAbsorber& a) {
       Carver first(base);
       scaled = first.take(a.inner), raw = first.take(a.columns * (a.width > a.out ? a.width : a.out));
       const Index p = product_size(a.level, a.nk, a.w.q_back), o = product_size(a.level, a.nk, a.w.out_columns);
-      product = first.take(p > o ? p : o);
+      heads = first.take(p > o ? p : o);
       Carver second(base);
-      const Index m = smaller(kRowBlock, a.in.q.extent(1)), x = a.level.rows_size(m, a.width), s = a.level.rows_size(m, a.groups);
+      const Index m = smaller(kRowBlock, a.in.q.extent(1)), x = a.product.rows_size(m, a.width), s = a.product.rows_size(m, a.groups);
       sum = second.take(a.in.q_pe.empty() || !a.in.q_ready.empty() ? 0 : m * a.c), rows = second.take(x > s ? x : s);
-      scores = second.take(m * a.columns), spread = second.take(a.groups), gemm = second.take(a.level.gemm_scratch(m));
+      scores = second.take(m * a.columns), spread = second.take(a.groups), gemm = second.take(a.product.gemm_scratch(m));
       used = first.used() > second.used() ? first.used() : second.used();
     }
   };
@@ -275,7 +279,7 @@ struct QueryAbsorber {
     const float* keys = k.data() + set * k.stride(0);
     const float* bq = w.q_proj.bias_at(0);
     if (in.q_ready.empty()) {
-      for (Index h = 0; h < w.heads; ++h) head_product(level, w.q_back, h, keys + h * d, inner, nk, s.raw + h * c, w.heads * c, nullptr, s.product);
+      for (Index h = 0; h < w.heads; ++h) head_product(level, w.q_back, h, keys + h * d, inner, nk, s.raw + h * c, w.heads * c, nullptr, s.heads);
     } else {
       std::memset(s.raw, 0, std::size_t(groups * width) * sizeof(float));
       for (Index r = 0; r < groups; ++r) std::memcpy(s.raw + r * width + r % w.heads * d, keys + r / w.heads * inner + r % w.heads * d, std::size_t(d) * sizeof(float));
@@ -287,9 +291,16 @@ struct QueryAbsorber {
       bias[set * columns + r] = dot * scale;
     }
     for (Index r = groups; r < columns; ++r) std::memset(s.raw + r * width, 0, std::size_t(width) * sizeof(float)), bias[set * columns + r] = 0;
-    level.pack_weights(s.raw, width, false, columns, width, score_weights + set * score_size);
-    for (Index h = 0; h < w.heads; ++h) head_product(level, w.out_columns, h, v.data() + set * v.stride(0) + h * d, inner, nk, s.raw + h * out, w.heads * out, nullptr, s.product);
-    level.pack_weights(s.raw, out, true, out, groups, mix_weights + set * mix_size);
+    product.pack_weights(s.raw, width, false, columns, width, score_weights + set * score_size);
+    for (Index h = 0; h < w.heads; ++h) head_product(level, w.out_columns, h, v.data() + set * v.stride(0) + h * d, inner, nk, s.raw + h * out, w.heads * out, nullptr, s.heads);
+    product.pack_weights(s.raw, out, true, out, groups, mix_weights + set * mix_size);
+  }
+
+  /// m rows of `from` floats for a product with packed weights [to, from].
+  void pack_rows(const float* x, Index ldx, Index m, const float* weights, Index to, Index from, float* rows) const {
+    PackRows r{x, ldx, m, from, rows};
+    if (product.row_levels) r.levels = product.row_levels(weights, to, from);
+    product.pack_rows(r);
   }
 
   /// Pixels [first, first + kRowBlock) of one prompt.
@@ -297,17 +308,17 @@ struct QueryAbsorber {
     const Index m = smaller(kRowBlock, in.q.extent(1) - first), set = sets == 1 ? 0 : prompt;
     Index ld = 0;
     const float* x = in.q_ready.empty() ? rows_with_pe(level, in.q, in.q_pe, prompt, first, m, s.sum, ld) : rows_with_pe(level, in.q_ready, {}, prompt, first, m, nullptr, ld);
-    level.pack_rows({x, ld, m, width, s.rows});
+    pack_rows(x, ld, m, score_weights + set * score_size, columns, width, s.rows);
     Gemm score{s.rows, score_weights + set * score_size, m, columns, width, 0, columns, s.scores, columns, s.gemm};
     score.bias = bias + set * columns;
-    level.gemm(score);
+    product.gemm(score);
     level.softmax_groups({s.scores, columns, m, groups, w.heads, s.spread});
-    level.pack_rows({s.scores, columns, m, groups, s.rows});
+    pack_rows(s.scores, columns, m, mix_weights + set * mix_size, out, groups, s.rows);
     float* to = y.data() + prompt * y.stride(0) + first * y.stride(1);
     Gemm mix{s.rows, mix_weights + set * mix_size, m, out, groups, 0, out, to, y.stride(1), s.gemm};
     mix.bias = w.out_proj.bias_at(0);
     if (!residual.empty()) mix.residual = residual.data() + (residual.extent(0) == 1 ? 0 : prompt) * residual.stride(0) + first * residual.stride(1), mix.ldr = residual.stride(1);
-    level.gemm(mix);
+    product.gemm(mix);
     if (norm) level.layer_norm({to, y.stride(1), to, y.stride(1), m, out, norm->weight.view().data(), norm->bias.view().data(), norm->eps, kPlain});
   }
 };

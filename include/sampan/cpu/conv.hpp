@@ -196,6 +196,13 @@ struct PackedConvTranspose<Cpu> : cpu::FoldedConv {
       if (!m.valid()) return false;
     return phases.in ? phases.valid() : bias.valid() && !bias.empty() && Index(lines.size()) == stride;
   }
+  cpu::Products products(const cpu::Kernels& level) const { return cpu::products(level, lines[0].precision); }
+  /// m rows at distance ldx, packed for the products with every line.
+  cpu::PackRows rows(const float* x, Index ldx, Index m, float* packed) const {
+    cpu::PackRows r = lines[0].rows(x, ldx, m, packed);
+    for (const auto& line : lines) r.levels = line.row_levels < r.levels ? line.row_levels : r.levels;
+    return r;
+  }
 };
 
 namespace cpu {
@@ -239,7 +246,7 @@ inline PackedConvTranspose<Cpu> pack_conv_transpose(const Cpu& b, const ConvPara
         w.bias.view()(dx * w.out + o) = float(fold.bias);
         for (Index c = 0; c < w.in; ++c) rows.view()(dx * w.out + o, c) = float(double(k(c, o, dy, dx)) * fold.factor);
       }
-    w.lines.push_back(cpu::pack_matrix(b, rows.view()));
+    w.lines.push_back(cpu::pack_matrix(b, rows.view(), integer_backend(b).precision));
   }
   return w;
 }
@@ -265,7 +272,7 @@ inline void conv_transpose2d(Context<Cpu>& ctx, const PackedConvTranspose<Cpu>& 
   if (!ctx.require(cpu::packed_channels(x) && cpu::packed_channels(y) && (y.extent(1) <= 1 || y.stride(1) == w.out), "conv_transpose2d: channels of x and pixels of y must lie side by side")) return;
   if (detail::conv_unfused(ctx, w, y, a, [&](Activation n) { conv_transpose2d(ctx, w, x, y, n); })) return;
   if (detail::overlapping_taps(w)) return cpu::conv_transpose_phases(ctx, w.phases, x, y, a);
-  const cpu::Kernels& level = ctx.backend.kernels();
+  const cpu::Products level = w.products(ctx.backend.kernels());
   const cpu::Pixels cut = cpu::cut_pixels(x.extent(0), x.extent(1), false);
   const Index packed = level.rows_size(cut.block, w.in), n = w.stride * w.out;
   auto scope = ctx.arena.scope();
@@ -274,7 +281,7 @@ inline void conv_transpose2d(Context<Cpu>& ctx, const PackedConvTranspose<Cpu>& 
   ctx.pool.parallel_for(cut.items(), [&](Index item, int slot) {
     const Index line = item / cut.blocks(), first = item % cut.blocks() * cut.block, m = cpu::smaller(cut.block, cut.per_line - first);
     float* rows = slots[slot];
-    level.pack_rows({x.data() + line * x.stride(0) + first * x.stride(1), x.stride(1), m, w.in, rows});
+    level.pack_rows(w.rows(x.data() + line * x.stride(0) + first * x.stride(1), x.stride(1), m, rows));
     for (Index dy = 0; dy < w.stride; ++dy) {
       cpu::Gemm g{rows, w.lines[std::size_t(dy)].get(), m, n, w.in, 0, n, y.data() + (line * w.stride + dy) * y.stride(0) + first * n, n, rows + packed};
       g.bias = w.bias.view().data();

@@ -46,6 +46,8 @@ struct Cpu {
 
 /// The same backend in f32: for layers that stay exact.
 inline Cpu exact_backend(const Cpu& b) { return {.isa = b.isa}; }
+/// The same backend in `fast` or f32: for layers that bfloat16 would cost too much.
+inline Cpu integer_backend(const Cpu& b) { return b.precision == Precision::fast ? b : exact_backend(b); }
 
 inline const PixelKernels* pixel_kernels(const Cpu& b) { return b.kernels().pixels; }
 

@@ -32,34 +32,37 @@ struct MaskUpscaler {
     Index used;
     Scratch(float* base, const MaskUpscaler& u) {
       Carver c(base);
-      const Index a = u.level.rows_size(u.pixels, u.first.in), b = u.level.rows_size(kRowBlock, u.second.in);
+      const Products one = u.first.products(u.level), two = u.second.products(u.level);
+      const Index a = one.rows_size(u.pixels, u.first.in), b = two.rows_size(kRowBlock, u.second.in), tile1 = one.gemm_scratch(u.pixels), tile2 = two.gemm_scratch(kRowBlock);
       rows = c.take(a > b ? a : b);
       mid = c.take(u.pixels * u.taps1 * u.first.out);
       fine = c.take(kRowBlock * u.taps2 * u.second.out), dots = c.take(u.hyper.extent(1) * kRowBlock * u.taps2);
-      gemm = c.take(u.level.gemm_scratch(u.pixels > kRowBlock ? u.pixels : kRowBlock));
+      gemm = c.take(tile1 > tile2 ? tile1 : tile2);
       used = c.used();
     }
   };
 
   /// Each row of x becomes its taps, side by side in y.
-  void convolve(const PackedConvTranspose<Cpu>& w, const float* from, Index ld, Index m, float* to, Activation a, const Scratch& s) const {
-    level.pack_rows({from, ld, m, w.in, s.rows});
+  void convolve(const PackedConvTranspose<Cpu>& w, const float* from, Index ld, Index m, float* to, int activation, const Scratch& s) const {
+    const Products product = w.products(level);
+    product.pack_rows(w.rows(from, ld, m, s.rows));
     const Index n = w.stride * w.out;
     for (Index dy = 0; dy < w.stride; ++dy) {
       Gemm g{s.rows, w.lines[std::size_t(dy)].get(), m, n, w.in, 0, n, to + dy * n, w.stride * n, s.gemm};
       g.bias = w.bias.view().data();
-      g.activation = kernel_activation(a);
-      level.gemm(g);
+      g.activation = activation;
+      product.gemm(g);
     }
   }
 
   void run(Index prompt, Index block, const Scratch& s) const {
     const Index begin = block * pixels, m = smaller(pixels, x.extent(1) - begin), count = m * taps1, cm = first.out, cf = second.out;
-    convolve(first, x.data() + prompt * x.stride(0) + begin * x.stride(1), x.stride(1), m, s.mid, Activation::none, s);
-    level.layer_norm({s.mid, cm, s.mid, cm, count, cm, norm.weight.view().data(), norm.bias.view().data(), norm.eps, kGelu});
+    const int gelu = hidden_activation(Activation::gelu_erf, second.lines[0].precision);
+    convolve(first, x.data() + prompt * x.stride(0) + begin * x.stride(1), x.stride(1), m, s.mid, kPlain, s);
+    level.layer_norm({s.mid, cm, s.mid, cm, count, cm, norm.weight.view().data(), norm.bias.view().data(), norm.eps, gelu});
     for (Index i = 0; i < count; i += kRowBlock) {
       const Index rows = smaller(kRowBlock, count - i);
-      convolve(second, s.mid + i * cm, cm, rows, s.fine, Activation::gelu_erf, s);
+      convolve(second, s.mid + i * cm, cm, rows, s.fine, gelu, s);
       level.dot_rows({s.fine, cf, rows * taps2, cf, hyper.data() + prompt * hyper.stride(0), hyper.stride(1), hyper.extent(1), s.dots, kRowBlock * taps2});
       for (Index k = 0; k < hyper.extent(1); ++k) place(s.dots + k * kRowBlock * taps2, begin * taps1 + i, rows, masks.data() + prompt * masks.stride(0) + k * masks.stride(1));
     }

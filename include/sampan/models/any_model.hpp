@@ -136,7 +136,7 @@ struct Network {
       case weights::EncoderKind::sam_vit_3d: return Error(ErrorCode::unsupported, cat(c.name, ": a network of volumes (models/volume_network.hpp)"));
     }
     n.prompt_encoder = PromptEncoder<B>::load(w.exact() / "prompt_encoder", prompt_encoder_sizes(c));
-    n.mask_decoder = MaskDecoder<B>::load(w.exact() / "mask_decoder", mask_decoder_sizes(c));
+    n.mask_decoder = MaskDecoder<B>::load(w.integer() / "mask_decoder", mask_decoder_sizes(c));
     if (n.mask_decoder.sizes.guided) {
       const MaskDecoderSizes& d = n.mask_decoder.sizes;
       n.mask_decoder.second = GuidedHead<B>::load(w.exact() / "mask_decoder2", d.channels, d.masks, d.grid, d.heads, d.mlp, d.iou_hidden, d.eps, d.eps_upscale);

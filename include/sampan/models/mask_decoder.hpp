@@ -75,17 +75,18 @@ struct MaskDecoder {
     MaskDecoder m;
     m.sizes = s;
     const Index c = s.channels;
+    const Loader<B> exact = w.exact();  // tokens are few, and what follows from them reaches every pixel
     if (s.plain) {
-      m.plain = PlainHead<B>::load(w, {.channels = c, .grid = s.grid, .classes = s.masks, .depth = s.plain_depth, .top = s.plain_width, .eps = s.eps_upscale});
+      m.plain = PlainHead<B>::load(exact, {.channels = c, .grid = s.grid, .classes = s.masks, .depth = s.plain_depth, .top = s.plain_width, .eps = s.eps_upscale});
       return m;
     }
     m.fixed_tokens = load_fixed_tokens(w, s);
     m.transformer = nn::TwoWayTransformer<B>::load(w / "transformer", s.depth, c, s.heads, s.mlp, s.eps, s.eps_final, s.efficient ? nn::TwoWayRules{Activation::gelu_erf, true} : nn::TwoWayRules{.image_first = s.guided, .hook = s.hook, .hooked_layers = s.hooked_layers});
     const auto up = w / "output_upscaling";
     const Activation between = s.efficient ? Activation::gelu_erf : Activation::relu;
-    m.iou_head = nn::ReluMlp<B>::load(w / "iou_prediction_head", c, s.iou_hidden, s.masks, 3, between);
+    m.iou_head = nn::ReluMlp<B>::load(exact / "iou_prediction_head", c, s.iou_hidden, s.masks, 3, between);
     if (s.pimm_early) {
-      m.pimm = PimmHead<B>::load(w / "pimm", c, s.pimm_early, s.grid);
+      m.pimm = PimmHead<B>::load(exact / "pimm", c, s.pimm_early, s.grid);
       skip_mask_layers(w, s);
       w.release();
       return m;
@@ -93,8 +94,8 @@ struct MaskDecoder {
     m.up0 = w.pack_conv_transpose(up.conv_transpose("0", c, c / 4, 2));
     m.up1 = w.pack(up.norm("1", c / 4, s.eps_upscale));
     m.up3 = w.pack_conv_transpose(up.conv_transpose("3", c / 4, c / 8, 2));
-    for (Index i = 0; i < s.masks; ++i) m.hyper.push_back(nn::ReluMlp<B>::load(w / "output_hypernetworks_mlps" / i, c, c, c / 8, 3, between));
-    if (s.hq_early) m.hq = HqHead<B>::load(w, c, s.hq_early, s.eps_upscale);
+    for (Index i = 0; i < s.masks; ++i) m.hyper.push_back(nn::ReluMlp<B>::load(exact / "output_hypernetworks_mlps" / i, c, c, c / 8, 3, between));
+    if (s.hq_early) m.hq = HqHead<B>::load(exact, c, s.hq_early, s.eps_upscale);
     w.release();
     return m;
   }

@@ -15,8 +15,8 @@
 namespace sampan::inline SAMPAN_ABI::nn {
 
 template <Backend B>
-PackedCrossAttention<B> load_cross_attention(const Loader<B>& w, Index c, Index inner, Index heads) {
-  return w.pack(CrossAttentionParams{w.linear("q_proj", c, inner), w.linear("k_proj", c, inner), w.linear("v_proj", c, inner), w.linear("out_proj", inner, c), heads, w.path()});
+PackedCrossAttention<B> load_cross_attention(const Loader<B>& w, Index c, Index inner, Index heads, PixelSide pixels = PixelSide::none) {
+  return w.pack(CrossAttentionParams{w.linear("q_proj", c, inner), w.linear("k_proj", c, inner), w.linear("v_proj", c, inner), w.linear("out_proj", inner, c), heads, w.path(), pixels});
 }
 
 /// PyTorch's module returns (queries, keys): two tensors under one name.
@@ -58,14 +58,14 @@ struct TwoWayBlock {
     m.lin2 = w.linear("mlp.lin2", mlp_dim, c);
     m.activation = rules.activation;
     m.name = w.path("mlp");
-    TwoWayBlock b{load_cross_attention(w / "self_attn", c, c, heads),
-            load_cross_attention(w / "cross_attn_token_to_image", c, c / 2, heads),
-            load_cross_attention(w / "cross_attn_image_to_token", c, c / 2, heads),
+    TwoWayBlock b{load_cross_attention(w.exact() / "self_attn", c, c, heads),
+            load_cross_attention(w / "cross_attn_token_to_image", c, c / 2, heads, PixelSide::keys),
+            load_cross_attention(w / "cross_attn_image_to_token", c, c / 2, heads, PixelSide::queries),
             w.pack(w.norm("norm1", c, eps)),
             w.pack(w.norm("norm2", c, eps)),
             w.pack(w.norm("norm3", c, eps)),
             w.pack(w.norm("norm4", c, eps)),
-            w.pack(m),
+            w.exact().pack(m),
             first,
             rules.encoding_stays,
             rules.image_first,
@@ -73,8 +73,8 @@ struct TwoWayBlock {
             {},
             {}};
     if (rules.hook) {
-      b.adapter = Bottleneck<B>::load(w / "Adapter", c, rules.hook, 1);
-      b.mlp_adapter = Bottleneck<B>::load(w / "MLP_Adapter", c, rules.hook, 0.5f);
+      b.adapter = Bottleneck<B>::load(w.exact() / "Adapter", c, rules.hook, 1);
+      b.mlp_adapter = Bottleneck<B>::load(w.exact() / "MLP_Adapter", c, rules.hook, 0.5f);
     }
     return b;
   }

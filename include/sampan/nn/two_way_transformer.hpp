@@ -23,7 +23,7 @@ struct TwoWayTransformer {
       if (i >= rules.hooked_layers) rules.hook = 0;
       t.layers.push_back(TwoWayBlock<B>::load(w / "layers" / i, c, heads, mlp_dim, eps, i == 0, rules));
     }
-    t.final_attn_token_to_image = load_cross_attention(w / "final_attn_token_to_image", c, c / 2, heads);
+    t.final_attn_token_to_image = load_cross_attention(w / "final_attn_token_to_image", c, c / 2, heads, PixelSide::keys);
     t.norm_final_attn = w.pack(w.norm("norm_final_attn", c, eps_final));
     t.name = w.path();
     return t;

@@ -13,10 +13,14 @@
 
 namespace sampan::inline SAMPAN_ABI {
 
+/// Which side is an image of thousands of pixels. A backend whose precision is not f32 keeps the other side, a few tokens, in f32.
+enum class PixelSide { none, queries, keys };
+
 struct CrossAttentionParams {
   LinearParams q_proj, k_proj, v_proj, out_proj;
   Index heads = 0;
   std::string name;
+  PixelSide pixels = PixelSide::none;
 };
 
 struct CrossAttentionInput {

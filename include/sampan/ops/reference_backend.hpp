@@ -24,5 +24,10 @@ template <class B>
 B exact_backend(const B& b) {
   return b;
 }
+/// The backend for layers that take 16-bit integers but no shorter numbers: exact, unless a backend says otherwise.
+template <class B>
+B integer_backend(const B& b) {
+  return exact_backend(b);
+}
 
 }  // namespace sampan::inline SAMPAN_ABI

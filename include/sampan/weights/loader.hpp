@@ -69,20 +69,22 @@ class Loader {
     std::string problems;
     int problem_count = 0;
     ErrorCode code = ErrorCode::bad_model;
-    B exact = exact_backend(backend);
+    B exact = exact_backend(backend), integer = integer_backend(backend);
   };
 
   explicit Loader(Load& load) : load_(&load) {}
-  Loader operator/(std::string_view child) const { return Loader(*load_, path(child), exact_); }
+  Loader operator/(std::string_view child) const { return Loader(*load_, path(child), as_); }
   /// The same place; what is packed from here on is f32, whatever precision the backend has.
-  Loader exact() const { return Loader(*load_, prefix_, true); }
+  Loader exact() const { return Loader(*load_, prefix_, As::exact); }
+  /// The same place; what is packed from here on is `fast` if the backend's precision is `fast`, else f32.
+  Loader integer() const { return Loader(*load_, prefix_, As::integer); }
   Loader operator/(Index child) const { return *this / std::string_view(std::to_string(child)); }
 
   std::string path() const { return prefix_; }
   std::string path(std::string_view child) const { return prefix_.empty() ? std::string(child) : cat(prefix_, ".", child); }
   bool ok() const { return load_->problem_count == 0; }
   bool has(std::string_view name) const { return load_->table.has(path(name)); }
-  const B& backend() const { return exact_ ? load_->exact : load_->backend; }
+  const B& backend() const { return as_ == As::exact ? load_->exact : as_ == As::integer ? load_->integer : load_->backend; }
 
   /// A tensor of exactly this shape (kAnyExtent: free), as float32. Missing or other shape: recorded, and a view of zero size comes back.
   template <int R>
@@ -214,7 +216,8 @@ class Loader {
   }
 
  private:
-  Loader(Load& load, std::string prefix, bool exact) : load_(&load), prefix_(std::move(prefix)), exact_(exact) {}
+  enum class As { backend, exact, integer };
+  Loader(Load& load, std::string prefix, As as) : load_(&load), prefix_(std::move(prefix)), as_(as) {}
   /// Byte position inside the tensor of the first value whose exponent is all ones; data.size() if there is none. One pass at memory speed.
   static std::size_t first_non_finite(const weights::TensorEntry& t) {
     switch (t.dtype) {
@@ -250,7 +253,7 @@ class Loader {
   }
   Load* load_;
   std::string prefix_;
-  bool exact_ = false;
+  As as_ = As::backend;
 };
 
 }  // namespace sampan::inline SAMPAN_ABI
