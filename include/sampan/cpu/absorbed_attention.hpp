@@ -11,6 +11,8 @@
 #include <sampan/cpu/gemm.hpp>
 #include <sampan/ops/cross_attention.hpp>
 
+#include <algorithm>
+
 namespace sampan::inline SAMPAN_ABI {
 namespace cpu {
 
@@ -57,7 +59,7 @@ struct PackedCrossAttention<Cpu> {
 inline PackedCrossAttention<Cpu> pack(const Cpu& b, const CrossAttentionParams& p) {
   const Cpu queries = p.pixels == PixelSide::keys ? exact_backend(b) : b, keys = p.pixels == PixelSide::queries ? exact_backend(b) : b;
   PackedCrossAttention<Cpu> w{pack(queries, p.q_proj), pack(keys, p.k_proj), pack(keys, p.v_proj), pack(queries, p.out_proj), {}, {}, {}, {}, p.heads, p.name};
-  if (p.pixels == PixelSide::queries) w.pixels = integer_backend(b).precision;
+  if (p.pixels != PixelSide::none) w.pixels = integer_backend(b).precision;
   const Index inner = p.q_proj.weight.extent(0);
   w.absorbs = p.heads > 0 && inner > 0 && inner % p.heads == 0 && p.k_proj.weight.extent(0) == inner && p.v_proj.weight.extent(0) == inner && p.out_proj.weight.extent(1) == inner;
   if (!w.absorbs) return w;
@@ -70,8 +72,8 @@ inline PackedCrossAttention<Cpu> pack(const Cpu& b, const CrossAttentionParams& 
 
 namespace cpu {
 
-/// Pixels whose keys are packed at once (128 x 256 floats twice are 256 KiB of L2), and pixels of one work item.
-inline constexpr Index kPixelBlock = 128, kPixelChunk = 512;
+/// Pixels that are packed at once (144 x 256 floats twice are 288 KiB of L2; a multiple of every register tile), and pixels of one work item.
+inline constexpr Index kPixelBlock = 144, kPixelChunk = 4 * kPixelBlock;
 
 enum class AttentionForm { composed, absorb_keys, absorb_queries };
 
@@ -112,77 +114,101 @@ inline void head_product(const Kernels& level, const HeadWeights& w, Index h, co
   level.gemm(g);
 }
 
-/// absorb_keys as three rounds of items: queries of a prompt, chunks of pixels, heads of a prompt.
+/// A product whose weights come from the prompts: [n, k], packed where they stand.
+struct PromptWeights {
+  const Products& product;
+  Index n, k;
+  Index size() const { return (product.weights_size(n, k) + 15) / 16 * 16; }
+  float levels(const float* packed) const { return product.row_levels ? product.row_levels(packed, n, k) : kFewestRowLevels; }
+  void pack_rows(const float* x, Index ldx, Index m, float row_levels, float* out) const {
+    PackRows r{x, ldx, m, k, out};
+    r.levels = row_levels;
+    product.pack_rows(r);
+  }
+};
+/// n filled up with zero columns that the panels of W hold anyway: whole vectors are finished in registers.
+inline Index whole_vectors(const Products& product, Index n, Index k) {
+  const Index up = (n + 15) / 16 * 16;
+  return product.weights_size(up, k) == product.weights_size(n, k) ? up : n;
+}
+
+/// absorb_keys as three rounds of items: queries of a prompt, chunks of pixels, heads of a prompt. Pixels are the rows of the scores' product, so that nothing of the image
+/// is transposed; softmax goes down the columns and turns its powers, which are few, into the rows of the second product.
 struct KeyAbsorber {
   const Kernels& level;
   const PackedCrossAttention<Cpu>& w;
   const CrossAttentionInput& in;
   View<const float, 3> q;  ///< projected [b, nq, inner]
   View<float, 3> mixed;    ///< [b, nq, inner]
-  Index sets, nk, c, cv, nq, inner, d, prompts, rows, tile, tiles, packed, chunks, part_size;
-  float *queries = nullptr, *parts = nullptr;
+  Products product;        ///< of the scores
+  Index sets, nk, c, cv, nq, inner, d, prompts, rows, padded, chunks, part_size;
+  PromptWeights queries;   ///< row (head, query) of q_h Wk_h / sqrt(d)
+  float *packed = nullptr, *parts = nullptr;
 
   KeyAbsorber(const Kernels& k, const PackedCrossAttention<Cpu>& weights, const CrossAttentionInput& input, const View<const float, 3>& projected, const View<float, 3>& to)
-      : level(k), w(weights), in(input), q(projected), mixed(to), sets(in.k.extent(0)), nk(in.k.extent(1)), c(in.k.extent(2)), cv(in.v.extent(2)), nq(q.extent(1)), inner(q.extent(2)), d(inner / w.heads),
-        prompts(q.extent(0)), rows(w.heads * nq), tile(smaller(rows, kRowBlock)), tiles(blocks_of(rows, tile)), packed((level.rows_size(tile, c) + 15) / 16 * 16), chunks(blocks_of(nk, kPixelChunk)),
-        part_size((rows * cv + 2 * rows + 15) / 16 * 16) {}
+      : level(k), w(weights), in(input), q(projected), mixed(to), product(products(k, weights.pixels)), sets(in.k.extent(0)), nk(in.k.extent(1)), c(in.k.extent(2)), cv(in.v.extent(2)), nq(q.extent(1)), inner(q.extent(2)),
+        d(inner / w.heads), prompts(q.extent(0)), rows(w.heads * nq), padded((rows + 15) / 16 * 16), chunks(blocks_of(nk, kPixelChunk)), part_size((rows * cv + 15) / 16 * 16 + 2 * padded),
+        queries{product, whole_vectors(product, rows, c), c} {}
 
   /// Of one prompt and one chunk of pixels: unnormalised mixed keys [rows, cv], then the largest score and the sum of each row.
   float* part(Index prompt, Index chunk) const { return parts + (prompt * chunks + chunk) * part_size; }
-  float* packed_queries(Index prompt, Index t) const { return queries + (prompt * tiles + t) * packed; }
+  float* tops(Index prompt, Index chunk) const { return part(prompt, chunk) + part_size - 2 * padded; }
+  float* weights_of(Index prompt) const { return packed + prompt * queries.size(); }
 
   struct Scratch {
-    float *scaled, *raw, *product, *keys, *values, *sum, *scores, *scores_packed, *alpha, *gemm;
+    float *scaled, *raw, *heads, *pixels, *values, *sum, *scores, *powers, *power_rows, *alpha, *gemm;
     Index used;
     Scratch(float* base, const KeyAbsorber& a) {
       Carver first(base);
-      scaled = first.take(a.nq * a.inner), raw = first.take(a.rows * a.c);
-      product = first.take(product_size(a.level, a.nq, a.w.k_back));
+      scaled = first.take(a.nq * a.inner), raw = first.take(a.queries.n * a.c);
+      heads = first.take(product_size(a.level, a.nq, a.w.k_back));
       Carver second(base);
-      const Index block = smaller(kPixelBlock, a.nk);
-      keys = second.take(a.level.weights_size(block, a.c)), values = second.take(a.level.weights_size(a.cv, block));
+      const Index block = smaller(kPixelBlock, a.nk), stride = a.power_stride(block), one = a.product.gemm_scratch(block), two = a.level.gemm_scratch(a.rows);
+      pixels = second.take(a.product.rows_size(block, a.c)), values = second.take(a.level.weights_size(a.cv, block));
       sum = second.take(a.in.k_pe.empty() ? 0 : block * a.c);
-      scores = second.take(a.tile * kPixelBlock), scores_packed = second.take(a.level.rows_size(a.tile, block));
-      alpha = second.take(a.tile), gemm = second.take(a.level.gemm_scratch(a.tile));
+      scores = second.take(block * a.padded), powers = second.take(a.rows * stride), power_rows = second.take(a.level.row_stride(block) ? 0 : a.level.rows_size(a.rows, block));
+      alpha = second.take(a.padded), gemm = second.take(one > two ? one : two);
       const Index third = 2 * ((a.nq * a.cv + 15) / 16 * 16) + product_size(a.level, a.nq, a.w.v_rows);
       used = first.used() > second.used() ? first.used() : second.used();
       used = used > third ? used : third;
     }
   };
+  Index power_stride(Index n) const { return level.row_stride(n) ? level.row_stride(n) : (n + 15) / 16 * 16; }
 
-  /// Packed rows (head, query) of q_h Wk_h / sqrt(d).
   void absorb(Index prompt, const Scratch& s) const {
     const float scale = 1.0f / std::sqrt(float(d));
     for (Index i = 0; i < nq; ++i) level.scale(q.data() + prompt * q.stride(0) + i * q.stride(1), scale, s.scaled + i * inner, inner);
-    for (Index h = 0; h < w.heads; ++h) head_product(level, w.k_back, h, s.scaled + h * d, inner, nq, s.raw + h * nq * c, c, nullptr, s.product);
-    for (Index t = 0; t < tiles; ++t) level.pack_rows({s.raw + t * tile * c, c, smaller(tile, rows - t * tile), c, packed_queries(prompt, t)});
+    for (Index h = 0; h < w.heads; ++h) head_product(level, w.k_back, h, s.scaled + h * d, inner, nq, s.raw + h * nq * c, c, nullptr, s.heads);
+    std::memset(s.raw + rows * c, 0, std::size_t((queries.n - rows) * c) * sizeof(float));
+    product.pack_weights(s.raw, c, false, queries.n, c, weights_of(prompt));
   }
 
   /// All queries of the prompts that share key set `set` against one chunk of its pixels.
   void attend(Index set, Index chunk, const Scratch& s) const {
     const Index end = smaller(nk, (chunk + 1) * kPixelChunk), each = sets == 1 ? prompts : 1;
+    float levels = queries.levels(weights_of(set));
+    for (Index j = 1; j < each; ++j) levels = std::min(levels, queries.levels(weights_of(set + j)));
     for (Index first = chunk * kPixelChunk; first < end; first += kPixelBlock) {
       const Index n = smaller(kPixelBlock, end - first);
       Index ld = 0;
       const float* keys = rows_with_pe(level, in.k, in.k_pe, set, first, n, s.sum, ld);
-      level.pack_weights(keys, ld, false, n, c, s.keys);
+      queries.pack_rows(keys, ld, n, levels, s.pixels);
       level.pack_weights(in.v.data() + set * in.v.stride(0) + first * in.v.stride(1), in.v.stride(1), true, cv, n, s.values);
-      for (Index j = 0; j < each; ++j)
-        for (Index t = 0; t < tiles; ++t) add_block(set + j, chunk, t, n, first > chunk * kPixelChunk, s);
+      for (Index j = 0; j < each; ++j) add_block(set + j, chunk, n, first > chunk * kPixelChunk, s);
     }
   }
-  void add_block(Index prompt, Index chunk, Index t, Index n, bool more, const Scratch& s) const {
-    const Index m = smaller(tile, rows - t * tile);
-    float* out = part(prompt, chunk) + t * tile * cv;
-    float* top = part(prompt, chunk) + rows * cv + t * tile;
-    float* sum = top + rows;
-    for (Index i = 0; i < m && !more; ++i) top[i] = -3.402823466e38f, sum[i] = 0;
-    level.gemm({packed_queries(prompt, t), s.keys, m, n, c, 0, n, s.scores, kPixelBlock, s.gemm});
-    level.softmax({s.scores, kPixelBlock, m, n, top, sum, s.alpha});
-    level.pack_rows({s.scores, kPixelBlock, m, n, s.scores_packed});
-    Gemm mix{s.scores_packed, s.values, m, cv, n, 0, cv, out, cv, s.gemm};
+  void add_block(Index prompt, Index chunk, Index n, bool more, const Scratch& s) const {
+    float* out = part(prompt, chunk);
+    float* top = tops(prompt, chunk);
+    float* sum = top + padded;
+    for (Index i = 0; i < padded && !more; ++i) top[i] = -3.402823466e38f, sum[i] = 0;
+    product.gemm({s.pixels, weights_of(prompt), n, queries.n, c, 0, queries.n, s.scores, padded, s.gemm});
+    const Index stride = power_stride(n);
+    level.softmax_columns({s.scores, padded, n, rows, s.powers, stride, top, sum, s.alpha});
+    if (!level.row_stride(n)) level.pack_rows({s.powers, stride, rows, n, s.power_rows});
+    Gemm mix{level.row_stride(n) ? s.powers : s.power_rows, s.values, rows, cv, n, 0, cv, out, cv, s.gemm};
     if (more) {
-      for (Index i = 0; i < m; ++i) level.scale(out + i * cv, s.alpha[i], out + i * cv, cv);
+      for (Index i = 0; i < rows; ++i) level.scale(out + i * cv, s.alpha[i], out + i * cv, cv);
       mix.residual = out, mix.ldr = cv;
     }
     level.gemm(mix);
@@ -194,10 +220,10 @@ struct KeyAbsorber {
     float* one = joined + (nq * cv + 15) / 16 * 16;
     for (Index i = 0; i < nq; ++i) {
       const Index r = head * nq + i;
-      auto top_of = [&](Index chunk) { return part(prompt, chunk)[rows * cv + r]; };
+      auto top_of = [&](Index chunk) { return tops(prompt, chunk)[r]; };
       float top = top_of(0), sum = 0;
       for (Index k = 1; k < chunks; ++k) top = top < top_of(k) ? top_of(k) : top;
-      for (Index k = 0; k < chunks; ++k) sum += std::exp(top_of(k) - top) * part(prompt, k)[rows * cv + rows + r];
+      for (Index k = 0; k < chunks; ++k) sum += std::exp(top_of(k) - top) * tops(prompt, k)[padded + r];
       for (Index k = 0; k < chunks; ++k) {
         level.scale(part(prompt, k) + r * cv, std::exp(top_of(k) - top) / sum, k == 0 ? joined + i * cv : one, cv);
         if (k > 0) level.add(joined + i * cv, one, joined + i * cv, cv);
@@ -224,7 +250,7 @@ inline void absorb_keys(Context<Cpu>& ctx, const PackedCrossAttention<Cpu>& w, c
   {
     auto work = ctx.arena.scope();
     KeyAbsorber job(ctx.backend.kernels(), w, in, q, mixed);
-    job.queries = work.make<float>(b * job.tiles * job.packed).data();
+    job.packed = work.make<float>(b * job.queries.size()).data();
     job.parts = work.make<float>(b * job.chunks * job.part_size).data();
     const Slots slots(work, ctx.pool, KeyAbsorber::Scratch(nullptr, job).used);
     if (ctx.begin(absorbed_cost(in.k, in.k_pe, 2, b, nq, job.nk, inner))) {
@@ -244,18 +270,13 @@ struct QueryAbsorber {
   const CrossAttentionInput& in;
   View<const float, 3> k, v;  ///< projected [sets, nk, inner]
   Products product;  ///< over pixels
-  Index sets, nk, inner, d, c, out, groups, width, columns, score_size, mix_size, blocks;
+  Index sets, nk, inner, d, c, out, groups, width, columns, blocks;
+  PromptWeights score, mix;
   float *score_weights = nullptr, *mix_weights = nullptr, *bias = nullptr;
 
   QueryAbsorber(const Kernels& kernels, const PackedCrossAttention<Cpu>& weights, const CrossAttentionInput& input, const View<const float, 3>& keys, const View<const float, 3>& values)
       : level(kernels), w(weights), in(input), k(keys), v(values), product(products(kernels, weights.pixels)), sets(k.extent(0)), nk(k.extent(1)), inner(k.extent(2)), d(inner / w.heads), c(in.q.extent(2)), out(w.out_proj.out_features()), groups(w.heads * nk),
-        width(in.q_ready.empty() ? c : inner), columns(whole_vectors(product, groups, width)), score_size((product.weights_size(columns, width) + 15) / 16 * 16), mix_size((product.weights_size(out, groups) + 15) / 16 * 16), blocks(blocks_of(in.q.extent(1), kRowBlock)) {}
-
-  /// n filled up with zero columns that the panels of W hold anyway: whole vectors are finished in registers.
-  static Index whole_vectors(const Products& level, Index n, Index k) {
-    const Index up = (n + 15) / 16 * 16;
-    return level.weights_size(up, k) == level.weights_size(n, k) ? up : n;
-  }
+        width(in.q_ready.empty() ? c : inner), columns(whole_vectors(product, groups, width)), blocks(blocks_of(in.q.extent(1), kRowBlock)), score{product, columns, width}, mix{product, out, groups} {}
 
   struct Scratch {
     float *scaled, *raw, *heads, *sum, *rows, *scores, *spread, *gemm;
@@ -291,16 +312,9 @@ struct QueryAbsorber {
       bias[set * columns + r] = dot * scale;
     }
     for (Index r = groups; r < columns; ++r) std::memset(s.raw + r * width, 0, std::size_t(width) * sizeof(float)), bias[set * columns + r] = 0;
-    product.pack_weights(s.raw, width, false, columns, width, score_weights + set * score_size);
+    product.pack_weights(s.raw, width, false, columns, width, score_weights + set * score.size());
     for (Index h = 0; h < w.heads; ++h) head_product(level, w.out_columns, h, v.data() + set * v.stride(0) + h * d, inner, nk, s.raw + h * out, w.heads * out, nullptr, s.heads);
-    product.pack_weights(s.raw, out, true, out, groups, mix_weights + set * mix_size);
-  }
-
-  /// m rows of `from` floats for a product with packed weights [to, from].
-  void pack_rows(const float* x, Index ldx, Index m, const float* weights, Index to, Index from, float* rows) const {
-    PackRows r{x, ldx, m, from, rows};
-    if (product.row_levels) r.levels = product.row_levels(weights, to, from);
-    product.pack_rows(r);
+    product.pack_weights(s.raw, out, true, out, groups, mix_weights + set * mix.size());
   }
 
   /// Pixels [first, first + kRowBlock) of one prompt.
@@ -308,17 +322,18 @@ struct QueryAbsorber {
     const Index m = smaller(kRowBlock, in.q.extent(1) - first), set = sets == 1 ? 0 : prompt;
     Index ld = 0;
     const float* x = in.q_ready.empty() ? rows_with_pe(level, in.q, in.q_pe, prompt, first, m, s.sum, ld) : rows_with_pe(level, in.q_ready, {}, prompt, first, m, nullptr, ld);
-    pack_rows(x, ld, m, score_weights + set * score_size, columns, width, s.rows);
-    Gemm score{s.rows, score_weights + set * score_size, m, columns, width, 0, columns, s.scores, columns, s.gemm};
-    score.bias = bias + set * columns;
-    product.gemm(score);
+    const float *wanted = score_weights + set * score.size(), *given = mix_weights + set * mix.size();
+    score.pack_rows(x, ld, m, score.levels(wanted), s.rows);
+    Gemm g{s.rows, wanted, m, columns, width, 0, columns, s.scores, columns, s.gemm};
+    g.bias = bias + set * columns;
+    product.gemm(g);
     level.softmax_groups({s.scores, columns, m, groups, w.heads, s.spread});
-    pack_rows(s.scores, columns, m, mix_weights + set * mix_size, out, groups, s.rows);
+    mix.pack_rows(s.scores, columns, m, mix.levels(given), s.rows);
     float* to = y.data() + prompt * y.stride(0) + first * y.stride(1);
-    Gemm mix{s.rows, mix_weights + set * mix_size, m, out, groups, 0, out, to, y.stride(1), s.gemm};
-    mix.bias = w.out_proj.bias_at(0);
-    if (!residual.empty()) mix.residual = residual.data() + (residual.extent(0) == 1 ? 0 : prompt) * residual.stride(0) + first * residual.stride(1), mix.ldr = residual.stride(1);
-    product.gemm(mix);
+    g = {s.rows, given, m, out, groups, 0, out, to, y.stride(1), s.gemm};
+    g.bias = w.out_proj.bias_at(0);
+    if (!residual.empty()) g.residual = residual.data() + (residual.extent(0) == 1 ? 0 : prompt) * residual.stride(0) + first * residual.stride(1), g.ldr = residual.stride(1);
+    product.gemm(g);
     if (norm) level.layer_norm({to, y.stride(1), to, y.stride(1), m, out, norm->weight.view().data(), norm->bias.view().data(), norm->eps, kPlain});
   }
 };
@@ -334,8 +349,8 @@ inline void absorb_queries(Context<Cpu>& ctx, const PackedCrossAttention<Cpu>& w
   }
   linear(ctx, w.v_proj, tokens(in.v), tokens(v));
   QueryAbsorber job(ctx.backend.kernels(), w, in, k, v);
-  job.score_weights = scope.make<float>(job.sets * job.score_size).data();
-  job.mix_weights = scope.make<float>(job.sets * job.mix_size).data();
+  job.score_weights = scope.make<float>(job.sets * job.score.size()).data();
+  job.mix_weights = scope.make<float>(job.sets * job.mix.size()).data();
   job.bias = scope.make<float>(job.sets * job.columns).data();
   const Slots slots(scope, ctx.pool, QueryAbsorber::Scratch(nullptr, job).used);
   Cost cost = absorbed_cost(in.q, in.q_ready.empty() ? in.q_pe : View<const float, 3>(), in.q_ready.empty() ? 1 : 0, b, nq, job.nk, inner);

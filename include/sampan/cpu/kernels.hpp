@@ -141,6 +141,18 @@ struct SoftmaxGroups {
   float* scratch;  ///< [n]
 };
 
+/// One step of online softmax over n rows of scores whose columns are the queries, as SoftmaxBlock says per query; the powers end as rows of queries: out[j * ldo + i] for
+/// query j < m and row i. Scores, top, sum and alpha are readable and writable up to whole vectors of 16 queries.
+struct SoftmaxColumns {
+  float* scores;
+  Index ld, n, m;
+  float* out;
+  Index ldo;
+  float* top;
+  float* sum;
+  float* alpha;
+};
+
 /// y[k * ldy + i] = x[i] w[k] for rows of c elements: many x (n), few w (m).
 struct DotRows {
   const float* x;
@@ -218,6 +230,7 @@ struct Kernels {
   Index (*row_stride)(Index k);            ///< rows at this distance are in the level's row format (f32) as they are; 0: only pack_rows makes it
   void (*direct_conv)(const DirectConv&);  ///< null: the level has none
   void (*softmax_groups)(const SoftmaxGroups&);
+  void (*softmax_columns)(const SoftmaxColumns&);
   void (*dot_rows)(const DotRows&);
   void (*gather_rows)(const HeadRows&, float factor, float* out);
   void (*attend_pads)(const AttendBlock&);  ///< keys without panels: only top and sum change

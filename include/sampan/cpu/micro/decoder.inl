@@ -1,5 +1,5 @@
-// Kernels of the mask decoder: softmax over interleaved groups, and dot products of many rows with few vectors.
-// Included inside the namespace of one level, after rows.inl.   Data flow: cpu/absorbed_attention.hpp, cpu/mask_upscale.hpp through the level's table -> here.
+// Kernels of the mask decoder: softmax over interleaved groups and over columns, and dot products of many rows with few vectors.
+// Included inside the namespace of one level, after rows.inl and panel.inl.   Data flow: cpu/absorbed_attention.hpp, cpu/mask_upscale.hpp through the level's table -> here.
 // Groups lie side by side so that no vector is ever partly filled: 7 keys of 8 heads are 56 neighbours, where a row per head would have 7.
 
 SAMPAN_KERNEL_INLINE void store_quad(float* p, Quad v) { *reinterpret_cast<QuadMemory*>(p) = v; }
@@ -44,6 +44,53 @@ inline void softmax_groups(const SoftmaxGroups& p) {
     for (j = 0; j + kLanes <= p.n; j += kLanes) store(s + j, load(s + j) * load(p.scratch + j));
     for (; j < p.n; ++j) s[j] *= p.scratch[j];
   }
+}
+
+/// Largest of each column, then powers and their sums: no lane ever meets another one.
+SAMPAN_KERNEL_INLINE void softmax_column(const SoftmaxColumns& p, Index c) {
+  float* s = p.scores + c;
+  const Vec before = load(p.top + c);
+  Vec even = before, odd = before;
+  Index i = 0;
+  for (; i + 2 <= p.n; i += 2) even = larger(even, load(s + i * p.ld)), odd = larger(odd, load(s + (i + 1) * p.ld));
+  if (i < p.n) even = larger(even, load(s + i * p.ld));
+  const Vec top = larger(even, odd), alpha = exp_negative(before - top);
+  store(p.top + c, top);
+  store(p.alpha + c, alpha);
+  even = odd = Vec{};
+  for (i = 0; i + 2 <= p.n; i += 2, s += 2 * p.ld) {
+    const Vec a = exp_negative(load(s) - top), b = exp_negative(load(s + p.ld) - top);
+    store(s, a);
+    store(s + p.ld, b);
+    even += a;
+    odd += b;
+  }
+  if (i < p.n) {
+    const Vec a = exp_negative(load(s) - top);
+    store(s, a);
+    even += a;
+  }
+  store(p.sum + c, load(p.sum + c) * alpha + (even + odd));
+}
+
+inline void softmax_columns(const SoftmaxColumns& p) {
+  for (Index c = 0; c < p.m; c += kLanes) softmax_column(p, c);
+  Index i = 0;
+  for (; i + kLanes <= p.n; i += kLanes) {
+    const float* rows[kLanes];
+    for (Index r = 0; r < kLanes; ++r) rows[r] = p.scores + (i + r) * p.ld;
+    Index j = 0;
+    for (; j + 4 <= p.m; j += 4) {
+      Vec v[4];
+      transpose_rows(rows, j, v);
+      SAMPAN_UNROLL
+      for (int e = 0; e < 4; ++e) store(p.out + (j + e) * p.ldo + i, v[e]);
+    }
+    for (; j < p.m; ++j)
+      for (Index r = 0; r < kLanes; ++r) p.out[j * p.ldo + i + r] = rows[r][j];
+  }
+  for (; i < p.n; ++i)
+    for (Index j = 0; j < p.m; ++j) p.out[j * p.ldo + i] = p.scores[i * p.ld + j];
 }
 
 /// x w, summed down to four lanes.
