@@ -11,6 +11,10 @@ namespace sampan::inline SAMPAN_ABI {
 /// softmax(q k^T / sqrt d) v per batch and head; shapes as ops/cross_attention.hpp says.
 inline void mix(Context<Cpu>& ctx, Index heads, const View<const float, 3>& q, const View<const float, 3>& k, const View<const float, 3>& v, const View<float, 3>& out) {
   if (!ctx.require(cpu::packed_channels(q) && cpu::packed_channels(k) && cpu::packed_channels(v) && cpu::packed_channels(out), "cross_attention: channels must lie side by side")) return;
+  if (q.extent(0) > 1 && k.extent(0) == 1 && detail::rows_follow(q) && detail::rows_follow(out)) {  // one set of keys, packed once for the queries of all
+    const Index all = q.extent(0) * q.extent(1);
+    return mix(ctx, heads, View<const float, 3>(q.data(), {1, all, q.extent(2)}, {all * q.stride(1), q.stride(1), 1}), k, v, View<float, 3>(out.data(), {1, all, q.extent(2)}, {all * out.stride(1), out.stride(1), 1}));
+  }
   const cpu::Kernels& level = ctx.backend.kernels();
   const Index b = q.extent(0), nq = q.extent(1), nk = k.extent(1), d = q.extent(2) / heads;
   const Index rows = cpu::query_rows(nq), query_blocks = cpu::blocks_of(nq, rows), packed = level.rows_size(rows, d);
