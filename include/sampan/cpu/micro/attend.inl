@@ -80,8 +80,9 @@ SAMPAN_KERNEL_INLINE void begin_scores(const AttendBlock& p, Index i, float* s) 
   }
 }
 
-/// The largest score may exceed `top` by this much before what was summed is rescaled: 2^8 costs no precision, and most blocks of keys then need no maximum per row.
-inline constexpr float kTopSlack = 8.0f;
+/// How far the largest score of a row may lie from `top` before what was summed is rescaled. A power of two costs no precision, 2^64 times thousands of keys no overflow,
+/// and 2^-64 is far from the smallest number: so most tiles need no maximum per row, and start at a top of 0.
+inline constexpr float kTopSlack = 64.0f, kNoTop = -3.402823466e38f;
 
 /// The largest lanes of the n scores of a row.
 SAMPAN_KERNEL_INLINE Vec largest_score(const float* r, Index n) {
@@ -112,17 +113,22 @@ SAMPAN_KERNEL_INLINE Vec power_scores(float* r, Index n, float top) {
   return even + odd;
 }
 
-/// One step of online softmax over the n scores of `valid` <= MR rows; alpha: the factors for what was summed before. Rows go in step, so that their chains overlap.
+/// One step of online softmax over the n scores of `valid` <= MR rows, whose top is kNoTop at first; alpha: the factors for what was summed before. Rows go in step, so that
+/// their chains overlap.
 template <int MR>
 SAMPAN_KERNEL_INLINE void softmax_rows(float* s, Index n, Index valid, float* top, float* sum, float* alpha) {
   constexpr Index kPadded = (MR + kLanes - 1) / kLanes * kLanes;
-  Vec most[MR], excess = splat(-1.0f);
+  Vec most[MR], highest = splat(kNoTop), lowest = splat(-kNoTop);  // of the rows' largest scores above their tops, in every lane
   for (Index i = 0; i < valid; ++i) {
     most[i] = largest_score(s + i * kScoreRow, n);
-    excess = larger(excess, most[i] - splat(top[i] + kTopSlack));
+    const Vec above = most[i] - splat(top[i] > kNoTop ? top[i] : 0.0f);
+    highest = larger(highest, above);
+    lowest = select(above < lowest, above, lowest);
+    alpha[i] = 1;
   }
-  for (Index i = 0; i < valid; ++i) alpha[i] = 1;
-  if (max_lanes(excess) > 0) {
+  if (max_lanes(highest) <= kTopSlack && max_lanes(lowest) >= -kTopSlack) {  // a lane in which all rows are high enough proves it for each
+    for (Index i = 0; i < valid; ++i) top[i] = top[i] > kNoTop ? top[i] : 0.0f;
+  } else {
     alignas(64) float fall[kPadded] = {};
     for (Index i = 0; i < valid; ++i) {
       const float m = max_lanes(most[i]), t = top[i] < m ? m : top[i];
@@ -132,7 +138,8 @@ SAMPAN_KERNEL_INLINE void softmax_rows(float* s, Index n, Index valid, float* to
     for (Index i = 0; i < kPadded; i += kLanes) store(fall + i, exp2_bounded(load(fall + i)));
     for (Index i = 0; i < valid; ++i) alpha[i] = fall[i];
   }
-  for (Index i = 0; i < valid; ++i) sum[i] = sum[i] * alpha[i] + sum_lanes(power_scores(s + i * kScoreRow, n, top[i]));
+  for (Index i = 0; i < valid; ++i) most[i] = power_scores(s + i * kScoreRow, n, top[i]);
+  for (Index i = 0; i < valid; ++i) sum[i] = sum[i] * alpha[i] + sum_lanes(most[i]);
 }
 
 /// Where the scores of a panel start: row i with the vectors at rows[i] + at, plus add[i].
@@ -273,16 +280,19 @@ inline void attend_block(const AttendBlock& p) {
 
 /// Keys that are zero and have a bias (identity 1): only the denominator sees them.
 inline void attend_pads(const AttendBlock& p) {
-  for (Index i = 0; i < p.m; ++i) {
-    float* s = p.scores;
-    if (p.b) {
-      begin_scores(p, i, s);
-    } else {
-      for (Index j = 0; j < p.n; j += kLanes) store(s + j, Vec{});
+  float alpha[kMr];
+  for (Index i = 0; i < p.m; i += kMr) {
+    const Index rows = p.m - i < kMr ? p.m - i : kMr;
+    for (Index r = 0; r < rows; ++r) {
+      float* s = p.scores + r * kScoreRow;
+      if (p.b) {
+        begin_scores(p, i + r, s);
+      } else {
+        for (Index j = 0; j < p.n; j += kLanes) store(s + j, Vec{});
+      }
+      store(s + p.n, splat(kNoScore));
     }
-    store(s + p.n, splat(kNoScore));
-    float alpha[1];
-    softmax_rows<1>(s, p.n, 1, p.top + i, p.sum + i, alpha);
+    softmax_rows<kMr>(p.scores, p.n, rows, p.top + i, p.sum + i, alpha);
   }
 }
 
