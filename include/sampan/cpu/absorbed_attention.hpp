@@ -89,20 +89,12 @@ inline AttentionForm cheapest_form(const PackedCrossAttention<Cpu>& w, const Cro
   return no_keys < no_queries ? AttentionForm::absorb_keys : AttentionForm::absorb_queries;
 }
 
-/// Rows [first, first + n) of batch entry `entry` of x, with pe added in `sum` if there is one; the result's row stride goes to `ld`.
-inline const float* rows_with_pe(const Kernels& level, const View<const float, 3>& x, const View<const float, 3>& pe, Index entry, Index first, Index n, float* sum, Index& ld) {
-  const float* from = x.data() + (x.extent(0) == 1 ? 0 : entry) * x.stride(0) + first * x.stride(1);
-  ld = x.stride(1);
-  if (pe.empty()) return from;
-  const float* add = pe.data() + (pe.extent(0) == 1 ? 0 : entry) * pe.stride(0) + first * pe.stride(1);
-  const Index c = x.extent(2);
-  if (ld == c && pe.stride(1) == c) {
-    level.add(from, add, sum, n * c);
-  } else {
-    for (Index i = 0; i < n; ++i) level.add(from + i * ld, add + i * pe.stride(1), sum + i * c, c);
-  }
-  ld = c;
-  return sum;
+/// Rows [first, first + n) of batch entry `entry` of x, plus those of pe if there is one, to be packed.
+inline PackRows rows_with_pe(const View<const float, 3>& x, const View<const float, 3>& pe, Index entry, Index first, Index n) {
+  const auto at = [&](const View<const float, 3>& v) { return v.data() + (v.extent(0) == 1 ? 0 : entry) * v.stride(0) + first * v.stride(1); };
+  PackRows r{at(x), x.stride(1), n, x.extent(2), nullptr};
+  if (!pe.empty()) r.plus = at(pe), r.ld_plus = pe.stride(1);
+  return r;
 }
 
 /// y [m, w.n] = x [m, w.k] W_h^T + bias; `scratch` takes product_size(m, w) floats.
@@ -120,9 +112,8 @@ struct PromptWeights {
   Index n, k;
   Index size() const { return (product.weights_size(n, k) + 15) / 16 * 16; }
   float levels(const float* packed) const { return product.row_levels ? product.row_levels(packed, n, k) : kFewestRowLevels; }
-  void pack_rows(const float* x, Index ldx, Index m, float row_levels, float* out) const {
-    PackRows r{x, ldx, m, k, out};
-    r.levels = row_levels;
+  void pack_rows(PackRows r, float row_levels, float* out) const {
+    r.levels = row_levels, r.out = out;
     product.pack_rows(r);
   }
 };
@@ -156,7 +147,7 @@ struct KeyAbsorber {
   float* weights_of(Index prompt) const { return packed + prompt * queries.size(); }
 
   struct Scratch {
-    float *scaled, *raw, *heads, *pixels, *values, *sum, *scores, *powers, *power_rows, *alpha, *gemm;
+    float *scaled, *raw, *heads, *pixels, *values, *scores, *powers, *power_rows, *alpha, *gemm;
     Index used;
     Scratch(float* base, const KeyAbsorber& a) {
       Carver first(base);
@@ -165,7 +156,6 @@ struct KeyAbsorber {
       Carver second(base);
       const Index block = smaller(kPixelBlock, a.nk), stride = a.power_stride(block), one = a.product.gemm_scratch(block), two = a.level.gemm_scratch(a.rows);
       pixels = second.take(a.product.rows_size(block, a.c)), values = second.take(a.level.weights_size(a.cv, block));
-      sum = second.take(a.in.k_pe.empty() ? 0 : block * a.c);
       scores = second.take(block * a.padded), powers = second.take(a.rows * stride), power_rows = second.take(a.level.row_stride(block) ? 0 : a.level.rows_size(a.rows, block));
       alpha = second.take(a.padded), gemm = second.take(one > two ? one : two);
       const Index third = 2 * ((a.nq * a.cv + 15) / 16 * 16) + product_size(a.level, a.nq, a.w.v_rows);
@@ -190,9 +180,7 @@ struct KeyAbsorber {
     for (Index j = 1; j < each; ++j) levels = std::min(levels, queries.levels(weights_of(set + j)));
     for (Index first = chunk * kPixelChunk; first < end; first += kPixelBlock) {
       const Index n = smaller(kPixelBlock, end - first);
-      Index ld = 0;
-      const float* keys = rows_with_pe(level, in.k, in.k_pe, set, first, n, s.sum, ld);
-      queries.pack_rows(keys, ld, n, levels, s.pixels);
+      queries.pack_rows(rows_with_pe(in.k, in.k_pe, set, first, n), levels, s.pixels);
       level.pack_weights(in.v.data() + set * in.v.stride(0) + first * in.v.stride(1), in.v.stride(1), true, cv, n, s.values);
       for (Index j = 0; j < each; ++j) add_block(set + j, chunk, n, first > chunk * kPixelChunk, s);
     }
@@ -279,7 +267,7 @@ struct QueryAbsorber {
         width(in.q_ready.empty() ? c : inner), columns(whole_vectors(product, groups, width)), blocks(blocks_of(in.q.extent(1), kRowBlock)), score{product, columns, width}, mix{product, out, groups} {}
 
   struct Scratch {
-    float *scaled, *raw, *heads, *sum, *rows, *scores, *spread, *gemm;
+    float *scaled, *raw, *heads, *rows, *scores, *spread, *gemm;
     Index used;
     Scratch(float* base, const QueryAbsorber& a) {
       Carver first(base);
@@ -288,7 +276,7 @@ struct QueryAbsorber {
       heads = first.take(p > o ? p : o);
       Carver second(base);
       const Index m = smaller(kRowBlock, a.in.q.extent(1)), x = a.product.rows_size(m, a.width), s = a.product.rows_size(m, a.groups);
-      sum = second.take(a.in.q_pe.empty() || !a.in.q_ready.empty() ? 0 : m * a.c), rows = second.take(x > s ? x : s);
+      rows = second.take(x > s ? x : s);
       scores = second.take(m * a.columns), spread = second.take(a.groups), gemm = second.take(a.product.gemm_scratch(m));
       used = first.used() > second.used() ? first.used() : second.used();
     }
@@ -320,15 +308,13 @@ struct QueryAbsorber {
   /// Pixels [first, first + kRowBlock) of one prompt.
   void attend(Index prompt, Index first, const View<float, 3>& y, const View<const float, 3>& residual, const PackedNorm<Cpu>* norm, const Scratch& s) const {
     const Index m = smaller(kRowBlock, in.q.extent(1) - first), set = sets == 1 ? 0 : prompt;
-    Index ld = 0;
-    const float* x = in.q_ready.empty() ? rows_with_pe(level, in.q, in.q_pe, prompt, first, m, s.sum, ld) : rows_with_pe(level, in.q_ready, {}, prompt, first, m, nullptr, ld);
     const float *wanted = score_weights + set * score.size(), *given = mix_weights + set * mix.size();
-    score.pack_rows(x, ld, m, score.levels(wanted), s.rows);
+    score.pack_rows(in.q_ready.empty() ? rows_with_pe(in.q, in.q_pe, prompt, first, m) : rows_with_pe(in.q_ready, {}, prompt, first, m), score.levels(wanted), s.rows);
     Gemm g{s.rows, wanted, m, columns, width, 0, columns, s.scores, columns, s.gemm};
     g.bias = bias + set * columns;
     product.gemm(g);
     level.softmax_groups({s.scores, columns, m, groups, w.heads, s.spread});
-    mix.pack_rows(s.scores, columns, m, mix.levels(given), s.rows);
+    mix.pack_rows({s.scores, columns, m, groups, nullptr}, mix.levels(given), s.rows);
     float* to = y.data() + prompt * y.stride(0) + first * y.stride(1);
     g = {s.rows, given, m, out, groups, 0, out, to, y.stride(1), s.gemm};
     g.bias = w.out_proj.bias_at(0);

@@ -26,7 +26,7 @@ constexpr int hidden_activation(Activation a, Precision next) { return a == Acti
 /// Of a row in `fast`, whatever it is multiplied with.
 inline constexpr float kFewestRowLevels = 4095;
 
-/// x [m, k] -> the level's row format; with gamma, LayerNorm on the way.
+/// x [m, k] -> the level's row format; with gamma, LayerNorm on the way; with `plus` (never both), x + plus.
 struct PackRows {
   const float* x;
   Index ldx, m, k;
@@ -35,6 +35,8 @@ struct PackRows {
   const float* beta = nullptr;
   float eps = 0;
   float levels = kFewestRowLevels;  ///< `fast`: PackedMatrix::row_levels of the weights that follow
+  const float* plus = nullptr;
+  Index ld_plus = 0;
 };
 
 /// Columns of a product that become keys of attention: stored as pack_keys would store them, so that no pass over K follows. For levels with keys_from_products.

@@ -10,7 +10,7 @@
 namespace sampan::inline SAMPAN_ABI {
 
 inline PackedMbConv<Cpu> pack(const Cpu& b, const MbConvParams& p) {
-  // In `fast`, merging blocks stay exact: what they add to the error of LiteMedSAM's embedding is as much as that of all others together (cpu/README.md has the table).
+  // In `fast`, merging blocks project in f32: their projections add more to the error of LiteMedSAM's embedding than their expansions and save less (cpu/README.md).
   const Cpu w = p.residual ? b : exact_backend(b);
   return {pack_conv(b, p.conv1), pack_conv(w, p.conv3), pack_depthwise(b, p.conv2), p.residual, p.last, p.name, p.inner};
 }

@@ -65,6 +65,9 @@ inline void pack_rows(const PackRows& p) {
     if (p.gamma) {
       for (Index i = 0; i < p.m; ++i) normalise(p.x + i * p.ldx, moments[2 * i], moments[2 * i + 1], p.gamma, p.beta, k0, k1, kPlain, block + i * eigen_gemm::kK);
       eigen_gemm::pack_rows(block, eigen_gemm::kK, p.m, k1 - k0, p.out + p.m * k0);
+    } else if (p.plus) {
+      for (Index i = 0; i < p.m; ++i) add_row(p.x + i * p.ldx + k0, p.plus + i * p.ld_plus + k0, block + i * eigen_gemm::kK, k1 - k0);
+      eigen_gemm::pack_rows(block, eigen_gemm::kK, p.m, k1 - k0, p.out + p.m * k0);
     } else {
       eigen_gemm::pack_rows(p.x + k0, p.ldx, p.m, k1 - k0, p.out + p.m * k0);
     }

@@ -38,51 +38,6 @@ template <bool fast>
 inline Index pair_weights_size(Index n, Index k) { return panels_size(n, pairs_of(k) + (fast ? 1 : 0)) + (fast ? 16 : 0); }
 inline float row_levels(const float* packed, Index n, Index k) { return packed[pair_weights_size<true>(n, k) - 16]; }
 
-/// The largest sum of a column's magnitudes over a chunk; `levels` of a column in `fast`.
-template <bool fast>
-inline Index pack_pair_panels(const float* w, Index ld, bool transposed, Index n, Index k, float* out, float levels) {
-  Index largest = 0;
-  const Index pairs = pairs_of(k), step = transposed ? ld : 1, next = transposed ? 1 : ld;
-  for (Index j = 0; j < n; j += kPanel) {
-    const Index stored = panel_columns(n, j), columns = n - j < stored ? n - j : stored;
-    for (Index i = 0; i < (pairs + (fast ? 1 : 0)) * stored; ++i) out[i] = 0;
-    for (Index c = 0; c < columns; ++c) {
-      const float* from = w + (j + c) * next;
-      float most = 0;
-      for (Index i = 0; fast && i < k; ++i) most = from[i * step] > most ? from[i * step] : -from[i * step] > most ? -from[i * step] : most;
-      const float inverse = inverse_of(most, levels);
-      Index sum = 0;
-      for (Index i = 0; i < k; ++i) {
-        short value;
-        if constexpr (fast) {
-          value = quantised(from[i * step], inverse);
-          sum = (i % (2 * kFastChunk) ? sum : 0) + (value < 0 ? -value : value);
-          largest = sum > largest ? sum : largest;
-        } else {
-          value = static_cast<short>(to_bf16(from[i * step]));
-        }
-        __builtin_memcpy(reinterpret_cast<char*>(out + i / 2 * stored + c) + i % 2 * 2, &value, 2);
-      }
-      if constexpr (fast) out[pairs * stored + c] = scale_of(most, levels);
-    }
-    out += stored * (pairs + (fast ? 1 : 0));
-  }
-  return largest;
-}
-template <bool fast>
-inline void pack_pair_weights(const float* w, Index ld, bool transposed, Index n, Index k, float* out) {
-  if constexpr (!fast) {
-    pack_pair_panels<false>(w, ld, transposed, n, k, out, 0);
-  } else {
-    constexpr Index kMost = 2147483647;
-    Index sum = pack_pair_panels<true>(w, ld, transposed, n, k, out, kColumnLevels);
-    if (sum * static_cast<Index>(kFewestRowLevels) > kMost) sum = pack_pair_panels<true>(w, ld, transposed, n, k, out, kFewestRowLevels);
-    const Index left = sum > 0 ? kMost / sum : kMost;
-    out += pair_weights_size<true>(n, k) - 16;
-    for (Index i = 0; i < 16; ++i) out[i] = left < static_cast<Index>(kMostRowLevels) ? static_cast<float>(left) : kMostRowLevels;
-  }
-}
-
 /// The bits of the largest magnitude of x [k].
 SAMPAN_KERNEL_INLINE int largest_magnitude(const float* x, Index k) {
   VecInt most{};
@@ -110,6 +65,116 @@ SAMPAN_KERNEL_INLINE int largest_magnitude(const float* x, Index k) {
   return m;
 }
 
+inline constexpr float kWhole = 12582912.0f;  // 1.5 * 2^23: a sum with it has the rounded number in its low bits
+inline constexpr int kInfinity = 0x7f800000;  // its bits; those of NaN are above them
+
+/// Of a row or column whose largest magnitude has these bits: NaN unless all of it is finite.
+SAMPAN_KERNEL_INLINE float scale_of_bits(int most, float levels) {
+  float m;
+  __builtin_memcpy(&m, &most, 4);
+  return most < kInfinity ? scale_of(m, levels) : __builtin_nanf("");
+}
+SAMPAN_KERNEL_INLINE float inverse_of_bits(int most, float levels) {
+  float m;
+  __builtin_memcpy(&m, &most, 4);
+  return most < kInfinity ? inverse_of(m, levels) : 0.0f;
+}
+/// The magnitudes of whole numbers that stand in sums with kWhole.
+SAMPAN_KERNEL_INLINE Vec magnitude_of_whole(Vec biased) { return reinterpret_cast<Vec>(reinterpret_cast<VecInt>(biased - splat(kWhole)) & 0x7fffffff); }
+
+/// A column of k floats that follow one another -> out[pair * stored], then its scale. Returns the largest sum of its magnitudes over a chunk.
+SAMPAN_KERNEL_INLINE Index pack_fast_column(const float* w, Index k, float levels, float* out, Index stored) {
+  const int most = largest_magnitude(w, k);
+  const float inverse = inverse_of_bits(most, levels);
+  Index largest = 0;
+  out[pairs_of(k) * stored] = scale_of_bits(most, levels);
+  for (Index begin = 0; begin < k && inverse > 0; begin += 2 * kFastChunk) {
+    const Index end = k - begin < 2 * kFastChunk ? k : begin + 2 * kFastChunk;
+    short whole[2 * kFastChunk];
+    Vec sums{};
+    Index j = begin;
+    for (; j + kLanes <= end; j += kLanes) {
+      const Vec biased = opaque(load(w + j) * splat(inverse)) + splat(kWhole);
+      store_shorts(whole + (j - begin), biased);
+      sums += magnitude_of_whole(biased);  // exact: below 2^24
+    }
+    Index sum = static_cast<Index>(sum_lanes(sums));
+    for (; j < end; ++j) {
+      const short value = quantised(w[j], inverse);
+      whole[j - begin] = value;
+      sum += value < 0 ? -value : value;
+    }
+    if (end % 2) whole[end - begin] = 0;
+    for (j = begin; j < end; j += 2) __builtin_memcpy(out + j / 2 * stored, whole + (j - begin), 4);
+    largest = sum > largest ? sum : largest;
+  }
+  return largest;
+}
+
+/// The same for n <= kLanes columns that stand side by side, row i at w + i * ld; out is written for kLanes columns.
+SAMPAN_KERNEL_INLINE Index pack_fast_columns(const float* w, Index ld, Index k, Index n, float levels, float* out, Index stored) {
+  auto row = [&](Index i) { return n == kLanes ? load(w + i * ld) : load_part(w + i * ld, n); };
+  VecInt most{};
+  for (Index i = 0; i < k; ++i) {
+    const VecInt a = reinterpret_cast<VecInt>(row(i)) & 0x7fffffff;
+    most = most < a ? a : most;
+  }
+  alignas(64) float inverse[kLanes];
+  for (Index c = 0; c < kLanes; ++c) inverse[c] = inverse_of_bits(most[c], levels), out[pairs_of(k) * stored + c] = scale_of_bits(most[c], levels);
+  auto whole = [&](Index i) { return opaque(select(most < kInfinity, row(i) * load(inverse), Vec{})) + splat(kWhole); };
+  Index largest = 0;
+  for (Index begin = 0; begin < k; begin += 2 * kFastChunk) {
+    const Index end = k - begin < 2 * kFastChunk ? k : begin + 2 * kFastChunk;
+    Vec sums{};
+    for (Index i = begin; i < end; i += 2) {
+      const Vec even = whole(i), odd = i + 1 < end ? whole(i + 1) : splat(kWhole);
+      store(out + i / 2 * stored, reinterpret_cast<Vec>((reinterpret_cast<VecInt>(even) & 0xffff) | (reinterpret_cast<VecInt>(odd) << 16)));
+      sums += magnitude_of_whole(even) + magnitude_of_whole(odd);
+    }
+    const Index sum = static_cast<Index>(max_lanes(sums));
+    largest = sum > largest ? sum : largest;
+  }
+  return largest;
+}
+
+/// The panels of a level in `fast`; `levels` of the columns. Returns the largest sum of a column's magnitudes over a chunk.
+inline Index pack_fast_panels(const float* w, Index ld, bool transposed, Index n, Index k, float* out, float levels) {
+  const Index rows = pairs_of(k) + 1;
+  Index largest = 0;
+  for (Index j = 0; j < n; j += kPanel) {
+    const Index stored = panel_columns(n, j), columns = n - j < stored ? n - j : stored;
+    for (Index i = 0; i < rows * stored; ++i) out[i] = 0;
+    for (Index c = 0, sum = 0; c < columns; c += transposed ? kLanes : 1) {
+      const Index left = columns - c;
+      sum = transposed ? pack_fast_columns(w + j + c, ld, k, left < kLanes ? left : kLanes, levels, out + c, stored) : pack_fast_column(w + (j + c) * ld, k, levels, out + c, stored);
+      largest = sum > largest ? sum : largest;
+    }
+    out += stored * rows;
+  }
+  return largest;
+}
+inline void pack_fast_weights(const float* w, Index ld, bool transposed, Index n, Index k, float* out) {
+  constexpr Index kMost = 2147483647;
+  Index sum = pack_fast_panels(w, ld, transposed, n, k, out, kColumnLevels);
+  if (sum * static_cast<Index>(kFewestRowLevels) > kMost) sum = pack_fast_panels(w, ld, transposed, n, k, out, kFewestRowLevels);
+  const Index left = sum > 0 ? kMost / sum : kMost;
+  out += pair_weights_size<true>(n, k) - 16;
+  for (Index i = 0; i < 16; ++i) out[i] = left < static_cast<Index>(kMostRowLevels) ? static_cast<float>(left) : kMostRowLevels;
+}
+inline void pack_bf16_weights(const float* w, Index ld, bool transposed, Index n, Index k, float* out) {
+  const Index pairs = pairs_of(k), step = transposed ? ld : 1, next = transposed ? 1 : ld;
+  for (Index j = 0; j < n; j += kPanel) {
+    const Index stored = panel_columns(n, j), columns = n - j < stored ? n - j : stored;
+    for (Index i = 0; i < pairs * stored; ++i) out[i] = 0;
+    for (Index c = 0; c < columns; ++c)
+      for (Index i = 0; i < k; ++i) {
+        const unsigned short value = to_bf16(w[(j + c) * next + i * step]);
+        __builtin_memcpy(reinterpret_cast<char*>(out + i / 2 * stored + c) + i % 2 * 2, &value, 2);
+      }
+    out += stored * pairs;
+  }
+}
+
 /// Rows of pairs, each followed by its scale; behind them room for kRowsTogether rows of floats.
 inline Index pair_rows_size(Index m, Index k) { return m * (padded_pairs(k) + 16) + kRowsTogether * ((k + 15) / 16 * 16); }
 template <bool fast>
@@ -125,6 +190,9 @@ inline void pack_pair_rows(const PackRows& p) {
       for (Index i = 0; i < rows; ++i) row_moments(x + i * ldx, p.k, p.eps, mean[i], rstd[i]);
       for (Index i = 0; i < rows; ++i) normalise(x + i * ldx, mean[i], rstd[i], p.gamma, p.beta, 0, p.k, kPlain, plain + i * row);
       x = plain, ldx = row;
+    } else if (p.plus) {
+      for (Index i = 0; i < rows; ++i) add_row(x + i * ldx, p.plus + (first + i) * p.ld_plus, plain + i * row, p.k);
+      x = plain, ldx = row;
     }
     int most[kRowsTogether];
     for (Index i = 0; fast && i < rows; ++i) most[i] = largest_magnitude(x + i * ldx, p.k);
@@ -133,13 +201,11 @@ inline void pack_pair_rows(const PackRows& p) {
       ShortMemory* to = reinterpret_cast<ShortMemory*>(out);
       Index j = 0;
       if constexpr (fast) {
-        float m;
-        __builtin_memcpy(&m, most + i, 4);
-        const float inverse = inverse_of(m, p.levels);
+        const float inverse = inverse_of_bits(most[i], p.levels);
         for (; j + 2 * kLanes <= p.k; j += 2 * kLanes) store_rounded(to + j, load(x + j) * splat(inverse), load(x + j + kLanes) * splat(inverse));
         for (; j + kLanes <= p.k; j += kLanes) store_shorts(to + j, opaque(load(x + j) * splat(inverse)) + splat(12582912.0f));
         for (; j < p.k; ++j) to[j] = quantised(x[j], inverse);
-        out[ld - 16] = most[i] < 0x7f800000 ? scale_of(m, p.levels) : __builtin_nanf("");  // infinity and NaN are above all numbers: the whole row is NaN
+        out[ld - 16] = scale_of_bits(most[i], p.levels);
       } else {
         for (; j + kLanes <= p.k; j += kLanes) store_bf16(to + j, load(x + j));
         for (; j < p.k; ++j) to[j] = static_cast<short>(to_bf16(x[j]));
@@ -277,6 +343,6 @@ template <class Dot>
 inline void pair_gemm(const Gemm& p) { gemm_panels<PairProduct<Dot>>(p); }
 
 template <class Multiply>
-inline constexpr Products kFastProducts{pair_weights_size<true>, pack_pair_weights<true>, pair_rows_size, pack_pair_rows<true>, panels_scratch, pair_gemm<FastDot<Multiply>>, row_levels};
+inline constexpr Products kFastProducts{pair_weights_size<true>, pack_fast_weights, pair_rows_size, pack_pair_rows<true>, panels_scratch, pair_gemm<FastDot<Multiply>>, row_levels};
 template <class Multiply>
-inline constexpr Products kBf16Products{pair_weights_size<false>, pack_pair_weights<false>, pair_rows_size, pack_pair_rows<false>, panels_scratch, pair_gemm<Bf16Dot<Multiply>>};
+inline constexpr Products kBf16Products{pair_weights_size<false>, pack_bf16_weights, pair_rows_size, pack_pair_rows<false>, panels_scratch, pair_gemm<Bf16Dot<Multiply>>};

@@ -54,6 +54,11 @@ inline void pack_rows(const PackRows& p) {
     const float* x = p.x + i * p.ldx;
     float* out = p.out + i * ld;
     Index j = 0;
+    if (p.plus) {
+      const float* plus = p.plus + i * p.ld_plus;
+      for (; j + kLanes <= p.k; j += kLanes) store(out + j, load(x + j) + load(plus + j));
+      for (; j < p.k; ++j) out[j] = x[j] + plus[j];
+    }
     for (; j + kLanes <= p.k; j += kLanes) store(out + j, load(x + j));
     for (; j < p.k; ++j) out[j] = x[j];
   }
