@@ -4,6 +4,9 @@
 #include "support/oracle/conv.hpp"
 #include "support/random_layers.hpp"
 
+#include <bit>
+#include <utility>
+
 using namespace sampan;
 using namespace sampan::test;
 
@@ -85,6 +88,54 @@ TEST_CASE("conv2d: maps of several row tiles") {
   check(sweep, {.h = 12, .w = 20, .in = 40, .out = 200, .bn = true}, {2010});
   check(sweep, {.h = 2, .w = 97, .in = 30, .out = 193}, {2006});                                                                     // more than 256 inputs per output
   check(sweep, {.h = 37, .w = 64, .in = 32, .out = 33, .kernel = 1, .pad = 0, .bias = true}, {2003});
+}
+
+TEST_CASE("conv2d: 3x3 with many channels: 2x2 tiles at every border") {
+  if (kCuda) return;  // no form of its own there
+  Sweep sweep("conv2d, many channels");
+  std::uint64_t seed = 3000;
+  constexpr Index channels[][2] = {{64, 64}, {65, 80}, {33, 125}, {80, 65}, {96, 43}};
+  for (Index h : {1, 2, 3, 5, 8, 13})
+    for (Index w : {1, 2, 3, 5, 8, 14}) {
+      const auto s = seed++;
+      if (!kThorough && s % 5) continue;
+      check(sweep, varied({.h = h, .w = w, .in = channels[s % 5][0], .out = channels[s % 5][1]}, s), {s});
+    }
+  check(sweep, {.h = 3, .w = 4, .in = 256, .out = 256}, {3100});
+  check(sweep, {.h = 14, .w = 27, .in = 40, .out = 120, .bias = true, .activation = Activation::gelu_erf, .x = {0, 0, false, 3}, .y = {0, 0, false, 5}}, {3101});  // 98 tiles: three blocks
+}
+
+TEST_CASE("conv2d: 3x3 with many channels: NaN reaches every output whose window holds it, and no tile whose patch does not") {
+  if (kCuda) return;
+  Rng rng(Seed{3});
+  const Index h = 9, w = 11, n = 64;
+  RandomConv conv(rng, {n, n, 3, 3}, {1, 1, true, false});
+  GuardBuffer<3> x({h, w, n}, {}, rng), good({h, w, n}), y({h, w, n});
+  for (const auto& level : cpu_levels())
+    for (Precision precision : {Precision::f32, Precision::fast})
+      for (Index at : {0, 1, 4, 7, 8})
+        for (const float value : {std::nanf(""), std::numeric_limits<float>::infinity()}) {
+          const Cpu b{.isa = level.backend.isa, .precision = precision};
+          const auto packed = pack_conv(b, conv.p);
+          REQUIRE(packed.winograd.present());
+          CHECK(run(b, pool_of(3), [&](auto& ctx) { conv2d(ctx, packed, x.in(), good.view()); }).status.ok());
+          const float kept = std::exchange(x.view()(at, at, 5), value);
+          CHECK(run(b, pool_of(3), [&](auto& ctx) { conv2d(ctx, packed, x.in(), y.view()); }).status.ok());
+          x.view()(at, at, 5) = kept;
+          bool reaches = true, stays = true;
+          for (Index i = 0; i < h; ++i)
+            for (Index j = 0; j < w; ++j)
+              for (Index c = 0; c < n; ++c) {
+                const bool window = std::abs(i - at) <= 1 && std::abs(j - at) <= 1;
+                const bool patch = at >= i / 2 * 2 - 1 && at <= i / 2 * 2 + 2 && at >= j / 2 * 2 - 1 && at <= j / 2 * 2 + 2;
+                if (window) reaches = reaches && !std::isfinite(y.view()(i, j, c));
+                if (!patch) stays = stays && std::bit_cast<std::uint32_t>(y.view()(i, j, c)) == std::bit_cast<std::uint32_t>(good.view()(i, j, c));
+              }
+          CAPTURE(level.name);
+          CAPTURE(at);
+          CHECK(reaches);
+          CHECK(stays);
+        }
 }
 
 TEST_CASE("conv2d: NaN reaches exactly the outputs whose window holds it") {

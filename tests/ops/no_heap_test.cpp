@@ -57,9 +57,10 @@ TEST_CASE("no op allocates") {
   check_no_heap("linear, few rows", [&](const auto& b) { return pack(b, up.p); }, [&](auto& ctx, const auto& w) { linear(ctx, w, few.in(), few_out.view()); });
   check_no_heap("mlp", [&](const auto& b) { return pack(b, MlpParams{norm.p, up.p, down.p, Activation::gelu_erf, "mlp"}); }, [&](auto& ctx, const auto& w) { mlp(ctx, w, x.in(), y.view(), x.in()); });
 
-  GuardBuffer<3> map({20, 35, 64}, {}, rng), out({20, 35, 64}), half({10, 18, 64}), twice({40, 70, 64}), windows({15, 49, 64});
-  RandomConv conv3(rng, {64, 64, 3, 3}, {1, 1, true, true}), conv1(rng, {64, 64, 1, 1}, {1, 0, false, true}), dw(rng, {64, 1, 3, 3}, {2, 1, false, true}), dw1(rng, {64, 1, 3, 3}, {1, 1, false, true}), tr(rng, {64, 64, 2, 2}, {2, 0, true, false});
+  GuardBuffer<3> map({20, 35, 64}, {}, rng), out({20, 35, 64}), thin({20, 35, 32}), half({10, 18, 64}), twice({40, 70, 64}), windows({15, 49, 64});
+  RandomConv conv3(rng, {64, 64, 3, 3}, {1, 1, true, true}), thin3(rng, {32, 64, 3, 3}, {1, 1, true, true}), conv1(rng, {64, 64, 1, 1}, {1, 0, false, true}), dw(rng, {64, 1, 3, 3}, {2, 1, false, true}), dw1(rng, {64, 1, 3, 3}, {1, 1, false, true}), tr(rng, {64, 64, 2, 2}, {2, 0, true, false});
   check_no_heap("conv2d 3x3", [&](const auto& b) { return pack_conv(b, conv3.p); }, [&](auto& ctx, const auto& w) { conv2d(ctx, w, map.in(), out.view()); });
+  check_no_heap("conv2d 3x3, few channels", [&](const auto& b) { return pack_conv(b, thin3.p); }, [&](auto& ctx, const auto& w) { conv2d(ctx, w, map.in(), thin.view()); });
   check_no_heap("conv2d 1x1", [&](const auto& b) { return pack_conv(b, conv1.p); }, [&](auto& ctx, const auto& w) { conv2d(ctx, w, map.in(), out.view(), Activation::relu); });
   check_no_heap("depthwise_conv", [&](const auto& b) { return pack_depthwise(b, dw.p); }, [&](auto& ctx, const auto& w) { depthwise_conv(ctx, w, map.in(), half.view()); });
   check_no_heap("conv_transpose2d", [&](const auto& b) { return pack_conv_transpose(b, tr.p); }, [&](auto& ctx, const auto& w) { conv_transpose2d(ctx, w, map.in(), twice.view()); });

@@ -13,7 +13,7 @@ namespace sampan::test {
 
 inline bool same_f32_kernels(const Cpu& a, const Cpu& b) {
   const cpu::Kernels &x = a.kernels(), &y = b.kernels();
-  return x.gemm == y.gemm && x.pack_weights == y.pack_weights && x.pack_rows == y.pack_rows && x.layer_norm == y.layer_norm && x.activate == y.activate && x.depthwise == y.depthwise && x.direct_conv == y.direct_conv &&
+  return x.gemm == y.gemm && x.pack_weights == y.pack_weights && x.pack_rows == y.pack_rows && x.layer_norm == y.layer_norm && x.activate == y.activate && x.depthwise == y.depthwise && x.direct_conv == y.direct_conv && x.winograd_rows == y.winograd_rows &&
          x.softmax == y.softmax && x.softmax_groups == y.softmax_groups && x.softmax_columns == y.softmax_columns && x.dot_rows == y.dot_rows && x.gather_rows == y.gather_rows && x.attend_pads == y.attend_pads && x.attend_finish == y.attend_finish &&
          x.pixels == y.pixels;
 }

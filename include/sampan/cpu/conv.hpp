@@ -1,9 +1,10 @@
 // conv2d and conv_transpose2d on Cpu, as products of packed rows with packed weights; BatchNorm folded into weight and bias at pack.
 // Data flow: ops/conv2d.hpp, ops/conv_transpose2d.hpp declare -> here -> the level's gemm. Patch embed, 1x1, 3x3, and the decoder's 2x2 upscaling.
-// conv2d, small weights (TinyViT's stem, mask downscaling): the level's direct kernel on the map itself. Else, and where pixels do not lie side by
+// conv2d: 3x3 s1 p1 with many channels (necks): winograd.hpp. Small weights (TinyViT's stem, mask downscaling): the level's direct kernel on the map itself. Else, and where pixels do not lie side by
 // side: a block of output pixels gathers its patches (kh runs of kw * in floats; channels-last makes each run contiguous) into rows that never leave the cache. conv_transpose2d: input pixels are rows, and for each dy the outputs (dx, o) of a pixel lie side by side in y already.
 #pragma once
 #include <sampan/cpu/gemm.hpp>
+#include <sampan/cpu/winograd.hpp>
 #include <sampan/ops/conv_transpose2d.hpp>
 
 namespace sampan::inline SAMPAN_ABI {
@@ -33,6 +34,9 @@ inline bool small_weights(const FoldedConv& w) {
   return few && w.kh <= kMostTaps && w.out * w.kh * w.kw * w.in <= 65536;
 }
 
+/// True for the layers of winograd.hpp: with fewer channels the sums around its products cost what they save, or the direct kernel is as fast.
+inline bool takes_winograd(const FoldedConv& w) { return w.kh == 3 && w.kw == 3 && w.stride == 1 && w.pad == 1 && w.in >= 32 && w.in * w.out >= 4096; }
+
 /// Row blocks of a map: pixels as rows where they follow one another, else per line.
 struct Pixels {
   Index per_line, lines, block;
@@ -47,7 +51,10 @@ inline Pixels cut_pixels(Index lines, Index per_line, bool joined) {
 }  // namespace cpu
 
 template <>
-struct PackedConv<Cpu> : cpu::FoldedConv {};
+struct PackedConv<Cpu> : cpu::FoldedConv {
+  cpu::WinogradWeights winograd;  ///< instead of `weight` where cpu::takes_winograd
+  bool valid() const { return cpu::takes_winograd(*this) ? winograd.valid() && bias.valid() : FoldedConv::valid(); }
+};
 
 /// Precision of a convolution's product: `fast` where the backend says so (patch embed, neck), never bf16.
 inline PackedConv<Cpu> pack_conv(const Cpu& b, const ConvParams& p) {
@@ -55,17 +62,23 @@ inline PackedConv<Cpu> pack_conv(const Cpu& b, const ConvParams& p) {
   PackedConv<Cpu> w;
   w.in = k.extent(1), w.out = k.extent(0), w.kh = k.extent(2), w.kw = k.extent(3);
   w.stride = p.stride, w.pad = p.pad, w.name = p.name, w.bn_name = p.bn.name;
-  Tensor<float, 2, Cpu> rows({w.out, w.kh * w.kw * w.in});
+  const Precision precision = cpu::small_weights(w) || b.precision != Precision::fast ? Precision::f32 : Precision::fast;
   w.bias = Tensor<float, 1, Cpu>({w.out});
-  if (!rows.valid() || !w.bias.valid()) return w;
+  if (!w.bias.valid()) return w;
+  for (Index o = 0; o < w.out; ++o) w.bias.view()(o) = float(detail::fold_batch_norm(p, o).bias);
+  if (cpu::takes_winograd(w)) {
+    w.winograd = cpu::pack_winograd(b, p, precision);
+    return w;
+  }
+  Tensor<float, 2, Cpu> rows({w.out, w.kh * w.kw * w.in});
+  if (!rows.valid()) return w;
   for (Index o = 0; o < w.out; ++o) {
     const detail::BatchNormFold fold = detail::fold_batch_norm(p, o);
-    w.bias.view()(o) = float(fold.bias);
     for (Index y = 0; y < w.kh; ++y)
       for (Index x = 0; x < w.kw; ++x)
         for (Index c = 0; c < w.in; ++c) rows.view()(o, (y * w.kw + x) * w.in + c) = float(double(k(o, c, y, x)) * fold.factor);
   }
-  w.weight = cpu::pack_matrix(b, rows.view(), cpu::small_weights(w) || b.precision != Precision::fast ? Precision::f32 : Precision::fast);
+  w.weight = cpu::pack_matrix(b, rows.view(), precision);
   return w;
 }
 
@@ -146,6 +159,14 @@ inline void conv2d(Context<Cpu>& ctx, const PackedConv<Cpu>& w, const View<const
   if (!ctx.require(cpu::packed_channels(x) && cpu::packed_channels(y), "conv: channels must lie side by side")) return;
   if (detail::conv_unfused(ctx, w, y, a, [&](Activation n) { conv2d(ctx, w, x, y, n); })) return;
   const cpu::Kernels& level = ctx.backend.kernels();
+  if (w.winograd.present()) {
+    const cpu::WinogradJob job(level, w.winograd, w.bias.view().data(), x, y, cpu::kernel_activation(a));
+    auto scope = ctx.arena.scope();
+    const cpu::Slots slots(scope, ctx.pool, job.scratch());
+    if (!ctx.begin(detail::conv_cost(w, x, y, w.in))) return;
+    ctx.pool.parallel_for(job.items(), [&](Index item, int slot) { job.run(item, slots[slot]); });
+    return;
+  }
   if (cpu::direct(level, w, x)) {
     auto scope = ctx.arena.scope();
     const cpu::Slots slots(scope, ctx.pool, w.weight.k);

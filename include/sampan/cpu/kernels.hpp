@@ -193,6 +193,25 @@ struct DirectConv {
   int activation;
 };
 
+/// One of the four lines of positions that a Winograd convolution multiplies, of `count` tiles: from two lines of the 4 x 4 pixels under each.
+struct WinogradRows {
+  const float* const* pixels;  ///< [count][2][4], c floats each
+  Index count, c;
+  bool minus;  ///< the second line is subtracted, else added
+  float* v;    ///< [4][count][c]
+  Index ld, step;  ///< floats from a tile, and from a position, to the next
+};
+
+/// What the products of these positions add to the outputs of each tile; the last line that an output needs brings bias and activation.
+struct WinogradSums {
+  const float* m;  ///< [4][count][n]
+  Index ld, step, count, n;
+  int line;         ///< 0 to 3, in this order
+  float* const* y;  ///< [count][2][2], n floats each
+  const float* bias;
+  int activation;
+};
+
 /// Matrix products of one precision. Packed rows and weights are opaque to the callers; sizes count floats.
 struct Products {
   Index (*weights_size)(Index n, Index k);
@@ -231,6 +250,8 @@ struct Kernels {
   void (*depthwise)(const DepthwiseRow&);
   Index (*row_stride)(Index k);            ///< rows at this distance are in the level's row format (f32) as they are; 0: only pack_rows makes it
   void (*direct_conv)(const DirectConv&);  ///< null: the level has none
+  void (*winograd_rows)(const WinogradRows&);
+  void (*winograd_sums)(const WinogradSums&);
   void (*softmax_groups)(const SoftmaxGroups&);
   void (*softmax_columns)(const SoftmaxColumns&);
   void (*dot_rows)(const DotRows&);

@@ -31,6 +31,7 @@ inline constexpr int kMr = 6, kMrSmall = 3, kNv = 4, kStrip = 4;
 #include <sampan/cpu/micro/finish.inl>
 #include <sampan/cpu/micro/pixels.inl>
 #include <sampan/cpu/micro/rows.inl>
+#include <sampan/cpu/micro/winograd.inl>
 //
 #include <sampan/cpu/micro/panel.inl>
 //
@@ -58,7 +59,7 @@ struct Bf16Pairs {
 };
 
 inline constexpr PixelKernels kPixels{nullptr, pillow_column, area_rows, nullptr, blend_row, mask_row};
-inline constexpr Kernels kTable{"portable512", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row, row_stride, direct_conv, softmax_groups, softmax_columns, dot_rows,
+inline constexpr Kernels kTable{"portable512", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row, row_stride, direct_conv, winograd_rows, winograd_sums, softmax_groups, softmax_columns, dot_rows,
                                 gather_rows, attend_pads, attend_finish, {keys_size, pack_keys, values_size, pack_values, attend_block},
                                 kFastProducts<Madd>, kFastAttend<Madd>, kBf16Products<Bf16Pairs>, kBf16Attend<Bf16Pairs>, &kPixels, true};
 

@@ -29,6 +29,7 @@ inline constexpr int kMr = 4, kMrSmall = 2, kNv = 2, kStrip = 4;  // of attentio
 #include <sampan/cpu/micro/finish.inl>
 #include <sampan/cpu/micro/pixels.inl>
 #include <sampan/cpu/micro/rows.inl>
+#include <sampan/cpu/micro/winograd.inl>
 //
 #include <sampan/cpu/micro/panel.inl>
 //
@@ -88,7 +89,7 @@ inline void gemm(const Gemm& p) {
 }
 
 inline constexpr PixelKernels kPixels{nullptr, pillow_column, area_rows, nullptr, blend_row, mask_row};
-inline constexpr Kernels kTable{"scalar", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row, row_stride, nullptr, softmax_groups, softmax_columns, dot_rows,
+inline constexpr Kernels kTable{"scalar", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row, row_stride, nullptr, winograd_rows, winograd_sums, softmax_groups, softmax_columns, dot_rows,
                                 gather_rows, attend_pads, attend_finish, {keys_size, pack_keys, values_size, pack_values, attend_block},
                                 kFastProducts<Madd>, kFastAttend<Madd>, {}, {}, &kPixels};
 

@@ -35,6 +35,7 @@ inline constexpr int kMr = 6, kMrSmall = 3, kNv = 2, kStrip = 4;
 #include <sampan/cpu/micro/finish.inl>
 #include <sampan/cpu/micro/pixels.inl>
 #include <sampan/cpu/micro/rows.inl>
+#include <sampan/cpu/micro/winograd.inl>
 //
 #include <sampan/cpu/micro/pixels_x86.inl>
 //
@@ -66,7 +67,7 @@ struct Vnni {
 };
 
 inline constexpr PixelKernels kPixels{pillow_rows, pillow_column, area_rows, stretch_row, blend_row, mask_row};
-inline constexpr Kernels kTable{"avx2", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row, row_stride, direct_conv, softmax_groups, softmax_columns, dot_rows,
+inline constexpr Kernels kTable{"avx2", weights_size, pack_weights, rows_size, pack_rows, gemm_scratch, gemm, layer_norm_rows, activate_row, add_row, scale_row, bias_tile, softmax_block, depthwise_row, row_stride, direct_conv, winograd_rows, winograd_sums, softmax_groups, softmax_columns, dot_rows,
                                 gather_rows, attend_pads, attend_finish, {keys_size, pack_keys, values_size, pack_values, attend_block},
                                 kFastProducts<Madd>, kFastAttend<Madd>, {}, {}, &kPixels, true};
 inline constexpr Kernels kVnniTable = kTable.with_fast("avx2vnni", kFastProducts<Vnni>, kFastAttend<Vnni>);
