@@ -19,6 +19,7 @@
 
 #include <cstring>
 #include <ctime>
+#include <future>
 
 #if defined(__GLIBC__)
 #  include <malloc.h>
@@ -177,23 +178,41 @@ struct Found {
   medical::CleanReport cleaned;
 };
 
+/// f(from, to, slot) for pieces of [0, n), on all threads.
+template <class F>
+void in_pieces(ThreadPool& pool, std::size_t n, F&& f) {
+  constexpr std::size_t kPiece = std::size_t(1) << 18;
+  pool.parallel_for(Index((n + kPiece - 1) / kPiece), [&](Index piece, int slot) { f(std::size_t(piece) * kPiece, std::min(n, std::size_t(piece + 1) * kPiece), slot); });
+}
+void clear(ThreadPool& pool, std::vector<std::uint8_t>& mask) {
+  in_pieces(pool, mask.size(), [&](std::size_t from, std::size_t to, int) { std::memset(mask.data() + from, 0, to - from); });
+}
+
 /// Masks of one object in all planes -> 0 and 1 per voxel; the mean of the predicted IoU over its slices.
-void collect(const std::vector<std::unique_ptr<View3>>& views, int label, std::vector<std::uint8_t>& mask, Found& f, std::vector<float>& slice_iou) {
-  std::fill(mask.begin(), mask.end(), std::uint8_t(0));
+void collect(ThreadPool& pool, const std::vector<std::unique_ptr<View3>>& views, int label, std::vector<std::uint8_t>& mask, Found& f, std::vector<float>& slice_iou) {
+  clear(pool, mask);
   double sum = 0;
   std::int64_t n = 0;
   std::vector<std::uint8_t> votes = views.size() > 1 ? std::vector<std::uint8_t>(mask.size(), 0) : std::vector<std::uint8_t>();
   for (const auto& v : views) {
-    std::vector<std::uint8_t> slice(std::size_t(v->plan.size[0] * v->plan.size[1]));
-    slice_iou.assign(std::size_t(v->plan.size[2]), 0);
-    if (views.size() > 1) std::fill(mask.begin(), mask.end(), std::uint8_t(0));
-    for (std::int64_t z = 0; z < v->plan.size[2]; ++z) {
-      if (!must(v->session->try_mask(label, z, slice), Source::arguments)) continue;
-      if (!std::memchr(slice.data(), 1, slice.size())) continue;
+    const std::size_t count = std::size_t(v->plan.size[2]), area = std::size_t(v->plan.size[0] * v->plan.size[1]);
+    std::vector<std::uint8_t> slices(area * std::size_t(pool.threads())), there(count, 0);
+    std::vector<Status> said(count);
+    slice_iou.assign(count, 0);
+    if (views.size() > 1) clear(pool, mask);
+    pool.parallel_for(Index(count), [&](Index z, int slot) {
+      const std::span slice(slices.data() + area * std::size_t(slot), area);
+      const auto has = v->session->try_mask(label, z, slice);
+      if (!has) said[std::size_t(z)] = has.error();
+      if (!has || !*has || !std::memchr(slice.data(), 1, area)) return;
       medical::put_slice(mask, v->plan, z, slice.data(), 1);
-      const float iou = v->session->predicted_iou(label, z);
-      slice_iou[std::size_t(z)] = iou;
-      if (std::isfinite(iou)) sum += double(iou), ++n;
+      there[std::size_t(z)] = 1;
+    });
+    for (std::size_t z = 0; z < count; ++z) {
+      must(std::move(said[z]), Source::arguments);
+      if (!there[z]) continue;
+      slice_iou[z] = v->session->predicted_iou(label, std::int64_t(z));
+      if (std::isfinite(slice_iou[z])) sum += double(slice_iou[z]), ++n;
     }
     for (std::size_t i = 0; i < votes.size(); ++i) votes[i] = std::uint8_t(votes[i] + mask[i]);
   }
@@ -262,17 +281,18 @@ struct Network {
   VolumeStats stats;
   std::string name, preprocessing;
   ModelIdentity identity;
+  std::future<Result<std::string>> digest;  ///< of the model file, made while it is loaded; none where nobody is told
 
   template <class M>
   const M& take(const M& model) {
     const auto& m = model.info();
     name = m.name, preprocessing = m.preprocessing;
-    identity = {m.family, must(model.try_sha256(), Source::model), m.licence};
+    identity = {m.family, digest.valid() ? must(digest.get(), Source::model) : std::string(), m.licence};
     return model;
   }
   /// 0 and 1 per voxel of object n.
-  void collect(std::size_t n, int label, std::vector<std::uint8_t>& mask, Found& f, std::vector<float>& slice_iou) const {
-    if (!clicked) return cli::collect(views, label, mask, f, slice_iou);
+  void collect(ThreadPool& pool, std::size_t n, int label, std::vector<std::uint8_t>& mask, Found& f, std::vector<float>& slice_iou) const {
+    if (!clicked) return cli::collect(pool, views, label, mask, f, slice_iou);
     clicked->mask(n, mask);
     f.iou = clicked->predicted_iou(n);
     const auto plane = std::ptrdiff_t(mask.size()) / std::ptrdiff_t(slices);
@@ -297,6 +317,7 @@ struct Marks {
 void write_result(const Options& o, const Options& with_rest, const Plan& plan, const Scan& scan, const medical::Recipe& recipe,
                   const std::vector<VolumeObjectPrompt>& objects, const LabelNames& names, const Network& network, const Times& t, const Marks& marks) {
   const auto& grid = scan.volume.grid;
+  ThreadPool pool(std::min(o.load.threads, 4));  // passes over memory, and each thread has room for a slice
   // Objects one by one into the label map.
   medical::LabelMap labels{grid, std::vector<std::uint16_t>(medical::voxel_count(grid.size), 0), {}};
   std::vector<std::uint8_t> mask(labels.voxels.size());
@@ -308,36 +329,44 @@ void write_result(const Options& o, const Options& with_rest, const Plan& plan, 
   for (std::size_t n = 0; n < objects.size(); ++n) {
     stop_if_interrupted();
     const auto label = std::uint16_t(objects[n].label);
-    network.collect(n, label, mask, found[n], slice_iou);
+    network.collect(pool, n, label, mask, found[n], slice_iou);
     found[n].cleaned = medical::clean(mask, grid.size, clean);
-    for (std::size_t i = 0; i < mask.size(); ++i) {
-      if (std::uint64_t eight = 0; i + 8 <= mask.size() && (std::memcpy(&eight, mask.data() + i, 8), eight == 0)) {  // most of a scan is no object
-        i += 7;
-        continue;
+    in_pieces(pool, mask.size(), [&](std::size_t from, std::size_t to, int) {
+      for (std::size_t i = from; i < to; ++i) {
+        if (std::uint64_t eight = 0; i + 8 <= to && (std::memcpy(&eight, mask.data() + i, 8), eight == 0)) {  // most of a scan is no object
+          i += 7;
+          continue;
+        }
+        if (!mask[i]) continue;
+        if (plan.overlap == Overlap::first && labels.voxels[i]) continue;
+        if (plan.overlap == Overlap::confident) {
+          const auto& sp = network.views[0]->plan;
+          const std::int64_t row = grid.size[0], area = row * grid.size[1], at = std::int64_t(i);
+          const Vec3 voxel{double(at % row), double(at % area / row), double(at / area)};
+          const float iou = slice_iou[std::size_t(medical::to_slice(sp, voxel)[2])];
+          if (!(iou > best[i])) continue;
+          best[i] = iou;
+        }
+        labels.voxels[i] = label;
       }
-      if (!mask[i]) continue;
-      if (plan.overlap == Overlap::first && labels.voxels[i]) continue;
-      if (plan.overlap == Overlap::confident) {
-        const auto& sp = network.views[0]->plan;
-        const std::int64_t row = grid.size[0], area = row * grid.size[1], at = std::int64_t(i);
-        const Vec3 voxel{double(at % row), double(at % area / row), double(at / area)};
-        const float iou = slice_iou[std::size_t(medical::to_slice(sp, voxel)[2])];
-        if (!(iou > best[i])) continue;
-        best[i] = iou;
-      }
-      labels.voxels[i] = label;
-    }
+    });
     labels.segments.push_back({label, objects[n].name, names.colour(label).value_or(medical::label_colour(label))});
   }
-  std::vector<std::int64_t> counts(65536, 0);
-  for (const std::uint16_t v : labels.voxels) ++counts[v];
+  std::vector<std::vector<std::int64_t>> counts(std::size_t(pool.threads()), std::vector<std::int64_t>(65536, 0));  // background counts in part only
+  in_pieces(pool, labels.voxels.size(), [&](std::size_t from, std::size_t to, int slot) {
+    auto& mine = counts[std::size_t(slot)];
+    for (std::size_t i = from; i < to; ++i) {
+      if (std::uint64_t four = 0; i + 4 <= to && (std::memcpy(&four, labels.voxels.data() + i, 8), four == 0)) i += 3;
+      else ++mine[labels.voxels[i]];
+    }
+  });
 
   // What is said about it.
   Report list = Report::array();
   std::vector<std::string> warnings = scan.volume.notes;
   for (std::size_t n = 0; n < objects.size(); ++n) {
     Found& f = found[n];
-    f.voxels = counts[std::size_t(objects[n].label)];
+    for (const auto& of_slot : counts) f.voxels += of_slot[std::size_t(objects[n].label)];
     Report j;
     j["label"] = objects[n].label;
     if (!objects[n].name.empty()) j["name"] = objects[n].name;
@@ -353,14 +382,12 @@ void write_result(const Options& o, const Options& with_rest, const Plan& plan, 
   Report engine = run_report(with_rest, network.identity, t, Report::array());
   Report provenance;
   {
-    Sha256 sha;
-    sha.update(scan.volume.data.bytes());
     provenance["tool"] = {{"name", "sampan"}, {"version", SAMPAN_VERSION}};
     provenance["model"] = engine["model"];
     provenance["model"]["name"] = network.name, provenance["model"]["preprocessing"] = network.preprocessing;
     provenance["engine"] = engine["engine"];
     provenance["determinism"] = "the same bits for any number of threads on one instruction set level";
-    provenance["scan"] = {{"size", grid.size}, {"spacing_mm", vector_report(medical::spacing(grid.affine))}, {"axes", medical::axis_codes(grid.affine)}, {"voxels", medical::to_string(scan.volume.type)}, {"sha256_of_voxels", sha.hex()}};
+    provenance["scan"] = {{"size", grid.size}, {"spacing_mm", vector_report(medical::spacing(grid.affine))}, {"axes", medical::axis_codes(grid.affine)}, {"voxels", medical::to_string(scan.volume.type)}, {"sha256_of_voxels", ""}};
     if (!scan.volume.modality.empty()) provenance["scan"]["modality"] = scan.volume.modality;
     provenance["recipe"] = {{"name", recipe.name}};
     if (recipe.range) provenance["recipe"]["low"] = recipe.range->low, provenance["recipe"]["high"] = recipe.range->high;
@@ -375,6 +402,8 @@ void write_result(const Options& o, const Options& with_rest, const Plan& plan, 
 
   const double composed = now_ms();
   std::vector<std::uint8_t>().swap(mask);  // the file that is written needs as much
+  std::future<std::string> digest;         // beside the writing of the labels
+  if (!plan.provenance.empty()) digest = std::async(std::launch::async, [&] { return sha256_hex(scan.volume.data.bytes()); });
   OutputFiles files;
   files.written(o.output, [&](AtomicFile& out) -> Status {
     if (!plan.segmentation) return medical::write_labels(out, plan.format, labels, scan.npz && scan.npz->flat);
@@ -385,6 +414,7 @@ void write_result(const Options& o, const Options& with_rest, const Plan& plan, 
     return medical::write_dicom_seg(out, labels, *scan.dicom, {date, time});
   });
   if (!plan.provenance.empty()) {
+    provenance["scan"]["sha256_of_voxels"] = digest.get();
     const std::string text = provenance.dump(2, ' ', false, Report::error_handler_t::replace) + "\n";
     files.bytes(plan.provenance, as_bytes(text));
   }
@@ -442,6 +472,11 @@ void run_volume(const Options& o) {
   give_names();
   Times t;
   Network network;
+  if (o.json || !plan.provenance.empty())
+    network.digest = std::async(std::launch::async, [&o]() -> Result<std::string> {
+      SAMPAN_TRY(file, MappedFile::open(o.model));
+      return sha256_of_file(file);
+    });
   if (volumetric) {
     if (scan.npz && o.prompts_file.empty() && o.volume.boxes.empty() && o.volume.points.empty())
       clicks_of_case(objects);
