@@ -282,8 +282,8 @@ struct QueryAbsorber {
     }
   };
 
-  /// Row (token, head) of k_h Wq_h / sqrt(d), or k_h alone in its place where the queries are projected already; and of v_h Wo_h^T.
-  void absorb(Index set, const Scratch& s) const {
+  /// Row (token, head) of k_h Wq_h / sqrt(d), or k_h alone in its place where the queries are projected already.
+  void absorb_scores(Index set, const Scratch& s) const {
     const float scale = 1.0f / std::sqrt(float(d));
     const float* keys = k.data() + set * k.stride(0);
     const float* bq = w.q_proj.bias_at(0);
@@ -301,6 +301,9 @@ struct QueryAbsorber {
     }
     for (Index r = groups; r < columns; ++r) std::memset(s.raw + r * width, 0, std::size_t(width) * sizeof(float)), bias[set * columns + r] = 0;
     product.pack_weights(s.raw, width, false, columns, width, score_weights + set * score.size());
+  }
+  /// Row (token, head) of v_h Wo_h^T.
+  void absorb_mix(Index set, const Scratch& s) const {
     for (Index h = 0; h < w.heads; ++h) head_product(level, w.out_columns, h, v.data() + set * v.stride(0) + h * d, inner, nk, s.raw + h * out, w.heads * out, nullptr, s.heads);
     product.pack_weights(s.raw, out, true, out, groups, mix_weights + set * mix.size());
   }
@@ -343,7 +346,10 @@ inline void absorb_queries(Context<Cpu>& ctx, const PackedCrossAttention<Cpu>& w
   cost.flop += 2.0 * double(b * nq) * double(inner) * double(job.out) + (norm ? 8.0 * double(y.size()) : 0);
   cost.bytes += 4.0 * double(y.size());
   if (!ctx.begin(cost)) return;
-  ctx.pool.parallel_for(job.sets, [&](Index i, int slot) { job.absorb(i, QueryAbsorber::Scratch(slots[slot], job)); });
+  ctx.pool.parallel_for(2 * job.sets, [&](Index i, int slot) {
+    const QueryAbsorber::Scratch s(slots[slot], job);
+    i % 2 == 0 ? job.absorb_scores(i / 2, s) : job.absorb_mix(i / 2, s);
+  });
   ctx.pool.parallel_for(b * job.blocks, [&](Index i, int slot) { job.attend(i % b, i / b * kRowBlock, y, residual, norm, QueryAbsorber::Scratch(slots[slot], job)); });
 }
 

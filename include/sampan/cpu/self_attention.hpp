@@ -12,7 +12,7 @@ template <>
 struct PackedAttention<Cpu> {
   PackedLinear<Cpu> qkv, proj;      // biases folded: pads are zero
   Tensor<float, 2, Cpu> shift;      // [1, 3c]: what the fold took from qkv's output; the trace adds it back
-  Tensor<float, 1, Cpu> rel;        // panels of the rel-pos tables
+  Tensor<float, 1, Cpu> rel;        // panels of the rel-pos tables, and of the table where the window is known
   cpu::BiasSize rel_size;
   View<float, 2>::Extents rel_h{}, rel_w{}, rel_d{};  // shapes of the tables, to check a grid against
   Tensor<float, 2, Cpu> table;
@@ -36,11 +36,13 @@ inline PackedAttention<Cpu> pack(const Cpu& b, const AttentionParams& p) {
   w.qkv.bias = Tensor<float, 1, Cpu>({c3});
   w.proj.bias = Tensor<float, 1, Cpu>({p.proj.weight.extent(0)});
   w.pad_q = Tensor<float, 1, Cpu>({p.rel_pos_d.empty() ? 0 : c});
-  const AttendBias rel{p.rel_pos_h, p.rel_pos_w, {}, p.rel_pos_d};
-  w.rel_size = cpu::bias_size(b.kernels(), rel, 1);
+  const bool fixed = p.window > 0 && p.bias_table.extent(1) == p.window * p.window;  // else the table's panels depend on the map
+  const AttendBias rel{p.rel_pos_h, p.rel_pos_w, fixed ? p.bias_table : View<const float, 2>(), p.rel_pos_d};
+  const Index ww = fixed ? p.window : 1;
+  w.rel_size = cpu::bias_size(b.kernels(), rel, ww);
   w.rel = Tensor<float, 1, Cpu>({w.rel_size.total()});
   if (!w.valid() || p.heads <= 0 || c3 % (3 * p.heads) != 0) return w;  // attention() refuses the widths
-  cpu::pack_bias(b.kernels(), rel, 1, 1.0f / std::sqrt(float(c / p.heads)), w.rel_size, w.rel.view().data());
+  cpu::pack_bias(b.kernels(), rel, ww, 1.0f / std::sqrt(float(c / p.heads)), w.rel_size, w.rel.view().data());
 
   auto shift = w.shift.view();
   detail::pad_row(p, shift);
@@ -174,6 +176,15 @@ struct WindowLayer {
 
 inline bool attention_traced(const Context<Cpu>& ctx, const PackedAttention<Cpu>& w) { return ctx.traced(w.qkv.name) || ctx.traced(w.proj.name) || ctx.traced(w.qkv.norm.name); }
 
+/// The table that is left to expand for a map.
+inline AttendBias table_of_map(const PackedAttention<Cpu>& w) { return {{}, {}, w.rel_size.table ? View<const float, 2>() : View<const float, 2>(w.table.view()), {}}; }
+/// `job` gets the layer's panels, and those of the table that `mirrored` has room for.
+inline void use_bias(const PackedAttention<Cpu>& w, const BiasSize& size, const float* mirrored, AttendJob& job) {
+  job.bias = bias_panels(w.rel_size, w.rel.view().data());
+  const BiasPanels tables = bias_panels(size, mirrored);
+  if (size.table) job.bias.table = tables.table, job.bias.pairs = tables.pairs;
+}
+
 /// The layer by windows, if it may: false leaves it to the products over the whole map.
 inline bool attention_by_windows(Context<Cpu>& ctx, const PackedAttention<Cpu>& w, const View<const float, 3>& x, const View<float, 3>& y, const View<const float, 3>& residual, const AttendShape& s, Precision precision) {
   if (attention_traced(ctx, w) || !packed_channels(x) || !packed_channels(y) || !packed_channels(residual)) return false;
@@ -182,12 +193,10 @@ inline bool attention_by_windows(Context<Cpu>& ctx, const PackedAttention<Cpu>& 
   WindowLayer layer(ctx.backend.kernels(), w, s, precision, x, residual, y);
   if (!layer.fits()) return false;
   auto scope = ctx.arena.scope();
-  const AttendBias table{{}, {}, w.table.view(), {}};
+  const AttendBias table = table_of_map(w);
   const BiasSize size = bias_size(layer.level, table, layer.job.ww);
   float* mirrored = scope.make<float>(size.total()).data();
-  layer.job.bias = bias_panels(w.rel_size, w.rel.view().data());
-  const BiasPanels tables = bias_panels(size, mirrored);
-  layer.job.bias.table = tables.table, layer.job.bias.pairs = tables.pairs;
+  use_bias(w, size, mirrored, layer.job);
   const Slots slots(scope, ctx.pool, WindowLayer::Scratch(nullptr, layer).used);
   const Index n = s.h * s.w;
   const Cost a = detail::gemm_cost(n, w.qkv.out_features(), w.qkv.in_features()), b = detail::attend_cost(s), c = detail::gemm_cost(n, w.proj.out_features(), w.proj.in_features());
@@ -245,13 +254,11 @@ inline void attention(Context<Cpu>& ctx, const PackedAttention<Cpu>& w, const Vi
   if (!cpu::check_line(ctx, s, {{}, {}, {}, {nullptr, w.rel_d}})) return;
   cpu::AttendJob job(ctx.backend.kernels(), precision, s, in, out);
   job.panels = panels;
-  const AttendBias table{{}, {}, w.table.view(), {}};
+  const AttendBias table = cpu::table_of_map(w);
   const cpu::BiasSize size = cpu::bias_size(job.level, table, job.ww);
   float* mirrored = scope.make<float>(size.total()).data();
-  job.bias = cpu::bias_panels(w.rel_size, w.rel.view().data());
+  cpu::use_bias(w, size, mirrored, job);
   if (!w.pad_q.empty()) job.pad_q = w.pad_q.view().data();
-  const cpu::BiasPanels tables = cpu::bias_panels(size, mirrored);
-  job.bias.table = tables.table, job.bias.pairs = tables.pairs;
   cpu::run_attend(ctx, job, [&] { cpu::pack_bias(job.level, table, job.ww, s.scale, size, mirrored); });
   linear(ctx, w.proj, mixed, tokens(y), {.residual = residual.empty() ? View<const float, 2>() : tokens(residual)});
   if (residual.empty()) ctx.tap_rows(w.name, tokens(View<const float, 3>(y)));

@@ -68,12 +68,13 @@ void normalize_min_max(Context<B>& ctx, View<const std::uint8_t, 3> in, View<flo
   if (!detail::check_normalize(ctx, in, out, "normalize_min_max: in [h,w,3] must fit into out [H,W,3]")) return;
   if (!ctx.begin({2.0 * double(in.size()), 2.0 * double(in.size()) + 4.0 * double(out.size())})) return;
   std::uint8_t low = 255, high = 0;
+  const bool packed = in.stride(1) == 3 && in.stride(2) == 1;  // then the values of a row lie side by side, and the inner loop is vector code
+  const Index n = packed ? 3 * in.extent(1) : 1, sx = packed ? n : in.stride(1), sc = packed ? n : in.stride(2);
   for (Index y = 0; y < in.extent(0); ++y)
-    for (Index x = 0; x < in.extent(1); ++x)
-      for (Index c = 0; c < 3; ++c) {
-        const std::uint8_t v = in.data()[y * in.stride(0) + x * in.stride(1) + c * in.stride(2)];
-        low = v < low ? v : low;
-        high = v > high ? v : high;
+    for (Index x = 0; x < (packed ? 1 : in.extent(1)); ++x)
+      for (Index c = 0; c < (packed ? 1 : 3); ++c) {
+        const std::uint8_t* from = in.data() + y * in.stride(0) + x * sx + c * sc;
+        for (Index i = 0; i < n; ++i) low = from[i] < low ? from[i] : low, high = from[i] > high ? from[i] : high;
       }
   const double range = high > low ? double(high - low) : 1e-8;
   float table[3][256];

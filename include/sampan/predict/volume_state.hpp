@@ -12,11 +12,12 @@
 
 namespace sampan::inline SAMPAN_ABI::detail {
 
-/// A mask cut to its box, one bit per pixel, rows packed one behind the other.
+/// A mask cut to its box, one bit per pixel; each row begins with a byte.
 struct PackedMask {
   std::int64_t x0 = 0, y0 = 0, width = 0, height = 0;
   std::vector<std::uint8_t> bits;
   float iou = 0;
+  std::int64_t row_bytes() const { return (width + 7) / 8; }
 
   static std::shared_ptr<const PackedMask> pack(const Candidate& c) {
     auto m = std::make_shared<PackedMask>();
@@ -24,20 +25,26 @@ struct PackedMask {
     if (c.area == 0) return m;
     m->x0 = std::int64_t(c.extent.x0), m->y0 = std::int64_t(c.extent.y0);
     m->width = std::int64_t(c.extent.x1) - m->x0, m->height = std::int64_t(c.extent.y1) - m->y0;
-    m->bits.assign(std::size_t(m->width * m->height + 7) / 8, 0);
-    std::size_t bit = 0;
-    for (std::int64_t y = 0; y < m->height; ++y)
-      for (std::int64_t x = 0; x < m->width; ++x, ++bit)
-        if (c.mask.data[std::size_t((m->y0 + y) * c.mask.width + m->x0 + x)]) m->bits[bit / 8] = std::uint8_t(m->bits[bit / 8] | 1u << (bit % 8));
+    m->bits.resize(std::size_t(m->row_bytes() * m->height));
+    std::uint8_t* to = m->bits.data();
+    for (std::int64_t y = 0; y < m->height; ++y) {
+      const std::uint8_t* row = c.mask.data.data() + (m->y0 + y) * c.mask.width + m->x0;
+      for (std::int64_t x = 0; x < m->width; x += 8, ++to) {
+        unsigned eight = 0;
+        for (std::int64_t i = 0; i < std::min<std::int64_t>(8, m->width - x); ++i) eight |= unsigned(row[x + i] != 0) << i;
+        *to = std::uint8_t(eight);
+      }
+    }
     return m;
   }
   bool empty() const { return bits.empty(); }
   /// Writes `value` where the mask is; the rest of `out` [.., image_width] stays.
   void paint(std::uint8_t* out, std::int64_t image_width, std::uint8_t value) const {
-    std::size_t bit = 0;
+    const std::uint8_t* from = bits.data();
     for (std::int64_t y = 0; y < height; ++y)
-      for (std::int64_t x = 0; x < width; ++x, ++bit)
-        if (bits[bit / 8] >> (bit % 8) & 1u) out[(y0 + y) * image_width + x0 + x] = value;
+      for (std::int64_t x = 0; x < width; x += 8)
+        for (unsigned left = *from++, i = 0; left; left >>= 1, ++i)
+          if (left & 1u) out[(y0 + y) * image_width + x0 + x + i] = value;
   }
 };
 
@@ -71,7 +78,8 @@ struct VolumeState {
   std::vector<std::vector<VolumeObject>> history;
   std::map<std::int64_t, CachedSlice> cache;
   std::uint64_t clock = 0;
-  std::vector<std::uint8_t> pixels;
+  std::vector<std::uint8_t> pixels, painted, shrunk;  // the slice, and what box_of_neighbour() makes of a mask
+  std::vector<Prediction> answers;                    // of a slice; some are kept, with their memory, for the next one
   VolumeStats stats;
 
   VolumeState(std::shared_ptr<const ModelState> m, const SliceSource& s, const VolumeOptions& o) : session(std::move(m)), source(s), options(o) {}
@@ -210,15 +218,18 @@ struct VolumeState {
     }
     // The reference shrinks the slice of its label map (values 0 and the label, in uint8) by area means and takes what is left above 0.
     const Index h = source.size.height, w = source.size.width;
-    std::vector<std::uint8_t> mask(std::size_t(h * w)), small(std::size_t(f.resized.height * f.resized.width));
-    m.paint(mask.data(), w, std::uint8_t(std::min(label, 255)));
+    painted.assign(std::size_t(h * w), 0), shrunk.resize(std::size_t(f.resized.height * f.resized.width));
+    m.paint(painted.data(), w, std::uint8_t(std::min(label, 255)));
     SAMPAN_CHECK(session.run(net.backend, {4, w, h, 0, 0, 0}, nullptr, [&](Context<B>& ctx) {
-      resize_cv2_area(ctx, View<const std::uint8_t, 3>(mask.data(), {h, w, 1}), View<std::uint8_t, 3>(small.data(), {f.resized.height, f.resized.width, 1}));
+      resize_cv2_area(ctx, View<const std::uint8_t, 3>(painted.data(), {h, w, 1}), View<std::uint8_t, 3>(shrunk.data(), {f.resized.height, f.resized.width, 1}));
     }));
     Index x0 = f.resized.width, x1 = -1, y0 = f.resized.height, y1 = -1;
     for (Index y = 0; y < f.resized.height; ++y)
-      for (Index x = 0; x < f.resized.width; ++x)
-        if (small[std::size_t(y * f.resized.width + x)]) x0 = std::min(x0, x), x1 = std::max(x1, x), y0 = std::min(y0, y), y1 = std::max(y1, y);
+      for (Index x = 0; x < f.resized.width; ++x) {
+        const std::uint8_t* at = shrunk.data() + y * f.resized.width + x;
+        if (std::uint64_t eight = 0; x + 8 <= f.resized.width && (std::memcpy(&eight, at, 8), eight == 0)) x += 7;  // most of a slice is no object
+        else if (*at) x0 = std::min(x0, x), x1 = std::max(x1, x), y0 = std::min(y0, y), y1 = std::max(y1, y);
+      }
     if (x1 < 0) return std::optional<Box>();
     return std::optional(Box{std::max(0.0, double(x0) - margin), std::max(0.0, double(y0) - margin), std::min(side, double(x1) + margin), std::min(side, double(y1) + margin)});
   }
@@ -227,7 +238,8 @@ struct VolumeState {
   template <class B>
   Status decode_into(const models::Network<B>& net, std::vector<VolumeObject>& work, std::int64_t z, const std::vector<std::size_t>& who, const std::vector<Prompt>& prompts, bool model_boxes) {
     if (prompts.empty()) return {};
-    std::vector<Prediction> out(prompts.size());
+    if (answers.size() < prompts.size()) answers.resize(prompts.size());
+    const std::span out(answers.data(), prompts.size());
     session.model_boxes = model_boxes;
     const double start = now_ms();
     const auto status = session.decode_all(net, prompts, out, {.multimask = !session.model->info.single_mask, .select = Select::iou});
@@ -236,6 +248,7 @@ struct VolumeState {
     stats.decode_ms += now_ms() - start;
     stats.decoded += std::int64_t(prompts.size());
     for (std::size_t i = 0; i < who.size(); ++i) work[who[i]].masks[std::size_t(z)] = PackedMask::pack(out[i].best());
+    if (answers.size() > std::size_t(2 * kPromptBatch)) answers.resize(std::size_t(2 * kPromptBatch));
     return {};
   }
 
