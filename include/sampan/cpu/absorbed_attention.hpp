@@ -108,7 +108,7 @@ inline void head_product(const Kernels& level, const HeadWeights& w, Index h, co
 
 /// A product whose weights come from the prompts: [n, k], packed where they stand.
 struct PromptWeights {
-  const Products& product;
+  Products product;
   Index n, k;
   Index size() const { return (product.weights_size(n, k) + 15) / 16 * 16; }
   float levels(const float* packed) const { return product.row_levels ? product.row_levels(packed, n, k) : kFewestRowLevels; }
