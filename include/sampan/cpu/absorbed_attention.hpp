@@ -1,5 +1,5 @@
 // Cross attention between few tokens and many pixels without projecting the pixels: the projections are absorbed into the tokens' side, which is short.
-// Data flow: cpu/cross_attention.hpp chooses the form by its FLOP -> here -> the level's gemm, softmax, softmax_groups.
+// Data flow: cpu/cross_attention.hpp chooses the form by its FLOP -> here -> the level's gemm, softmax_columns, softmax_groups.
 // Shapes: t tokens, p pixels, c channels, heads of d elements, inner = heads * d. Both forms equal the definition in real arithmetic:
 //   absorb_keys     (tokens ask)  scores_h = q_h (Wk_h (K + pe)^T) = (q_h Wk_h) (K + pe)^T: one product [heads t, c] x [c, p]; k_proj's bias adds a constant to all
 //                                 scores of a query, which softmax does not see. softmax(scores) (K Wv_h^T + bv) = (softmax(scores) K) Wv_h^T + bv.

@@ -42,7 +42,7 @@ inline void pack_pair_keys(const HeadRows& p, float* out) {
         Index i = at;
         for (; i + kLanes <= end; i += kLanes) {
           if constexpr (fast) {
-            store_shorts(packed + (i - at), opaque(vector(i) * splat(inverse)) + splat(12582912.0f));
+            store_shorts(packed + (i - at), opaque(vector(i) * splat(inverse)) + splat(kWhole));
           } else {
             store_bf16(packed + (i - at), vector(i));
           }
@@ -76,7 +76,7 @@ inline void pack_pair_values(const HeadRows& p, float* out) {
       }
       for (Index i = 0; i < pairs; ++i) {
         if constexpr (fast) {
-          const Vec magic = splat(12582912.0f);
+          const Vec magic = splat(kWhole);
           store_pairs(out + i * stored + c, opaque(value(2 * i) * inverse) + magic, opaque(value(2 * i + 1) * inverse) + magic);
         } else {
           store_bf16_pairs(out + i * stored + c, value(2 * i), value(2 * i + 1));
@@ -151,8 +151,8 @@ SAMPAN_KERNEL_INLINE void pair_softmax_rows(float* s, Index n, Index valid, floa
     for (Index j = 0; j < n; j += kLanes) {
       const Vec e = exp2_bounded(load(r + j) - shift);
       if constexpr (Dot::kScaled) {
-        const Vec biased = e + splat(12582912.0f);
-        total += biased - splat(12582912.0f);  // exact: at most 256 * 4096
+        const Vec biased = e + splat(kWhole);
+        total += biased - splat(kWhole);  // exact: at most 256 * 4096
         store_shorts(reinterpret_cast<char*>(r) + 2 * j, biased);
       } else {
         total += e;

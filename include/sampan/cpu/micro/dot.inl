@@ -13,10 +13,12 @@ inline constexpr float kFastLevels = kFewestRowLevels, kColumnLevels = 8191.0f, 
 SAMPAN_KERNEL_INLINE Index pairs_of(Index k) { return (k + 1) / 2; }
 SAMPAN_KERNEL_INLINE Index padded_pairs(Index k) { return (pairs_of(k) + 15) / 16 * 16; }
 
+inline constexpr float kWhole = 12582912.0f;  // 1.5 * 2^23: a sum with it has the rounded number in its low bits
+
 /// One value of at most 16 bits; to nearest, ties to even.
 SAMPAN_KERNEL_INLINE short quantised(float x, float inverse) {
   volatile float scaled = x * inverse;  // no FMA with the next line
-  const float biased = scaled + 12582912.0f;
+  const float biased = scaled + kWhole;
   int bits;
   __builtin_memcpy(&bits, &biased, 4);
   return static_cast<short>(bits);
@@ -65,7 +67,6 @@ SAMPAN_KERNEL_INLINE int largest_magnitude(const float* x, Index k) {
   return m;
 }
 
-inline constexpr float kWhole = 12582912.0f;  // 1.5 * 2^23: a sum with it has the rounded number in its low bits
 inline constexpr int kInfinity = 0x7f800000;  // its bits; those of NaN are above them
 
 /// Of a row or column whose largest magnitude has these bits: NaN unless all of it is finite.
@@ -82,7 +83,7 @@ SAMPAN_KERNEL_INLINE float inverse_of_bits(int most, float levels) {
 /// The magnitudes of whole numbers that stand in sums with kWhole.
 SAMPAN_KERNEL_INLINE Vec magnitude_of_whole(Vec biased) { return reinterpret_cast<Vec>(reinterpret_cast<VecInt>(biased - splat(kWhole)) & 0x7fffffff); }
 
-/// A column of k floats that follow one another -> out[pair * stored], then its scale. Returns the largest sum of its magnitudes over a chunk.
+/// A column of k floats that follow one another -> out[pair * stored], zeros before, then its scale. Returns the largest sum of its magnitudes over a chunk.
 SAMPAN_KERNEL_INLINE Index pack_fast_column(const float* w, Index k, float levels, float* out, Index stored) {
   const int most = largest_magnitude(w, k);
   const float inverse = inverse_of_bits(most, levels);
@@ -203,7 +204,7 @@ inline void pack_pair_rows(const PackRows& p) {
       if constexpr (fast) {
         const float inverse = inverse_of_bits(most[i], p.levels);
         for (; j + 2 * kLanes <= p.k; j += 2 * kLanes) store_rounded(to + j, load(x + j) * splat(inverse), load(x + j + kLanes) * splat(inverse));
-        for (; j + kLanes <= p.k; j += kLanes) store_shorts(to + j, opaque(load(x + j) * splat(inverse)) + splat(12582912.0f));
+        for (; j + kLanes <= p.k; j += kLanes) store_shorts(to + j, opaque(load(x + j) * splat(inverse)) + splat(kWhole));
         for (; j < p.k; ++j) to[j] = quantised(x[j], inverse);
         out[ld - 16] = scale_of_bits(most[i], p.levels);
       } else {
